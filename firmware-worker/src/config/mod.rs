@@ -1,0 +1,161 @@
+//! Configuration in two stages: as written (all optional, unknown keys refused) and as meant (typed, complete).
+//! Precedence: flag, environment, file, default.
+
+use protocol::secret::Secret;
+use protocol::worker::{JobType, Permissions};
+use serde::{Deserialize, Serialize};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Everything the worker needs, complete and checked.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where and as whom to connect.
+    pub server: Server,
+    /// How to register.
+    pub worker: Worker,
+    /// Cameras and microphones.
+    pub devices: Vec<Device>,
+    /// Limits of child processes.
+    pub limits: Limits,
+    /// Where to serve `/`, `/ready`, `/worker`, `/metrics`; `None` for nowhere.
+    pub http: Option<SocketAddr>,
+    /// The table `[job]` as JSON, handed to the entrypoint.
+    pub job_options: String,
+    /// Log level: error, warn, info, debug, trace.
+    pub log_level: tracing::Level,
+}
+
+/// Where and as whom to connect.
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// `ws://`, `wss://`, `http://` or `https://`.
+    pub url: String,
+    /// How to prove who we are.
+    pub credentials: Credentials,
+    /// More certificates to trust (PEM file), for servers with a private authority.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// How to prove who we are. Read again at each connect.
+#[derive(Clone, Debug)]
+pub enum Credentials {
+    /// Mint a token at each connect.
+    Key {
+        /// API key.
+        key: String,
+        /// API secret.
+        secret: Secret,
+    },
+    /// A ready token with `video.agent`.
+    Token(Secret),
+    /// The same from a file.
+    TokenFile(PathBuf),
+}
+
+/// How to register.
+#[derive(Clone, Debug)]
+pub struct Worker {
+    /// Empty for automatic dispatch.
+    pub agent_name: String,
+    /// Empty for none.
+    pub deployment: String,
+    /// One per worker.
+    pub job_type: JobType,
+    /// Grants for jobs.
+    pub permissions: Permissions,
+    /// Slots.
+    pub max_jobs: u32,
+    /// The server's `agents.target_load`.
+    pub target_load: f32,
+    /// Drain.
+    pub drain_timeout: Duration,
+    /// Terminate to kill.
+    pub shutdown_timeout: Duration,
+    /// User runtime silent for this long: job ends FAILED.
+    pub unresponsive_timeout: Duration,
+    /// Prewarmed job processes, 0 or 1.
+    pub prewarm: u32,
+}
+
+/// Limits of child processes; `None` for none.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// memory.max of a job, bytes.
+    pub job_memory: Option<u64>,
+    /// pids.max of a job.
+    pub job_pids: Option<u32>,
+    /// memory.max of a device owner, bytes.
+    pub owner_memory: Option<u64>,
+}
+
+/// A configured device.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Device {
+    /// Name by which jobs ask for it.
+    pub name: String,
+    /// What it is.
+    pub kind: DeviceKind,
+}
+
+/// What a device is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum DeviceKind {
+    /// Picture.
+    Camera(Camera),
+    /// Sound in.
+    Microphone(Microphone),
+}
+
+/// A camera.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Camera {
+    /// Which one.
+    pub device: CameraDevice,
+    /// Wanted pixels.
+    pub width: u32,
+    /// Wanted pixels.
+    pub height: u32,
+    /// Wanted frames a second.
+    pub fps: u32,
+    /// Bit/s at most.
+    pub bitrate: u32,
+    /// Bit/s at least, however slow the slowest reader.
+    pub min_bitrate: u32,
+}
+
+/// Which camera.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum CameraDevice {
+    /// The first that captures video, else the test pattern.
+    Auto,
+    /// Moving clock and frame number.
+    TestPattern,
+    /// A node or a link to one.
+    Path(PathBuf),
+    /// By card name as `devices` prints it.
+    Card(String),
+}
+
+/// A microphone.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Microphone {
+    /// Which one.
+    pub device: MicrophoneDevice,
+    /// 1 or 2.
+    pub channels: u8,
+    /// Opus bit/s.
+    pub bitrate: u32,
+}
+
+/// Which microphone.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum MicrophoneDevice {
+    /// The first card that captures, else the tone.
+    Auto,
+    /// A sine of 440 Hz.
+    Tone,
+    /// An ALSA name, `hw:CARD=Loopback,DEV=1` or `hw:0,0`.
+    Alsa(String),
+}

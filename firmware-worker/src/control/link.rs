@@ -1,0 +1,97 @@
+//! A control socket in tokio: typed messages, size and rate checked.
+
+use super::{MAX_MESSAGE, MAX_RATE};
+use hal::process::Socket;
+use serde::{Serialize, de::DeserializeOwned};
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+use tokio::io::unix::AsyncFd;
+
+/// What can go wrong on a control socket. Every variant but `Full` means: detach the peer.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkError {
+    /// The socket failed.
+    #[error("control socket: {call}: {source}")]
+    System {
+        /// Operation.
+        call: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+    /// The peer is gone.
+    #[error("control socket: closed by the peer")]
+    Closed,
+    /// The peer does not read: our send buffer is full.
+    #[error("control socket: the peer does not read")]
+    Full,
+    /// No message of this protocol.
+    #[error("control socket: malformed message: {0}")]
+    Malformed(String),
+    /// Too many messages.
+    #[error("control socket: more than {MAX_RATE} messages in a second")]
+    Flooded,
+    /// Ours is too long: a bug, or text that was not bounded.
+    #[error("control socket: a message of {0} bytes does not fit")]
+    TooLong(usize),
+}
+
+/// One end of a control socket.
+#[derive(Debug)]
+pub struct Link {
+    socket: AsyncFd<Socket>,
+    buffer: Box<[u8; MAX_MESSAGE]>,
+    window: Instant,
+    in_window: u32,
+}
+
+impl Link {
+    /// Takes the socket into the current tokio runtime.
+    pub fn new(socket: Socket) -> Result<Self, LinkError> {
+        let socket = AsyncFd::new(socket).map_err(|source| LinkError::System { call: "register", source })?;
+        Ok(Self { socket, buffer: Box::new([0; MAX_MESSAGE]), window: Instant::now(), in_window: 0 })
+    }
+
+    /// Sends at once or fails with `Full`: control sockets never make their sender wait.
+    pub fn send<T: Serialize>(&self, message: &T, fds: &[BorrowedFd<'_>]) -> Result<(), LinkError> {
+        let bytes = postcard::to_stdvec(message).map_err(|e| LinkError::Malformed(e.to_string()))?;
+        if bytes.len() > MAX_MESSAGE {
+            return Err(LinkError::TooLong(bytes.len()));
+        }
+        self.socket.get_ref().send(&bytes, fds).map_err(|source| match source.kind() {
+            io::ErrorKind::WouldBlock => LinkError::Full,
+            io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => LinkError::Closed,
+            _ => LinkError::System { call: "send", source },
+        })
+    }
+
+    /// The next message and the descriptors beside it. Cancel-safe.
+    pub async fn receive<T: DeserializeOwned>(&mut self) -> Result<(T, Vec<OwnedFd>), LinkError> {
+        loop {
+            let mut ready =
+                self.socket.readable().await.map_err(|source| LinkError::System { call: "wait", source })?;
+            match ready.get_inner().receive(&mut self.buffer[..]) {
+                Ok((0, _)) => return Err(LinkError::Closed),
+                Ok((length, fds)) => {
+                    drop(ready);
+                    self.count()?;
+                    let message = postcard::from_bytes(&self.buffer[..length])
+                        .map_err(|e| LinkError::Malformed(e.to_string()))?;
+                    return Ok((message, fds));
+                }
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
+                Err(e) if e.kind() == io::ErrorKind::ConnectionReset => return Err(LinkError::Closed),
+                Err(source) => return Err(LinkError::System { call: "receive", source }),
+            }
+        }
+    }
+
+    fn count(&mut self) -> Result<(), LinkError> {
+        if self.window.elapsed() > Duration::from_secs(1) {
+            self.window = Instant::now();
+            self.in_window = 0;
+        }
+        self.in_window += 1;
+        if self.in_window > MAX_RATE { Err(LinkError::Flooded) } else { Ok(()) }
+    }
+}

@@ -1,0 +1,339 @@
+//! The messages between supervisor, jobs and device owners, and how they travel.
+//!
+//! postcard over SEQPACKET, at most [`MAX_MESSAGE`] bytes each. What may be longer (an offer, a job spec) goes in a
+//! sealed memfd beside the message. Only the supervisor sends memfds for that; it never reads one from a child.
+
+mod link;
+pub use link::{Link, LinkError};
+
+use protocol::secret::Secret;
+use protocol::worker::{Answer, JobResult};
+use serde::{Deserialize, Serialize};
+use std::net::SocketAddr;
+
+/// Version of these messages; a child of another build is refused at `Hello`.
+pub const VERSION: u32 = 1;
+
+/// Bytes of one message.
+pub const MAX_MESSAGE: usize = 4096;
+
+/// Messages a second that a child may send before it is detached: far above any honest need.
+pub const MAX_RATE: u32 = 500;
+
+/// From a job to the supervisor.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum FromJob {
+    /// First message.
+    Hello {
+        /// [`VERSION`]
+        version: u32,
+    },
+    /// Prepared (`prewarm` ran): can take an offer or a spec.
+    Prewarmed,
+    /// `on_request` answered [`ToJob::Offer`].
+    Answer(Answer),
+    /// Spec read, entrypoint about to run.
+    Ready,
+    /// Wants a configured source or sink by its name.
+    OpenSource {
+        /// Name in the configuration.
+        name: String,
+    },
+    /// In the room.
+    Joined {
+        /// `PA_…`
+        sid: String,
+    },
+    /// The server gave a new token. Left out when it does not fit a message.
+    Token(Secret),
+    /// About to open a new WebSocket with the same identity.
+    Rejoining,
+    /// Back in the room.
+    Rejoined,
+    /// Wants to leave with this result; waits up to 200 ms for [`ToJob::Ack`].
+    Ending(JobResult),
+    /// Has sent Leave; no sign-off is needed.
+    Left,
+    /// Asks for the addresses of a host.
+    Resolve {
+        /// Matches the answer.
+        id: u32,
+        /// Host name.
+        host: String,
+        /// Port.
+        port: u16,
+    },
+    /// Answer to [`ToJob::Ping`]: how long ago driver and user runtime were last seen alive.
+    Pong {
+        /// Of the ping.
+        id: u32,
+        /// ms since the room driver turned.
+        driver_ms: u32,
+        /// ms since the user runtime turned.
+        user_ms: u32,
+        /// Counters for metrics.
+        stats: JobStats,
+    },
+    /// A panic: text and place. The process aborts after this.
+    Panic {
+        /// Message.
+        message: String,
+        /// file:line
+        location: String,
+    },
+}
+
+/// Counters that a job reports with each pong.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobStats {
+    /// RTP packets sent.
+    pub packets_out: u64,
+    /// RTP payload bytes sent.
+    pub bytes_out: u64,
+    /// Units lost because this job was too slow for a ring.
+    pub lapped: u64,
+    /// Full reconnects.
+    pub rejoins: u64,
+    /// Resumes.
+    pub resumes: u64,
+}
+
+/// From the supervisor to a job.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum ToJob {
+    /// First message: what every job may know. The body, [`JobSetup`], is in the memfd beside it.
+    Setup,
+    /// Ask `on_request`. The body, `JobInfo`, is in the memfd beside it.
+    Offer,
+    /// Run this job. The body, `JobSpec`, is in the memfd beside it.
+    Spec,
+    /// The source is open: a socket to its owner is beside this message.
+    SourceFd {
+        /// Name.
+        name: String,
+    },
+    /// No such source for this job.
+    Denied {
+        /// Name.
+        name: String,
+        /// In plain words.
+        why: String,
+    },
+    /// Run hooks, leave, exit.
+    Terminate {
+        /// For the hooks.
+        reason: String,
+        /// After this the process is killed.
+        grace_ms: u32,
+    },
+    /// The terminal status is out.
+    Ack,
+    /// Answer to Resolve; an empty list comes with the reason.
+    Addresses {
+        /// Of the question.
+        id: u32,
+        /// Answers.
+        addresses: Vec<SocketAddr>,
+        /// Why there are none.
+        error: String,
+    },
+    /// Are you alive?
+    Ping {
+        /// Returned in the pong.
+        id: u32,
+    },
+}
+
+/// Sent once to each job process before anything else.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct JobSetup {
+    /// Worker URL (`ws`/`wss`).
+    pub url: String,
+    /// Sources and sinks that the configuration grants to jobs.
+    pub sources: Vec<Granted>,
+    /// How long shutdown hooks may run, ms.
+    pub shutdown_timeout_ms: u32,
+    /// Extra PEM certificates to trust; empty for the built-in roots alone.
+    pub ca_pem: String,
+    /// Options for the entrypoint, as written under `[job]` in the configuration, JSON.
+    pub options: String,
+}
+
+/// A source or sink a job may open.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Granted {
+    /// Name in the configuration, e.g. `camera`.
+    pub name: String,
+    /// What it is.
+    pub kind: SourceKind,
+}
+
+/// What a source is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SourceKind {
+    /// H.264 access units.
+    Camera,
+    /// Opus packets.
+    Microphone,
+}
+
+/// From the supervisor to a device owner.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum ToOwner {
+    /// First message. The body, `config::Device`, is in the memfd beside it.
+    Setup,
+    /// A reader: its socket is beside this message.
+    Reader {
+        /// Named in log lines.
+        job: String,
+    },
+    /// The device node asked for by [`FromOwner::NeedNode`]; the descriptor is beside this message.
+    Node,
+    /// It cannot be opened now; the owner retries with backoff.
+    NoNode {
+        /// In plain words.
+        why: String,
+    },
+    /// A device appeared or vanished: look again now.
+    Rescan,
+    /// Are you alive?
+    Ping {
+        /// Returned.
+        id: u32,
+    },
+}
+
+/// From a device owner to the supervisor.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum FromOwner {
+    /// First message.
+    Hello {
+        /// [`VERSION`]
+        version: u32,
+    },
+    /// Open this node for me (`/dev/videoN`; checked by the supervisor).
+    NeedNode {
+        /// Path.
+        path: String,
+    },
+    /// State changed.
+    State(OwnerState),
+    /// Alive.
+    Pong {
+        /// Of the ping.
+        id: u32,
+        /// Counters for metrics.
+        stats: OwnerStats,
+    },
+    /// A panic: text and place. The process aborts after this.
+    Panic {
+        /// Message.
+        message: String,
+        /// file:line
+        location: String,
+    },
+}
+
+/// What an owner's device is doing, for log, `/worker` and metrics.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OwnerState {
+    /// Nobody wants it.
+    Closed,
+    /// Running; what was chosen, in plain words ("vivid-000 640x360@30 YUYV, openh264 500 kbit/s").
+    Running(String),
+    /// Not there or failing; retried. In plain words.
+    Lost(String),
+}
+
+/// Counters of an owner.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OwnerStats {
+    /// Frames or periods captured.
+    pub captured: u64,
+    /// Units written to the ring.
+    pub written: u64,
+    /// Frames dropped before or in encoding, periods lost by xruns.
+    pub dropped: u64,
+    /// Keyframes forced.
+    pub keyframes: u64,
+    /// Attached readers.
+    pub readers: u32,
+    /// Encoders that are running now.
+    pub encoders: u32,
+}
+
+/// From a job to a device owner.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum FromReader {
+    /// First message.
+    Attach {
+        /// [`VERSION`]
+        version: u32,
+    },
+    /// Media is wanted, or not.
+    Demand(Demand),
+    /// A keyframe is wanted.
+    Keyframe,
+    /// Bit/s this reader can carry.
+    Rate {
+        /// bit/s
+        bps: u32,
+    },
+    /// Done; closing the socket says the same.
+    Detach,
+}
+
+/// How much a reader wants the device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Demand {
+    /// Nothing.
+    Off,
+    /// Open the device, encode later.
+    Armed,
+    /// Encode.
+    Live,
+}
+
+/// From a device owner to a job.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum ToReader {
+    /// Beside it: the ring, and the reading end of the doorbell socket (one byte a unit or more; drain it, then read the
+    /// ring until it is empty).
+    Attached {
+        /// What comes.
+        format: Format,
+    },
+    /// The device is gone; it is retried, the ring stays.
+    Lost {
+        /// In plain words.
+        why: String,
+    },
+    /// The device runs again, or for the first time.
+    Running {
+        /// Counts restarts.
+        epoch: u32,
+    },
+}
+
+/// Media in a ring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Format {
+    /// H.264 Annex B, one access unit a unit, SPS and PPS before each IDR.
+    H264 {
+        /// Pixels.
+        width: u16,
+        /// Pixels.
+        height: u16,
+        /// Frames a second, times 1000.
+        milli_fps: u32,
+        /// Ceiling, bit/s.
+        bitrate: u32,
+    },
+    /// Opus, 48 kHz, one packet a unit.
+    Opus {
+        /// 1 or 2.
+        channels: u8,
+        /// Packet length in ms.
+        frame_ms: u8,
+    },
+}

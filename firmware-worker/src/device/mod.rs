@@ -1,0 +1,1 @@
+//! The device owner process: camera and sound-card pipelines.

@@ -1,0 +1,1 @@
+//! The job process: room driver, JobContext, the default `bridge` entrypoint.

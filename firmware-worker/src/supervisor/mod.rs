@@ -1,0 +1,1 @@
+//! The supervisor: the loop, children, cgroups, broker, HTTP.

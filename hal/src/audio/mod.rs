@@ -1,0 +1,83 @@
+//! ALSA capture and playback at 10 ms periods; xruns and unplugs are values.
+
+/// A PCM that can capture.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Card {
+    /// `hw:CARD=Loopback,DEV=1`.
+    pub name: String,
+    /// Card's long name.
+    pub description: String,
+    /// Has capture.
+    pub capture: bool,
+    /// Has playback.
+    pub playback: bool,
+}
+
+/// What can go wrong when opening.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A call failed.
+    #[error("{device}: {call}: {source}")]
+    Call {
+        /// PCM name.
+        device: String,
+        /// Function.
+        call: &'static str,
+        /// errno.
+        source: std::io::Error,
+    },
+    /// Another program has it.
+    #[error("{0}: in use by another program")]
+    Busy(String),
+    /// Does not exist.
+    #[error("{0}: no such sound card")]
+    Missing(String),
+    /// Offers nothing that we can take.
+    #[error("{0}: cannot capture S16 at 48000 Hz")]
+    NoFormat(String),
+}
+
+/// One turn of a capture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Period {
+    /// The buffer is filled.
+    Samples {
+        /// CLOCK_MONOTONIC ns of its first sample.
+        captured_ns: u64,
+    },
+    /// Samples were lost; capture goes on.
+    Xrun,
+    /// Nothing came within the timeout.
+    Silent,
+    /// Unplugged.
+    Gone,
+}
+
+/// A capturing card: S16, 48 kHz, interleaved, 10 ms periods.
+#[derive(Debug)]
+pub struct Capture {}
+
+/// Lists sound cards by their PCMs.
+pub fn list() -> Vec<Card> {
+    Vec::new()
+}
+
+#[allow(unused_variables, clippy::todo)]
+impl Capture {
+    /// Opens and starts; `channels` is what is wanted, see [`Capture::channels`].
+    pub fn start(name: &str, channels: u8) -> Result<Self, Error> {
+        todo!()
+    }
+    /// Channels the card really delivers.
+    pub fn channels(&self) -> u8 {
+        todo!()
+    }
+    /// Frames a period.
+    pub fn period(&self) -> usize {
+        todo!()
+    }
+    /// Fills `buffer` (period x channels) with the next period.
+    pub fn read(&mut self, buffer: &mut [i16], timeout: std::time::Duration) -> Period {
+        todo!()
+    }
+}

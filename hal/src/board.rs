@@ -1,0 +1,1 @@
+//! Board facts under an injectable root: model, temperature, memory, pressure.

@@ -1,0 +1,12 @@
+//! What speaks to the kernel below std: V4L2, ALSA, shared-memory rings, processes, uevents.
+//!
+//! All `unsafe` of the workspace lives here. Everything is synchronous; shells wrap descriptors for their runtime.
+
+#![warn(missing_docs)]
+
+pub mod audio;
+pub mod board;
+pub mod hotplug;
+pub mod process;
+pub mod ring;
+pub mod video;

@@ -1,0 +1,1 @@
+//! The device owner's policy: demand, linger, keyframe coalescing, bitrate of a layer.

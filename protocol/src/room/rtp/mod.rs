@@ -1,0 +1,1 @@
+//! RTP payload formats, sequence numbers and receive buffers: pure, a packet at a time.

@@ -6,6 +6,7 @@
 mod link;
 pub use link::{Link, LinkError};
 
+use crate::config::{Device, DeviceKind};
 use protocol::secret::Secret;
 use protocol::worker::{Answer, JobResult};
 use serde::{Deserialize, Serialize};
@@ -149,7 +150,7 @@ pub enum ToJob {
 pub struct JobSetup {
     /// Worker URL (`ws`/`wss`).
     pub url: String,
-    /// Sources and sinks that the configuration grants to jobs.
+    /// Sources that the configuration grants to jobs.
     pub sources: Vec<Granted>,
     /// How long shutdown hooks may run, ms.
     pub shutdown_timeout_ms: u32,
@@ -159,23 +160,34 @@ pub struct JobSetup {
     pub options: String,
 }
 
-/// A source or sink a job may open.
+/// A source a job may open.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Granted {
     /// Name in the configuration, e.g. `camera`.
     pub name: String,
-    /// What it is.
-    pub kind: SourceKind,
+    /// What it delivers, as configured: a track can be announced before the device is open, which may settle for less.
+    pub format: Format,
 }
 
-/// What a source is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum SourceKind {
-    /// H.264 access units.
-    Camera,
-    /// Opus packets.
-    Microphone,
+impl From<&Device> for Granted {
+    fn from(device: &Device) -> Self {
+        let format = match &device.kind {
+            DeviceKind::Camera(camera) => Format::H264 {
+                width: u16::try_from(camera.width).unwrap_or(u16::MAX),
+                height: u16::try_from(camera.height).unwrap_or(u16::MAX),
+                milli_fps: camera.fps.saturating_mul(1000),
+                bitrate: camera.bitrate,
+            },
+            DeviceKind::Microphone(microphone) => {
+                Format::Opus { channels: microphone.channels, frame_ms: OPUS_FRAME_MS }
+            }
+        };
+        Self { name: device.name.clone(), format }
+    }
 }
+
+/// Length of the Opus packets of device owners: the usual compromise of delay and header cost.
+pub const OPUS_FRAME_MS: u8 = 20;
 
 /// From the supervisor to a device owner.
 #[derive(Debug, Serialize, Deserialize)]

@@ -9,3 +9,5 @@ pub mod job;
 pub mod media;
 pub mod net;
 pub mod supervisor;
+
+pub use job::{BoxError, JobContext, WorkerOptions, bridge};

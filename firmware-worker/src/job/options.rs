@@ -1,0 +1,70 @@
+//! What a program built on this library hands to [`run`](crate::run): its entrypoint and hooks.
+
+use super::{BoxError, JobContext};
+use protocol::worker::{Answer, JobInfo};
+use std::any::Any;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+
+pub(super) type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+pub(super) type Userdata = Box<dyn Any + Send + Sync>;
+pub(super) type Entrypoint = Box<dyn FnOnce(JobContext) -> BoxFuture<Result<(), BoxError>> + Send>;
+pub(super) type Prewarm = Box<dyn FnOnce() -> Result<Userdata, BoxError> + Send>;
+pub(super) type OnRequest = Box<dyn Fn(JobInfo) -> BoxFuture<Answer> + Send>;
+
+/// The user's code. All of it runs in job processes, on a thread of its own; nothing runs in the supervisor.
+pub struct WorkerOptions {
+    pub(super) entrypoint: Entrypoint,
+    pub(super) prewarm: Option<Prewarm>,
+    pub(super) on_request: Option<OnRequest>,
+}
+
+impl WorkerOptions {
+    /// A worker that runs `entrypoint` once per job.
+    ///
+    /// Returning `Ok` does not end the job: it goes on until [`JobContext::shutdown`], the server or the operator ends
+    /// it. Returning an error ends it as FAILED with the error's text.
+    pub fn new<E, F>(entrypoint: E) -> Self
+    where
+        E: FnOnce(JobContext) -> F + Send + 'static,
+        F: Future<Output = Result<(), BoxError>> + Send + 'static,
+    {
+        Self { entrypoint: Box::new(move |context| Box::pin(entrypoint(context))), prewarm: None, on_request: None }
+    }
+
+    /// Runs `prewarm` in each job process before it has a job; [`JobContext::prewarmed`] gives its value. It has 10 s.
+    pub fn prewarm<P, T>(mut self, prewarm: P) -> Self
+    where
+        P: FnOnce() -> Result<T, BoxError> + Send + 'static,
+        T: Any + Send + Sync,
+    {
+        self.prewarm = Some(Box::new(move || Ok(Box::new(prewarm()?) as Userdata)));
+        self
+    }
+
+    /// Asks `on_request` before a job is accepted. No answer within 1.5 s, or a panic, leaves the job to another worker.
+    /// Without it every job that fits is accepted.
+    pub fn on_request<R, F>(mut self, on_request: R) -> Self
+    where
+        R: Fn(JobInfo) -> F + Send + 'static,
+        F: Future<Output = Answer> + Send + 'static,
+    {
+        self.on_request = Some(Box::new(move |job| Box::pin(on_request(job))));
+        self
+    }
+
+    /// Whether offers must be asked for.
+    pub fn asks(&self) -> bool {
+        self.on_request.is_some()
+    }
+}
+
+impl fmt::Debug for WorkerOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WorkerOptions")
+            .field("prewarm", &self.prewarm.is_some())
+            .field("on_request", &self.on_request.is_some())
+            .finish_non_exhaustive()
+    }
+}

@@ -4,6 +4,8 @@
 //! sealed memfd beside the message. Only the supervisor sends memfds for that; it never reads one from a child.
 
 mod link;
+pub mod panic;
+
 pub use link::{Link, LinkError};
 
 use crate::config::{Device, DeviceKind};

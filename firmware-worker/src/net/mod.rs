@@ -1,16 +1,47 @@
 //! The WebSocket client of supervisor and job: tungstenite over rustls with aws-lc-rs. Names are resolved elsewhere.
 
+mod dial;
+mod tls;
+mod url;
+
+pub use tls::Tls;
+pub use url::host_and_port;
+
+use dial::Transport;
+use futures_util::{SinkExt, StreamExt};
 use protocol::secret::Secret;
 use std::net::SocketAddr;
 use std::time::Duration;
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::http::{HeaderValue, Response, header};
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
+use tokio_tungstenite::tungstenite::{Error, Message};
+use tokio_tungstenite::{WebSocketStream, client_async_with_config};
+use url::Target;
 
-/// Trust anchors: the built-in roots plus the PEM certificates given.
-#[derive(Clone, Debug)]
-pub struct Tls {}
+/// Bytes of one message: what the server itself allows on both of its sockets.
+const MAX_MESSAGE: usize = 2 * 1024 * 1024;
+
+/// Bytes read at once. Signal messages are small, and the default of 128 KiB would be a tenth of an idle worker.
+const READ_BUFFER: usize = 4 * 1024;
+
+/// From the first TCP packet to the upgrade's answer. A server that needs longer is as good as absent, and the
+/// caller's backoff decides what then.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A send that the peer does not take for this long fails: its socket is dead, and waiting would hold up the caller.
+const SEND_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long the peer may take to echo our Close. It is a courtesy; nothing is lost without it.
+const CLOSE_TIMEOUT: Duration = Duration::from_millis(200);
 
 /// An open WebSocket, binary frames only; pings are answered inside.
 #[derive(Debug)]
-pub struct WebSocket {}
+pub struct WebSocket {
+    stream: WebSocketStream<Box<dyn Transport>>,
+}
 
 /// Why a WebSocket could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -18,7 +49,7 @@ pub enum ConnectError {
     /// HTTP status instead of 101. The body is not kept: it may echo the token.
     #[error("{url}: the server answered HTTP {status}")]
     Refused {
-        /// Without query.
+        /// Without path and query.
         url: String,
         /// HTTP status.
         status: u16,
@@ -28,7 +59,7 @@ pub enum ConnectError {
     /// Certificate or handshake.
     #[error("{url}: TLS: {why}")]
     Tls {
-        /// Without query.
+        /// Without path and query.
         url: String,
         /// In plain words.
         why: String,
@@ -36,28 +67,13 @@ pub enum ConnectError {
     /// TCP or handshake failed.
     #[error("{url}: {why}")]
     Broken {
-        /// Without query.
+        /// Without path and query.
         url: String,
         /// In plain words.
         why: String,
     },
 }
 
-#[allow(unused_variables, clippy::todo)]
-impl Tls {
-    /// `ca_pem` may be empty.
-    pub fn new(ca_pem: &str) -> Result<Self, String> {
-        todo!()
-    }
-}
-
-/// Host and port of a `ws`, `wss`, `http` or `https` URL, for the resolver.
-#[allow(clippy::todo)]
-pub fn host_and_port(_url: &str) -> Result<(String, u16), String> {
-    todo!()
-}
-
-#[allow(unused_variables, clippy::todo)]
 impl WebSocket {
     /// Tries the addresses in order (250 ms head start each), 5 s in all.
     pub async fn connect(
@@ -66,18 +82,103 @@ impl WebSocket {
         addresses: &[SocketAddr],
         tls: &Tls,
     ) -> Result<Self, ConnectError> {
-        todo!()
+        let target = Target::parse(url).map_err(|why| ConnectError::Broken { url: "server URL".into(), why })?;
+        match timeout(CONNECT_TIMEOUT, open(&target, bearer, addresses, tls)).await {
+            Ok(result) => result,
+            Err(_) => Err(target.broken(format!("no connection within {} s", CONNECT_TIMEOUT.as_secs()))),
+        }
     }
-    /// Sends one binary frame.
+
+    /// Sends one binary frame; fails after 10 s if the peer does not take it.
     pub async fn send(&mut self, frame: Vec<u8>) -> Result<(), String> {
-        todo!()
+        match timeout(SEND_TIMEOUT, self.stream.send(Message::Binary(frame.into()))).await {
+            Ok(result) => result.map_err(|e| in_plain_words(&e)),
+            Err(_) => Err(format!("the server took no data for {} s", SEND_TIMEOUT.as_secs())),
+        }
     }
+
     /// The next binary frame; `None` when closed by the peer. Cancel-safe.
     pub async fn receive(&mut self) -> Option<Result<Vec<u8>, String>> {
-        todo!()
+        loop {
+            match self.stream.next().await? {
+                Ok(Message::Binary(bytes)) => return Some(Ok(bytes.into())),
+                Ok(Message::Close(_)) | Err(Error::ConnectionClosed | Error::AlreadyClosed) => return None,
+                Ok(_) => {}
+                Err(error) => return Some(Err(in_plain_words(&error))),
+            }
+        }
     }
+
     /// Sends Close 1000 and waits at most 200 ms for the echo.
-    pub async fn close(self) {
-        todo!()
+    pub async fn close(mut self) {
+        let frame = CloseFrame { code: CloseCode::Normal, reason: "".into() };
+        let goodbye = async {
+            if self.stream.close(Some(frame)).await.is_ok() {
+                while let Some(Ok(_)) = self.stream.next().await {}
+            }
+        };
+        // Nothing depends on the echo: a peer that sends none is simply dropped.
+        let _ = timeout(CLOSE_TIMEOUT, goodbye).await;
     }
 }
+
+async fn open(
+    target: &Target,
+    bearer: &Secret,
+    addresses: &[SocketAddr],
+    tls: &Tls,
+) -> Result<WebSocket, ConnectError> {
+    let mut request = target.full.as_str().into_client_request().map_err(|_| target.broken("not a URL".into()))?;
+    let mut authorization = HeaderValue::from_str(&format!("Bearer {}", bearer.expose()))
+        .map_err(|_| target.broken("the token holds characters that no header may hold".into()))?;
+    authorization.set_sensitive(true);
+    request.headers_mut().insert(header::AUTHORIZATION, authorization);
+
+    let tcp = dial::tcp(addresses).await.map_err(|why| target.broken(why))?;
+    let transport: Box<dyn Transport> = if target.secure {
+        let why = |why| ConnectError::Tls { url: target.shown.clone(), why };
+        Box::new(tls.handshake(&target.host, tcp).await.map_err(why)?)
+    } else {
+        Box::new(tcp)
+    };
+    let config = WebSocketConfig::default()
+        .read_buffer_size(READ_BUFFER)
+        .write_buffer_size(0)
+        .max_message_size(Some(MAX_MESSAGE))
+        .max_frame_size(Some(MAX_MESSAGE));
+    match client_async_with_config(request, transport, Some(config)).await {
+        Ok((stream, _)) => Ok(WebSocket { stream }),
+        Err(Error::Http(response)) => Err(target.refused(&response)),
+        Err(error) => Err(target.broken(in_plain_words(&error))),
+    }
+}
+
+impl Target {
+    fn broken(&self, why: String) -> ConnectError {
+        ConnectError::Broken { url: self.shown.clone(), why }
+    }
+
+    fn refused(&self, response: &Response<Option<Vec<u8>>>) -> ConnectError {
+        let seconds = response.headers().get(header::RETRY_AFTER).and_then(|v| v.to_str().ok()?.trim().parse().ok());
+        ConnectError::Refused {
+            url: self.shown.clone(),
+            status: response.status().as_u16(),
+            retry_after: seconds.map(Duration::from_secs),
+        }
+    }
+}
+
+/// Our own words: the library's may quote what the server sent.
+fn in_plain_words(error: &Error) -> String {
+    match error {
+        Error::Io(error) => error.to_string(),
+        Error::ConnectionClosed | Error::AlreadyClosed => "closed".into(),
+        Error::Capacity(_) => format!("a message of more than {MAX_MESSAGE} bytes"),
+        Error::Protocol(error) => format!("not WebSocket: {error}"),
+        Error::Http(response) => format!("HTTP {}", response.status().as_u16()),
+        _ => "not WebSocket".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

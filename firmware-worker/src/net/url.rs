@@ -1,0 +1,88 @@
+//! What a server URL says: transport, host, port. Errors never quote the query, which may hold a token.
+
+use tokio_tungstenite::tungstenite::http::Uri;
+
+/// A URL taken apart as far as a connection needs it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Target {
+    /// TLS.
+    pub secure: bool,
+    /// Host without brackets.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+    /// Without path and query: what errors and logs show.
+    pub shown: String,
+    /// Complete, with scheme `ws` or `wss`.
+    pub full: String,
+}
+
+/// Host and port of a `ws`, `wss`, `http` or `https` URL, for the resolver.
+pub fn host_and_port(url: &str) -> Result<(String, u16), String> {
+    Target::parse(url).map(|target| (target.host, target.port))
+}
+
+impl Target {
+    pub(super) fn parse(url: &str) -> Result<Self, String> {
+        let shown = without_query(url);
+        let uri: Uri = url.parse().map_err(|_| format!("{shown}: not a URL"))?;
+        let (scheme, default_port) = match uri.scheme_str() {
+            Some("ws" | "http") => ("ws", 80),
+            Some("wss" | "https") => ("wss", 443),
+            Some(other) => return Err(format!("{shown}: scheme {other:?} is not ws, wss, http or https")),
+            None => return Err(format!("{shown}: the scheme is missing (ws:// or wss://)")),
+        };
+        let authority = uri.authority().ok_or_else(|| format!("{shown}: the host is missing"))?;
+        if authority.as_str().contains('@') {
+            return Err("the server URL holds a user name or password; LiveKit takes none there".into());
+        }
+        let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
+        if host.is_empty() {
+            return Err(format!("{shown}: the host is missing"));
+        }
+        let path = uri.path_and_query().map_or("/", |p| p.as_str());
+        Ok(Self {
+            secure: scheme == "wss",
+            host,
+            port: authority.port_u16().unwrap_or(default_port),
+            full: format!("{scheme}://{authority}{path}"),
+            shown: format!("{scheme}://{authority}"),
+        })
+    }
+}
+
+fn without_query(url: &str) -> &str {
+    let end = url.find(['?', '#', '@']).unwrap_or(url.len());
+    &url[..end]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_port_follows_the_scheme_unless_written() {
+        assert_eq!(host_and_port("wss://a.example/x"), Ok(("a.example".into(), 443)));
+        assert_eq!(host_and_port("https://a.example"), Ok(("a.example".into(), 443)));
+        assert_eq!(host_and_port("http://a.example"), Ok(("a.example".into(), 80)));
+        assert_eq!(host_and_port("ws://127.0.0.1:7880/rtc"), Ok(("127.0.0.1".into(), 7880)));
+        assert_eq!(host_and_port("ws://[::1]:7880"), Ok(("::1".into(), 7880)));
+    }
+
+    #[test]
+    fn http_urls_become_websocket_urls_with_path_and_query() {
+        let target = Target::parse("https://a.example/base/rtc?x=1").unwrap();
+        assert_eq!(target.full, "wss://a.example/base/rtc?x=1");
+        assert_eq!(target.shown, "wss://a.example");
+        assert!(target.secure);
+    }
+
+    #[test]
+    fn refusals_name_the_url_but_never_its_query_or_password() {
+        for url in ["ftp://h/?access_token=hidden", "h/?access_token=hidden", "ws://u:hidden@h/", "ws:// ?hidden"] {
+            let error = host_and_port(url).unwrap_err();
+            assert!(!error.contains("hidden"), "{error}");
+        }
+        assert!(host_and_port("localhost:7880").is_err());
+    }
+}

@@ -6,7 +6,9 @@
 
 pub mod audio;
 pub mod board;
+pub mod hangup;
 pub mod hotplug;
+pub mod interfaces;
 pub mod process;
 pub mod ring;
 pub mod video;

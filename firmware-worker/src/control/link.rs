@@ -3,8 +3,10 @@
 use super::{MAX_MESSAGE, MAX_RATE};
 use hal::process::Socket;
 use serde::{Serialize, de::DeserializeOwned};
+use std::future::poll_fn;
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 use tokio::io::unix::AsyncFd;
 
@@ -67,23 +69,28 @@ impl Link {
 
     /// The next message and the descriptors beside it. Cancel-safe.
     pub async fn receive<T: DeserializeOwned>(&mut self) -> Result<(T, Vec<OwnedFd>), LinkError> {
-        loop {
-            let mut ready =
-                self.socket.readable().await.map_err(|source| LinkError::System { call: "wait", source })?;
+        poll_fn(|context| self.poll_receive(context)).await
+    }
+
+    /// The same for callers that wait for many links at once.
+    pub fn poll_receive<T: DeserializeOwned>(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<(T, Vec<OwnedFd>), LinkError>> {
+        let (length, fds) = loop {
+            let ready = ready!(self.socket.poll_read_ready(context));
+            let mut ready = ready.map_err(|source| LinkError::System { call: "wait", source })?;
             match ready.get_inner().receive(&mut self.buffer[..]) {
-                Ok((0, _)) => return Err(LinkError::Closed),
-                Ok((length, fds)) => {
-                    drop(ready);
-                    self.count()?;
-                    let message = postcard::from_bytes(&self.buffer[..length])
-                        .map_err(|e| LinkError::Malformed(e.to_string()))?;
-                    return Ok((message, fds));
-                }
+                Ok((0, _)) => return Poll::Ready(Err(LinkError::Closed)),
+                Ok(packet) => break packet,
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
-                Err(e) if e.kind() == io::ErrorKind::ConnectionReset => return Err(LinkError::Closed),
-                Err(source) => return Err(LinkError::System { call: "receive", source }),
+                Err(e) if e.kind() == io::ErrorKind::ConnectionReset => return Poll::Ready(Err(LinkError::Closed)),
+                Err(source) => return Poll::Ready(Err(LinkError::System { call: "receive", source })),
             }
-        }
+        };
+        self.count()?;
+        let message = postcard::from_bytes(&self.buffer[..length]).map_err(|e| LinkError::Malformed(e.to_string()))?;
+        Poll::Ready(Ok((message, fds)))
     }
 
     fn count(&mut self) -> Result<(), LinkError> {

@@ -6,6 +6,8 @@
 
 pub mod audio;
 pub mod board;
+pub mod codec;
+pub mod doorbell;
 pub mod hangup;
 pub mod hotplug;
 pub mod interfaces;

@@ -1,9 +1,8 @@
 //! A control socket in tokio: typed messages, size and rate checked.
 
-use super::{MAX_MESSAGE, MAX_RATE};
+use super::{MAX_MESSAGE, MAX_RATE, Owned, watch};
 use hal::process::Socket;
 use serde::{Serialize, de::DeserializeOwned};
-use std::future::poll_fn;
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::task::{Context, Poll, ready};
@@ -41,7 +40,7 @@ pub enum LinkError {
 /// One end of a control socket.
 #[derive(Debug)]
 pub struct Link {
-    socket: AsyncFd<Socket>,
+    socket: AsyncFd<Owned<Socket>>,
     buffer: Box<[u8; MAX_MESSAGE]>,
     window: Instant,
     in_window: u32,
@@ -50,7 +49,7 @@ pub struct Link {
 impl Link {
     /// Takes the socket into the current tokio runtime.
     pub fn new(socket: Socket) -> Result<Self, LinkError> {
-        let socket = AsyncFd::new(socket).map_err(|source| LinkError::System { call: "register", source })?;
+        let socket = watch(socket).map_err(|source| LinkError::System { call: "register", source })?;
         Ok(Self { socket, buffer: Box::new([0; MAX_MESSAGE]), window: Instant::now(), in_window: 0 })
     }
 
@@ -60,7 +59,7 @@ impl Link {
         if bytes.len() > MAX_MESSAGE {
             return Err(LinkError::TooLong(bytes.len()));
         }
-        self.socket.get_ref().send(&bytes, fds).map_err(|source| match source.kind() {
+        self.socket.get_ref().0.send(&bytes, fds).map_err(|source| match source.kind() {
             io::ErrorKind::WouldBlock => LinkError::Full,
             io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => LinkError::Closed,
             _ => LinkError::System { call: "send", source },
@@ -69,28 +68,46 @@ impl Link {
 
     /// The next message and the descriptors beside it. Cancel-safe.
     pub async fn receive<T: DeserializeOwned>(&mut self) -> Result<(T, Vec<OwnedFd>), LinkError> {
-        poll_fn(|context| self.poll_receive(context)).await
+        std::future::poll_fn(|cx| self.poll_receive(cx)).await
     }
 
-    /// The same for callers that wait for many links at once.
+    /// As [`Link::receive`], for a task that watches many links at once.
     pub fn poll_receive<T: DeserializeOwned>(
         &mut self,
-        context: &mut Context<'_>,
+        cx: &mut Context<'_>,
     ) -> Poll<Result<(T, Vec<OwnedFd>), LinkError>> {
-        let (length, fds) = loop {
-            let ready = ready!(self.socket.poll_read_ready(context));
-            let mut ready = ready.map_err(|source| LinkError::System { call: "wait", source })?;
-            match ready.get_inner().receive(&mut self.buffer[..]) {
-                Ok((0, _)) => return Poll::Ready(Err(LinkError::Closed)),
-                Ok(packet) => break packet,
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
-                Err(e) if e.kind() == io::ErrorKind::ConnectionReset => return Poll::Ready(Err(LinkError::Closed)),
-                Err(source) => return Poll::Ready(Err(LinkError::System { call: "receive", source })),
+        loop {
+            let mut guard =
+                ready!(self.socket.poll_read_ready(cx)).map_err(|source| LinkError::System { call: "wait", source })?;
+            match guard.get_inner().0.receive(&mut self.buffer[..]) {
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => guard.clear_ready(),
+                result => return Poll::Ready(self.decode(result)),
             }
+        }
+    }
+
+    /// A message that waits now, if any: asks the socket itself, not what the runtime knows of it.
+    pub fn try_receive<T: DeserializeOwned>(&mut self) -> Result<Option<(T, Vec<OwnedFd>)>, LinkError> {
+        match self.socket.get_ref().0.receive(&mut self.buffer[..]) {
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            result => self.decode(result).map(Some),
+        }
+    }
+
+    fn decode<T: DeserializeOwned>(
+        &mut self,
+        received: io::Result<(usize, Vec<OwnedFd>)>,
+    ) -> Result<(T, Vec<OwnedFd>), LinkError> {
+        let (length, fds) = match received {
+            Ok((0, _)) => return Err(LinkError::Closed),
+            Ok(received) => received,
+            Err(e) if e.kind() == io::ErrorKind::ConnectionReset => return Err(LinkError::Closed),
+            Err(e) if e.kind() == io::ErrorKind::InvalidData => return Err(LinkError::Malformed(e.to_string())),
+            Err(source) => return Err(LinkError::System { call: "receive", source }),
         };
         self.count()?;
         let message = postcard::from_bytes(&self.buffer[..length]).map_err(|e| LinkError::Malformed(e.to_string()))?;
-        Poll::Ready(Ok((message, fds)))
+        Ok((message, fds))
     }
 
     fn count(&mut self) -> Result<(), LinkError> {

@@ -5,8 +5,10 @@
 
 mod link;
 pub mod panic;
+mod watch;
 
 pub use link::{Link, LinkError};
+pub use watch::{Owned, watch};
 
 use crate::config::{Device, DeviceKind};
 use protocol::secret::Secret;

@@ -1,0 +1,179 @@
+//! SEQPACKET sockets: one message a packet, descriptors beside it.
+
+use super::{check, check_size, uninterrupted};
+use libc::c_void;
+use std::io::{Error, ErrorKind, Result};
+use std::mem::{size_of, zeroed};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Descriptors beside one packet; a receiver closes what is more.
+pub const MAX_FDS: usize = 4;
+
+/// Where [`super::Executable::spawn`] puts the control socket.
+pub(super) const CONTROL_FD: RawFd = 3;
+
+const FD_BYTES: u32 = (MAX_FDS * size_of::<RawFd>()) as u32;
+
+// SAFETY: computes a size from a size.
+const CONTROL_BYTES: usize = unsafe { libc::CMSG_SPACE(FD_BYTES) } as usize;
+
+/// Room for the one control message, aligned for its header.
+#[repr(C)]
+union ControlBuffer {
+    bytes: [u8; CONTROL_BYTES],
+    _header: libc::cmsghdr,
+}
+
+/// A connected SEQPACKET socket, close-on-exec, non-blocking: one message a packet, descriptors beside it.
+#[derive(Debug)]
+pub struct Socket(OwnedFd);
+
+impl Socket {
+    /// A connected pair.
+    pub fn pair() -> Result<(Socket, Socket)> {
+        let mut fds: [RawFd; 2] = [-1; 2];
+        let kind = libc::SOCK_SEQPACKET | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+        // SAFETY: `fds` has room for the two descriptors that the call writes.
+        check(unsafe { libc::socketpair(libc::AF_UNIX, kind, 0, fds.as_mut_ptr()) })?;
+        // SAFETY: the call has just made both and nobody else knows them.
+        Ok(unsafe { (Socket(OwnedFd::from_raw_fd(fds[0])), Socket(OwnedFd::from_raw_fd(fds[1]))) })
+    }
+
+    /// Takes over an inherited or received descriptor; sets it non-blocking and close-on-exec. Anything but a SEQPACKET
+    /// socket is refused.
+    pub fn from_fd(fd: OwnedFd) -> Result<Socket> {
+        check_type(fd.as_raw_fd())?;
+        // SAFETY: plain flag calls on a descriptor that we own.
+        unsafe {
+            check(libc::fcntl(fd.as_raw_fd(), libc::F_SETFD, libc::FD_CLOEXEC))?;
+            let flags = check(libc::fcntl(fd.as_raw_fd(), libc::F_GETFL))?;
+            check(libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, flags | libc::O_NONBLOCK))?;
+        }
+        Ok(Socket(fd))
+    }
+
+    /// Sends one packet. `WouldBlock` when the peer does not read; never raises SIGPIPE. Empty packets are refused, as
+    /// the receiver would take one for the end of the stream.
+    pub fn send(&self, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> Result<()> {
+        if bytes.is_empty() || fds.len() > MAX_FDS {
+            return Err(Error::new(ErrorKind::InvalidInput, "a packet is 1 byte or more, with at most 4 descriptors"));
+        }
+        let mut io = libc::iovec { iov_base: bytes.as_ptr() as *mut c_void, iov_len: bytes.len() };
+        let mut control = ControlBuffer { bytes: [0; CONTROL_BYTES] };
+        let mut message = header(&mut io);
+        if !fds.is_empty() {
+            attach(&mut message, &mut control, fds);
+        }
+        // MSG_DONTWAIT beside O_NONBLOCK: whoever shares the open file can clear the flag, but not this.
+        let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+        // SAFETY: `message` points to `io`, `bytes` and `control`, which all live until the call returns; it only reads.
+        uninterrupted(|| check_size(unsafe { libc::sendmsg(self.as_raw_fd(), &message, flags) }))?;
+        Ok(())
+    }
+
+    /// Receives one packet into `buffer`: length and descriptors (close-on-exec, at most [`MAX_FDS`]; more are closed).
+    /// Length 0 is the end of the stream; a packet longer than the buffer is an `InvalidData` error.
+    pub fn receive(&self, buffer: &mut [u8]) -> Result<(usize, Vec<OwnedFd>)> {
+        let mut io = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+        let mut control = ControlBuffer { bytes: [0; CONTROL_BYTES] };
+        let mut message = header(&mut io);
+        message.msg_control = (&raw mut control).cast();
+        message.msg_controllen = CONTROL_BYTES as _;
+        let flags = libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC;
+        // SAFETY: `message` points to writable memory of the lengths given, which outlives the call.
+        let length = uninterrupted(|| check_size(unsafe { libc::recvmsg(self.as_raw_fd(), &mut message, flags) }))?;
+        // SAFETY: the kernel has just filled `message`, whose control buffer is still alive.
+        let fds = unsafe { received(&message) };
+        if message.msg_flags & libc::MSG_TRUNC != 0 {
+            return Err(Error::new(ErrorKind::InvalidData, "a packet is longer than the buffer"));
+        }
+        Ok((length, fds))
+    }
+
+    /// The descriptor.
+    pub fn into_fd(self) -> OwnedFd {
+        self.0
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl AsRawFd for Socket {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}
+
+/// Descriptor 3, in a child started by [`super::Executable::spawn`]; once per process, before it opens anything.
+/// A process that was started by hand has no such socket and gets an error.
+pub fn inherited_control() -> Result<Socket> {
+    static TAKEN: AtomicBool = AtomicBool::new(false);
+    check_type(CONTROL_FD)?;
+    if TAKEN.swap(true, Ordering::Relaxed) {
+        return Err(Error::new(ErrorKind::AlreadyExists, "the control socket has been taken"));
+    }
+    // SAFETY: it is open, as the check shows, was inherited, and the flag makes us its only owner.
+    Socket::from_fd(unsafe { OwnedFd::from_raw_fd(CONTROL_FD) })
+}
+
+fn check_type(fd: RawFd) -> Result<()> {
+    let mut kind: libc::c_int = 0;
+    let mut length = size_of::<libc::c_int>() as libc::socklen_t;
+    // SAFETY: the answer is an int and `length` says so.
+    let answer =
+        unsafe { libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_TYPE, (&raw mut kind).cast::<c_void>(), &mut length) };
+    check(answer)?;
+    match kind {
+        libc::SOCK_SEQPACKET => Ok(()),
+        _ => Err(Error::new(ErrorKind::InvalidInput, "the descriptor is no SEQPACKET socket")),
+    }
+}
+
+fn header(io: &mut libc::iovec) -> libc::msghdr {
+    // SAFETY: all zeroes is an empty header; some libcs have private padding, so it cannot be written as a literal.
+    let mut message: libc::msghdr = unsafe { zeroed() };
+    message.msg_iov = io;
+    message.msg_iovlen = 1;
+    message
+}
+
+fn attach(message: &mut libc::msghdr, control: &mut ControlBuffer, fds: &[BorrowedFd<'_>]) {
+    let bytes = std::mem::size_of_val(fds) as u32;
+    message.msg_control = (&raw mut *control).cast();
+    // SAFETY: the buffer is aligned for a header and holds one message of MAX_FDS descriptors; `fds` has no more, and a
+    // BorrowedFd is an int.
+    unsafe {
+        message.msg_controllen = libc::CMSG_SPACE(bytes) as _;
+        let cmsg = libc::CMSG_FIRSTHDR(message);
+        (*cmsg).cmsg_level = libc::SOL_SOCKET;
+        (*cmsg).cmsg_type = libc::SCM_RIGHTS;
+        (*cmsg).cmsg_len = libc::CMSG_LEN(bytes) as _;
+        std::ptr::copy_nonoverlapping(fds.as_ptr().cast::<u8>(), libc::CMSG_DATA(cmsg), bytes as usize);
+    }
+}
+
+/// # Safety
+/// `message` comes from a successful `recvmsg`, its control buffer is alive, and nobody has taken its descriptors.
+unsafe fn received(message: &libc::msghdr) -> Vec<OwnedFd> {
+    let mut fds = Vec::new();
+    // SAFETY: the kernel wrote whole control messages, whose lengths the macros follow; data may be unaligned.
+    unsafe {
+        let mut cmsg = libc::CMSG_FIRSTHDR(message);
+        while !cmsg.is_null() {
+            if (*cmsg).cmsg_level == libc::SOL_SOCKET && (*cmsg).cmsg_type == libc::SCM_RIGHTS {
+                let bytes = (*cmsg).cmsg_len as usize - libc::CMSG_LEN(0) as usize;
+                let data = libc::CMSG_DATA(cmsg).cast::<RawFd>();
+                for i in 0..bytes / size_of::<RawFd>() {
+                    fds.push(OwnedFd::from_raw_fd(data.add(i).read_unaligned()));
+                }
+            }
+            cmsg = libc::CMSG_NXTHDR(message, cmsg);
+        }
+    }
+    fds
+}

@@ -163,11 +163,11 @@ mod tests {
     fn a_loss_that_is_not_repaired_asks_once_and_drops_until_the_next_keyframe() {
         let (mut sender, mut receiver) = (Sender::new(), Receiver::new());
         sender.send(&mut receiver, &unit(true, 1), &[]);
-        assert_eq!(tags(&sender.send(&mut receiver, &unit(false, 2), &[1])), []);
-        assert_eq!(tags(&sender.send(&mut receiver, &unit(false, 3), &[])), []);
+        assert!(tags(&sender.send(&mut receiver, &unit(false, 2), &[1])).is_empty());
+        assert!(tags(&sender.send(&mut receiver, &unit(false, 3), &[])).is_empty());
         receiver.timeout(sender.now + REPAIR_WAIT);
         assert_eq!(tags(&std::iter::from_fn(|| receiver.poll()).collect::<Vec<_>>()), [b'?']);
-        assert_eq!(tags(&sender.send(&mut receiver, &unit(false, 4), &[])), []);
+        assert!(tags(&sender.send(&mut receiver, &unit(false, 4), &[])).is_empty());
         assert_eq!(tags(&sender.send(&mut receiver, &unit(true, 5), &[])), [5]);
         assert_eq!(tags(&sender.send(&mut receiver, &unit(false, 6), &[])), [6]);
     }

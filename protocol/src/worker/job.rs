@@ -1,0 +1,326 @@
+//! One assigned job, from the start of its process to the end of it.
+//!
+//! ```text
+//! Starting --Ready--> Joining --Joined--> Running --terminate, stop, no join--> Stopping --Ending--> Leaving
+//!     |                  '------------------ Ending (of its own accord) ----------------------------^  |
+//!     '-- not ready --> Killed <-- not ended in time ------------------------------------ not gone ----'
+//!                         '--Exited, or given up--> Ended; so does Exited from every state
+//! ```
+//!
+//! Every state but Running has a deadline. The result is told to the server once, as soon as it is known.
+
+use super::{Exit, JobEvent, JobInfo, JobResult, Reason};
+use std::fmt;
+use std::time::{Duration, Instant};
+
+/// From assignment to Ready; a process that hangs before user code runs would keep its slot for ever.
+const READY_LIMIT: Duration = Duration::from_secs(10);
+/// From Ready to Joined; the server drops a participant that is not active after the same time.
+const JOIN_LIMIT: Duration = Duration::from_secs(60);
+/// From Ack to exit: nothing but a Leave and the end of the process is left to do.
+const LEAVE_LIMIT: Duration = Duration::from_secs(5);
+/// A termination in this time after a rejoin is about the participant that the rejoin replaced (livekit#4887). A
+/// deleted dispatch removes the participant after 3 s, so a job that outlives this was not meant.
+const REJOIN_GRACE: Duration = Duration::from_secs(10);
+/// From a kill to the next attempt.
+const KILL_INTERVAL: Duration = Duration::from_secs(5);
+/// Kills before a process that the kernel does not let go (stuck in a driver) is written off.
+const KILL_ATTEMPTS: u32 = 3;
+
+/// What the worker must do for a job, in order.
+#[derive(Debug, PartialEq)]
+pub(super) enum Step {
+    /// Report RUNNING.
+    Running,
+    /// Report how it ended.
+    Conclude(JobResult),
+    /// Ask the process to end.
+    Terminate { reason: String, grace: Duration },
+    /// Let it leave.
+    Ack,
+    /// Kill it.
+    Kill,
+    /// Take its participant out of the room.
+    SignOff,
+    /// Forget it.
+    Release(JobResult),
+}
+
+#[derive(Debug)]
+pub(super) struct Job {
+    pub info: JobInfo,
+    phase: Phase,
+    /// From Terminate to Kill.
+    grace: Duration,
+    /// What the server was told.
+    concluded: Option<JobResult>,
+    /// Was Ready, so it may have joined without our knowing yet.
+    may_be_inside: bool,
+    /// The server ended it and removes the participant itself.
+    terminated: bool,
+}
+
+#[derive(Debug)]
+enum Phase {
+    Starting { until: Instant },
+    Joining { until: Instant },
+    Running(Presence),
+    Stopping { until: Instant, reason: String },
+    Leaving { until: Instant },
+    Killed { until: Instant, kills: u32 },
+}
+
+#[derive(Debug)]
+enum Presence {
+    Inside,
+    /// A second join with the same identity is under way. `terminated`: the server asked to end the job meanwhile.
+    Rejoining {
+        until: Instant,
+        terminated: bool,
+    },
+    /// Back, but terminations caused by the rejoin may still be on their way.
+    Back {
+        until: Instant,
+    },
+}
+
+impl Job {
+    pub fn new(info: JobInfo, grace: Duration, now: Instant) -> Self {
+        let phase = Phase::Starting { until: now + READY_LIMIT };
+        Self { info, phase, grace, concluded: None, may_be_inside: false, terminated: false }
+    }
+
+    /// Neither ending nor ended: it occupies its room.
+    pub fn runs(&self) -> bool {
+        matches!(self.phase, Phase::Starting { .. } | Phase::Joining { .. } | Phase::Running(_))
+    }
+
+    /// The server was not told yet how it ended.
+    pub fn is_open(&self) -> bool {
+        self.concluded.is_none()
+    }
+
+    pub fn deadline(&self) -> Option<(Instant, Reason)> {
+        match &self.phase {
+            Phase::Starting { until } => Some((*until, Reason::ReadyTimeout)),
+            Phase::Joining { until } => Some((*until, Reason::JoinTimeout)),
+            Phase::Running(Presence::Inside | Presence::Rejoining { terminated: false, .. }) => None,
+            Phase::Running(Presence::Rejoining { until, .. } | Presence::Back { until }) => {
+                Some((*until, Reason::RejoinGrace))
+            }
+            Phase::Stopping { until, .. } | Phase::Leaving { until } | Phase::Killed { until, .. } => {
+                Some((*until, Reason::KillTimeout))
+            }
+        }
+    }
+
+    pub fn handle(&mut self, event: JobEvent, now: Instant) -> Vec<Step> {
+        match event {
+            JobEvent::Ready => self.ready(now),
+            JobEvent::Joined | JobEvent::Rejoined => self.joined(now),
+            JobEvent::Rejoining => self.rejoining(now),
+            JobEvent::Ending(result) => self.ending(result, now),
+            JobEvent::Exited(exit) => self.exited(&exit),
+        }
+    }
+
+    fn ready(&mut self, now: Instant) -> Vec<Step> {
+        self.may_be_inside = true;
+        match self.phase {
+            Phase::Starting { .. } => {
+                self.phase = Phase::Joining { until: now + JOIN_LIMIT };
+                vec![Step::Running]
+            }
+            Phase::Joining { .. }
+            | Phase::Running(_)
+            | Phase::Stopping { .. }
+            | Phase::Leaving { .. }
+            | Phase::Killed { .. } => vec![],
+        }
+    }
+
+    /// Some jobs say Joined, some Rejoined when they are back.
+    fn joined(&mut self, now: Instant) -> Vec<Step> {
+        let steps = self.ready(now);
+        match self.phase {
+            Phase::Joining { .. } => self.phase = Phase::Running(Presence::Inside),
+            Phase::Running(Presence::Rejoining { .. }) => {
+                self.phase = Phase::Running(Presence::Back { until: now + REJOIN_GRACE });
+            }
+            Phase::Starting { .. }
+            | Phase::Running(Presence::Inside | Presence::Back { .. })
+            | Phase::Stopping { .. }
+            | Phase::Leaving { .. }
+            | Phase::Killed { .. } => {}
+        }
+        steps
+    }
+
+    fn rejoining(&mut self, now: Instant) -> Vec<Step> {
+        if let Phase::Running(presence) = &mut self.phase {
+            let terminated = matches!(presence, Presence::Rejoining { terminated: true, .. });
+            *presence = Presence::Rejoining { until: now + JOIN_LIMIT, terminated };
+        }
+        vec![]
+    }
+
+    fn ending(&mut self, result: JobResult, now: Instant) -> Vec<Step> {
+        match self.phase {
+            Phase::Leaving { .. } => vec![Step::Ack],
+            Phase::Killed { .. } => vec![],
+            Phase::Starting { .. } | Phase::Joining { .. } | Phase::Running(_) | Phase::Stopping { .. } => {
+                self.phase = Phase::Leaving { until: now + LEAVE_LIMIT };
+                let mut steps = self.conclude(result);
+                steps.push(Step::Ack);
+                steps
+            }
+        }
+    }
+
+    fn exited(&mut self, exit: &Exit) -> Vec<Step> {
+        let result = match (&self.phase, exit) {
+            (Phase::Stopping { reason, .. }, Exit::Code(0)) => JobResult::Success { reason: reason.clone() },
+            (_, Exit::Code(0)) => JobResult::Success { reason: exit.to_string() },
+            (_, exit) => JobResult::Failed { error: exit.to_string() },
+        };
+        let left = matches!((&self.phase, exit), (Phase::Leaving { .. }, Exit::Code(0)));
+        self.end(result, left)
+    }
+
+    fn end(&mut self, result: JobResult, left: bool) -> Vec<Step> {
+        let mut steps = self.conclude(result.clone());
+        if self.may_be_inside && !self.terminated && !left {
+            steps.push(Step::SignOff);
+        }
+        steps.push(Step::Release(self.concluded.clone().unwrap_or(result)));
+        steps
+    }
+
+    /// Asks the job to end, unless it is ending already.
+    pub fn stop(&mut self, reason: &str, now: Instant) -> Vec<Step> {
+        if !self.runs() {
+            return vec![];
+        }
+        self.phase = Phase::Stopping { until: now + self.grace, reason: reason.to_owned() };
+        vec![Step::Terminate { reason: reason.to_owned(), grace: self.grace }]
+    }
+
+    /// The server says that the job is over.
+    pub fn terminated(&mut self, now: Instant) -> Vec<Step> {
+        match &mut self.phase {
+            Phase::Running(Presence::Rejoining { terminated, .. }) => {
+                *terminated = true;
+                vec![]
+            }
+            Phase::Running(Presence::Back { .. }) => vec![],
+            Phase::Starting { .. }
+            | Phase::Joining { .. }
+            | Phase::Running(Presence::Inside)
+            | Phase::Stopping { .. }
+            | Phase::Leaving { .. }
+            | Phase::Killed { .. } => {
+                self.terminated = true;
+                self.stop("terminated by the server", now)
+            }
+        }
+    }
+
+    /// Acts on a deadline that has passed; afterwards the next one lies after `now`, or the job is released.
+    pub fn time(&mut self, now: Instant) -> Vec<Step> {
+        if self.deadline().is_none_or(|(at, _)| at > now) {
+            return vec![];
+        }
+        match &mut self.phase {
+            Phase::Starting { .. } => self.kill(failed(format!("not ready in {} s", READY_LIMIT.as_secs())), now),
+            Phase::Joining { .. } => self.give_up_joining(now),
+            Phase::Running(Presence::Rejoining { .. }) => {
+                self.terminated = true;
+                self.stop("terminated by the server while it could not rejoin its room", now)
+            }
+            Phase::Running(presence) => {
+                *presence = Presence::Inside;
+                vec![]
+            }
+            Phase::Stopping { reason, .. } => {
+                let error = format!("did not end within {:?} when asked to ({reason})", self.grace);
+                self.kill(failed(error), now)
+            }
+            Phase::Leaving { .. } => {
+                let error = format!("did not exit within {} s after it had ended", LEAVE_LIMIT.as_secs());
+                self.kill(failed(error), now)
+            }
+            Phase::Killed { until, kills } if *kills < KILL_ATTEMPTS => {
+                *kills += 1;
+                *until = now + KILL_INTERVAL;
+                vec![Step::Kill]
+            }
+            Phase::Killed { .. } => self.end(failed("process cannot be killed".to_owned()), false),
+        }
+    }
+
+    fn give_up_joining(&mut self, now: Instant) -> Vec<Step> {
+        let error = format!("no join in {} s", JOIN_LIMIT.as_secs());
+        let mut steps = self.stop(&error, now);
+        steps.splice(0..0, self.conclude(failed(error)));
+        steps
+    }
+
+    fn kill(&mut self, result: JobResult, now: Instant) -> Vec<Step> {
+        self.phase = Phase::Killed { until: now + KILL_INTERVAL, kills: 1 };
+        let mut steps = self.conclude(result);
+        steps.push(Step::Kill);
+        steps
+    }
+
+    /// The first result counts.
+    fn conclude(&mut self, result: JobResult) -> Vec<Step> {
+        if self.concluded.is_some() {
+            return vec![];
+        }
+        self.concluded = Some(result.clone());
+        vec![Step::Conclude(result)]
+    }
+}
+
+fn failed(error: String) -> JobResult {
+    JobResult::Failed { error }
+}
+
+impl fmt::Display for Exit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const MIB: u64 = 1 << 20;
+        match self {
+            Self::Code(code) => write!(f, "exit code {code}"),
+            Self::Signal(signal) => match signal_name(*signal) {
+                Some(name) => write!(f, "killed by signal {signal} ({name})"),
+                None => write!(f, "killed by signal {signal}"),
+            },
+            Self::OutOfMemory { limit } if limit % MIB == 0 => {
+                write!(f, "memory limit {} MiB exceeded", limit / MIB)
+            }
+            Self::OutOfMemory { limit } => write!(f, "memory limit {limit} bytes exceeded"),
+            Self::NotStarted(why) => write!(f, "process could not be started: {why}"),
+        }
+    }
+}
+
+/// Linux numbers, the same on every architecture we run on.
+fn signal_name(signal: i32) -> Option<&'static str> {
+    Some(match signal {
+        1 => "SIGHUP",
+        2 => "SIGINT",
+        3 => "SIGQUIT",
+        4 => "SIGILL",
+        5 => "SIGTRAP",
+        6 => "SIGABRT",
+        7 => "SIGBUS",
+        8 => "SIGFPE",
+        9 => "SIGKILL",
+        11 => "SIGSEGV",
+        13 => "SIGPIPE",
+        15 => "SIGTERM",
+        24 => "SIGXCPU",
+        31 => "SIGSYS",
+        _ => return None,
+    })
+}

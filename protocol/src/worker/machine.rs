@@ -1,32 +1,347 @@
-//! The worker's states and their transitions.
+//! The worker's states and their transitions: every input lands here and is handed to the part it concerns.
+//!
+//! ```text
+//! Serving --Drain--> Draining --no job left--> Finished
+//!    |                  '-- timeout, Stop --> Stopping --no job left--^
+//!    '-- Stop --------------------------------^
+//! ```
 
-use super::{Action, Input, Options, Reason, Snapshot};
-use std::time::Instant;
+use super::job::{Job, Step};
+use super::link::{Due, Link};
+use super::offer::Offer;
+use super::wire::{self, FromServer};
+use super::{Action, Counters, Input, JobEvent, JobId, JobResult, LinkError, Options, Reason, Snapshot};
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
+
+/// Load just before the last slot is taken, in parts of the server's default target of 0.7: below it with room for
+/// rounding, since the server selects nobody at or above its target.
+const TOP_LOAD: f32 = 0.65;
+const DEFAULT_TARGET_LOAD: f32 = 0.7;
+/// Reported with FULL; servers that look at the load alone must not choose us either.
+const FULL_LOAD: f32 = 1.0;
+/// Terminal statuses kept while there is no link; when full the oldest is dropped and counted.
+const UNSENT_LIMIT: usize = 128;
+/// Jobs remembered after their end, so that a repeated assignment does not start them again or report them twice.
+const ENDED_LIMIT: usize = 128;
+/// Configured times are cut to this, so that adding one to an `Instant` cannot overflow.
+const LONGEST_TIMEOUT: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// The worker side of the agents protocol.
 #[derive(Debug)]
-pub struct Worker {}
+pub struct Worker {
+    pub(super) options: Options,
+    pub(super) offers: BTreeMap<JobId, Offer>,
+    pub(super) jobs: BTreeMap<JobId, Job>,
+    pub(super) counters: Counters,
+    pub(super) mode: Mode,
+    link: Link,
+    takes_jobs: bool,
+    started: Instant,
+    unsent: VecDeque<Vec<u8>>,
+    ended: VecDeque<JobId>,
+    actions: VecDeque<Action>,
+}
 
-#[allow(unused_variables, clippy::todo)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mode {
+    Serving,
+    Draining { until: Instant },
+    Stopping,
+    Finished,
+}
+
 impl Worker {
     /// A worker that wants to connect at once. `seed` feeds the jitter of its reconnect delays.
-    pub fn new(options: Options, now: Instant, seed: u64) -> Self {
-        todo!()
+    pub fn new(mut options: Options, now: Instant, seed: u64) -> Self {
+        options.drain_timeout = options.drain_timeout.min(LONGEST_TIMEOUT);
+        options.shutdown_timeout = options.shutdown_timeout.min(LONGEST_TIMEOUT);
+        options.max_jobs = options.max_jobs.max(1);
+        let mut worker = Self {
+            options,
+            offers: BTreeMap::new(),
+            jobs: BTreeMap::new(),
+            counters: Counters::default(),
+            mode: Mode::Serving,
+            link: Link::new(now, seed),
+            takes_jobs: true,
+            started: now,
+            unsent: VecDeque::new(),
+            ended: VecDeque::new(),
+            actions: VecDeque::new(),
+        };
+        worker.time(now);
+        worker
     }
+
     /// Takes one input; poll until `None` afterwards.
     pub fn handle(&mut self, input: Input, now: Instant) {
-        todo!()
+        if self.mode == Mode::Finished {
+            return;
+        }
+        match input {
+            Input::LinkUp => self.link_up(now),
+            Input::LinkDown(error) => self.link_down(&error, now),
+            Input::Message(frame) => self.message(&frame, now),
+            Input::Answer(job, answer) => self.answer(&job, answer, now),
+            Input::Job(job, event) => self.job_event(&job, event, now),
+            Input::Health(health) => self.takes_jobs = health.takes_jobs,
+            Input::Drain => self.drain(now),
+            Input::Stop => self.stop("worker stops", now),
+            Input::Time => self.time(now),
+        }
+        self.report(false, now);
+        self.finish_when_empty();
     }
+
     /// Next action.
     pub fn poll(&mut self) -> Option<Action> {
-        todo!()
+        self.actions.pop_front()
     }
+
     /// When [`Input::Time`] is due, and why.
     pub fn deadline(&self) -> Option<(Instant, Reason)> {
-        todo!()
+        let drain = match self.mode {
+            Mode::Draining { until } => Some((until, Reason::Drain)),
+            Mode::Serving | Mode::Stopping | Mode::Finished => None,
+        };
+        self.link
+            .deadline()
+            .into_iter()
+            .chain(drain)
+            .chain(self.offers.values().map(Offer::deadline))
+            .chain(self.jobs.values().filter_map(Job::deadline))
+            .min_by_key(|(at, _)| *at)
     }
+
     /// For operators.
     pub fn snapshot(&self) -> Snapshot {
-        todo!()
+        Snapshot {
+            registered: self.link.is_registered(),
+            worker_id: self.link.worker_id().to_owned(),
+            draining: self.mode != Mode::Serving,
+            load: self.status().load,
+            active_jobs: count(self.jobs.len()),
+            problem: self.link.problem().to_owned(),
+        }
     }
+
+    /// What went wrong or was ignored since the start.
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    pub(super) fn act(&mut self, action: Action) {
+        self.actions.push_back(action);
+    }
+
+    pub(super) fn send(&mut self, frame: Vec<u8>) {
+        self.act(Action::Send(frame));
+    }
+
+    /// No further job fits, or none is wanted.
+    pub(super) fn is_full(&self) -> bool {
+        let taken = self.offers.len() + self.jobs.len();
+        self.mode != Mode::Serving || !self.takes_jobs || count(taken) >= self.options.max_jobs
+    }
+
+    pub(super) fn was_ours(&self, job: &JobId) -> bool {
+        self.jobs.contains_key(job) || self.ended.contains(job)
+    }
+
+    fn link_up(&mut self, now: Instant) {
+        if self.link.up(now) {
+            self.send(wire::register(&self.options));
+        }
+    }
+
+    fn link_down(&mut self, error: &LinkError, now: Instant) {
+        if self.link.down(error, now) {
+            self.drop_offers();
+        }
+    }
+
+    fn message(&mut self, frame: &[u8], now: Instant) {
+        self.link.heard(now);
+        let message = match wire::decode(frame) {
+            Ok(message) => message,
+            Err(error) => {
+                tracing::debug!(%error, "frame ignored");
+                self.counters.malformed += 1;
+                return;
+            }
+        };
+        match message {
+            FromServer::Registered { worker_id } if self.link.is_registering() => self.registered(worker_id, now),
+            _ if !self.link.is_registered() => self.counters.ignored += 1,
+            FromServer::Registered { .. } | FromServer::Unknown => self.counters.ignored += 1,
+            FromServer::Pong => {}
+            FromServer::Offer(job) => self.offered(job, now),
+            FromServer::Unfit(job) => self.decline(&job, false),
+            FromServer::Assignment { job, url, token } => self.assigned(job, url, token, now),
+            FromServer::Termination(job) => self.terminated(&job, now),
+            FromServer::GoAway => self.lose_link("the server sent us elsewhere (go_away)", now),
+        }
+    }
+
+    /// The status goes first: a fresh registration counts as idle until the server hears otherwise.
+    fn registered(&mut self, worker_id: String, now: Instant) {
+        self.link.registered(worker_id, now);
+        self.report(true, now);
+        self.actions.extend(self.unsent.drain(..).map(Action::Send));
+        let open: Vec<_> = self.jobs.iter().filter(|(_, job)| job.is_open()).map(|(id, _)| id).collect();
+        if !open.is_empty() {
+            let frame = wire::migrate(open.into_iter());
+            self.send(frame);
+        }
+    }
+
+    fn terminated(&mut self, id: &JobId, now: Instant) {
+        self.forget_offer(id);
+        if let Some(job) = self.jobs.get_mut(id) {
+            let steps = job.terminated(now);
+            self.carry_out(id, steps);
+        }
+    }
+
+    fn job_event(&mut self, id: &JobId, event: JobEvent, now: Instant) {
+        if let Some(job) = self.jobs.get_mut(id) {
+            let steps = job.handle(event, now);
+            self.carry_out(id, steps);
+        }
+    }
+
+    fn carry_out(&mut self, id: &JobId, steps: Vec<Step>) {
+        for step in steps {
+            let job = id.clone();
+            match step {
+                Step::Running if self.link.is_registered() => self.send(wire::job_running(id)),
+                // Nobody to tell; `migrate_job` names it after the next registration.
+                Step::Running => {}
+                Step::Conclude(result) => self.conclude(id, &result),
+                Step::Terminate { reason, grace } => self.act(Action::Terminate { job, reason, grace }),
+                Step::Ack => self.act(Action::Ack(job)),
+                Step::Kill => self.act(Action::Kill(job)),
+                Step::SignOff => self.act(Action::SignOff(job)),
+                Step::Release(result) => {
+                    self.jobs.remove(id);
+                    self.remember_ended(job.clone());
+                    self.act(Action::Release { job, result });
+                }
+            }
+        }
+    }
+
+    /// Sends a terminal status, or keeps it for the next registration.
+    pub(super) fn conclude(&mut self, job: &JobId, result: &JobResult) {
+        let frame = wire::job_ended(job, result);
+        if self.link.is_registered() {
+            return self.send(frame);
+        }
+        if self.unsent.len() == UNSENT_LIMIT {
+            self.unsent.pop_front();
+            self.counters.statuses_lost += 1;
+        }
+        self.unsent.push_back(frame);
+    }
+
+    pub(super) fn remember_ended(&mut self, job: JobId) {
+        if self.ended.len() == ENDED_LIMIT {
+            self.ended.pop_front();
+        }
+        self.ended.push_back(job);
+    }
+
+    pub(super) fn link_worker_id(&self) -> String {
+        self.link.worker_id().to_owned()
+    }
+
+    fn drain(&mut self, now: Instant) {
+        if self.mode == Mode::Serving {
+            self.mode = Mode::Draining { until: now + self.options.drain_timeout };
+            self.decline_asked();
+        }
+    }
+
+    fn stop(&mut self, reason: &str, now: Instant) {
+        if self.mode == Mode::Stopping {
+            return;
+        }
+        self.mode = Mode::Stopping;
+        self.decline_asked();
+        self.drop_offers();
+        self.each_job(|job| job.stop(reason, now));
+    }
+
+    /// Acts on everything that is due; afterwards the next deadline lies after `now`.
+    fn time(&mut self, now: Instant) {
+        if let Mode::Draining { until } = self.mode
+            && until <= now
+        {
+            self.stop("drain timeout", now);
+        }
+        self.expire_offers(now);
+        self.each_job(|job| job.time(now));
+        while let Some(due) = self.link.due(now) {
+            match due {
+                Due::Connect => self.act(Action::Connect),
+                Due::Ping => {
+                    let ms = now.duration_since(self.started).as_millis();
+                    self.send(wire::ping(i64::try_from(ms).unwrap_or(i64::MAX)));
+                }
+                Due::Status => self.report(true, now),
+                Due::Lost => self.link_closed(),
+            }
+        }
+    }
+
+    fn each_job(&mut self, mut step: impl FnMut(&mut Job) -> Vec<Step>) {
+        let steps: Vec<_> = self.jobs.iter_mut().map(|(id, job)| (id.clone(), step(job))).collect();
+        for (id, steps) in steps {
+            self.carry_out(&id, steps);
+        }
+    }
+
+    fn lose_link(&mut self, why: &str, now: Instant) {
+        self.link.abandon(why, now);
+        self.link_closed();
+    }
+
+    fn link_closed(&mut self) {
+        self.act(Action::Close);
+        self.drop_offers();
+    }
+
+    fn status(&self) -> wire::Status {
+        let jobs = count(self.jobs.len());
+        let taken = count(self.offers.len()) + jobs;
+        let full = self.is_full();
+        let scale = TOP_LOAD * self.options.target_load / DEFAULT_TARGET_LOAD;
+        let load = if full { FULL_LOAD } else { scale * taken as f32 / self.options.max_jobs as f32 };
+        wire::Status { full, load, jobs, draining: self.mode != Mode::Serving }
+    }
+
+    fn report(&mut self, now_due: bool, now: Instant) {
+        let status = self.status();
+        if let Some(frame) = self.link.report(status, now_due, now) {
+            self.send(frame);
+        }
+    }
+
+    fn finish_when_empty(&mut self) {
+        let ending = matches!(self.mode, Mode::Draining { .. } | Mode::Stopping);
+        if !ending || !self.jobs.is_empty() || !self.offers.is_empty() {
+            return;
+        }
+        if self.link.is_open() {
+            self.act(Action::Close);
+        }
+        self.link.close();
+        self.mode = Mode::Finished;
+        self.act(Action::Finished);
+    }
+}
+
+fn count(jobs: usize) -> u32 {
+    u32::try_from(jobs).unwrap_or(u32::MAX)
 }

@@ -9,9 +9,13 @@
 //! The shell feeds [`Input`]s with the time, executes every [`Action`] it polls, and wakes the machine at
 //! [`Worker::deadline`].
 
+mod intake;
 mod job;
 mod link;
 mod machine;
+mod offer;
+#[cfg(test)]
+mod tests;
 mod wire;
 
 pub use machine::Worker;
@@ -279,15 +283,15 @@ pub enum Input {
 /// What the shell must do, in order.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
-    /// Open the WebSocket with fresh credentials.
+    /// Open the WebSocket with fresh credentials; `LinkUp` or `LinkDown` must follow.
     Connect,
     /// Send this binary frame; may be dropped when the link is down.
     Send(Vec<u8>),
-    /// Close the WebSocket cleanly (code 1000).
+    /// Close the WebSocket cleanly (code 1000), or stop opening it. No `LinkDown` is owed for it.
     Close,
-    /// Ask `on_request` in the prewarmed process; answer by [`Input::Answer`].
-    Ask(JobInfo),
-    /// The offer needs no answer any more: the asked process can be reused or dropped.
+    /// Ask `on_request` in the prewarmed process; answer by [`Input::Answer`]. Either `Start` or `Forget` follows.
+    Ask(Box<JobInfo>),
+    /// The asked job does not come: the process can be reused or dropped. It may still owe an answer, which is ignored.
     Forget(JobId),
     /// Hand the job to a prewarmed process, or start one.
     Start(Box<JobSpec>),
@@ -336,7 +340,7 @@ pub enum Reason {
     ReadyTimeout,
     /// Not in its room.
     JoinTimeout,
-    /// Rejoin grace is over: a recorded termination is acted on.
+    /// Rejoin grace is over: a termination recorded meanwhile is dropped if the job is back, else acted on.
     RejoinGrace,
     /// Did not end in time.
     KillTimeout,
@@ -359,4 +363,15 @@ pub struct Snapshot {
     pub active_jobs: u32,
     /// In plain words why it is not registered; empty when it is.
     pub problem: String,
+}
+
+/// What the machine ignored or lost since its start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Frames that are no `ServerMessage`, or lack the job they speak of.
+    pub malformed: u64,
+    /// Messages of a kind we do not know, or that came out of turn.
+    pub ignored: u64,
+    /// Terminal statuses dropped because too many jobs ended without a link.
+    pub statuses_lost: u64,
 }

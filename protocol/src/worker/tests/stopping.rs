@@ -1,0 +1,100 @@
+//! Drain and stop.
+
+use super::*;
+
+fn drain_after(timeout: Duration) -> Options {
+    Options { drain_timeout: timeout, ..options() }
+}
+
+#[test]
+fn a_worker_without_jobs_drains_at_once_and_closes_its_link_first() {
+    let mut s = Script::registered(options());
+    assert_eq!(s.give(Input::Drain), ["send status 1.000 full draining", "close", "finished"]);
+    assert_eq!(s.next(), None);
+    assert!(s.give(Input::Time).is_empty());
+}
+
+#[test]
+fn a_worker_without_a_link_drains_without_closing_it() {
+    let mut s = Script::registered(options());
+    s.give(broken());
+    assert_eq!(s.give(Input::Drain), ["finished"]);
+}
+
+#[test]
+fn a_draining_worker_takes_nothing_new_and_waits_for_its_jobs() {
+    let mut s = Script::running(options(), "A");
+    assert_eq!(s.give(Input::Drain), ["send status 1.000 full draining"]);
+    assert_eq!(s.message(server::offer("B", "cam", "hall")), ["send no B"]);
+    assert!(s.pass(seconds(3599)).is_empty());
+    s.job("A", JobEvent::Ending(success("done")));
+    assert_eq!(s.job("A", exited(Exit::Code(0))), ["release A: success: done", "close", "finished"]);
+}
+
+#[test]
+fn a_drain_keeps_the_promise_of_an_accepted_offer() {
+    let mut s = Script::registered(options());
+    s.message(server::offer("A", "cam", "hall"));
+    s.give(Input::Drain);
+    assert_eq!(s.message(server::assignment("A")), ["start A as agent-A in hall"]);
+}
+
+#[test]
+fn a_drain_waits_no_longer_than_for_an_assignment_that_does_not_come() {
+    let mut s = Script::registered(options());
+    s.message(server::offer("A", "cam", "hall"));
+    s.give(Input::Drain);
+    assert_eq!(s.pass(Duration::from_millis(7500)), ["close", "finished"]);
+}
+
+#[test]
+fn a_drain_declines_an_offer_that_is_still_being_asked() {
+    let mut s = Script::registered(Options { ask: true, ..options() });
+    s.message(server::offer("A", "cam", "hall"));
+    assert_eq!(s.give(Input::Drain), ["send no A", "forget A", "send status 1.000 full draining", "close", "finished"]);
+}
+
+#[test]
+fn a_drain_that_takes_too_long_ends_the_jobs_with_success() {
+    let mut s = Script::running(drain_after(seconds(60)), "A");
+    s.give(Input::Drain);
+    assert_eq!(s.pass(seconds(60)), ["terminate A in 10 s: drain timeout"]);
+    assert_eq!(
+        s.job("A", exited(Exit::Code(0))),
+        ["send job A success", "sign off A", "release A: success: drain timeout", "close", "finished"]
+    );
+}
+
+#[test]
+fn stop_ends_all_jobs_at_once_also_while_draining() {
+    let mut s = Script::running(options(), "A");
+    s.run_job("B");
+    s.give(Input::Drain);
+    assert_eq!(s.give(Input::Stop), ["terminate A in 10 s: worker stops", "terminate B in 10 s: worker stops"]);
+    assert!(s.give(Input::Stop).is_empty());
+    assert!(s.give(Input::Drain).is_empty());
+    s.job("A", JobEvent::Ending(success("stop")));
+    s.job("A", exited(Exit::Code(0)));
+    let error = "did not end within 10s when asked to (worker stops)";
+    assert_eq!(s.pass(seconds(10)), [format!("send job B failed: {error}"), "kill B".to_owned()]);
+    let end = s.job("B", exited(Exit::Signal(9)));
+    assert_eq!(end[end.len() - 2..], ["close", "finished"]);
+}
+
+#[test]
+fn an_assignment_that_arrives_while_stopping_is_reported_failed() {
+    let mut s = Script::running(options(), "A");
+    s.message(server::offer("B", "cam", "hall"));
+    s.give(Input::Stop);
+    let said = s.message(server::assignment("B"));
+    assert_eq!(
+        said,
+        ["send job B failed: assigned without a reservation: it came too late, or the worker is stopping"]
+    );
+}
+
+#[test]
+fn an_endless_drain_timeout_is_no_trap() {
+    let mut s = Script::running(drain_after(Duration::MAX), "A");
+    assert_eq!(s.give(Input::Drain), ["send status 1.000 full draining"]);
+}

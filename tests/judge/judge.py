@@ -1,0 +1,300 @@
+"""Joins a room with the official SDK and reports what it really decodes, one JSON object a line.
+
+Every line has "event" and "t", seconds on CLOCK_MONOTONIC. Once a second a "second" line sums up each track. The
+judge ends when every --until holds (exit code 0), at --seconds (1 if an --until is missing), when it is told to, or
+when standard input closes under --commands, so that it never outlives the test that runs it.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import signal
+import sys
+
+import numpy
+from livekit import rtc
+
+from measure import Audio, Video, now
+
+AUDIO_RATE = 48000
+# Commands longer than this are no commands.
+COMMAND_BYTES = 65536
+
+
+def emit(event, at=None, **fields):
+    print(json.dumps({"event": event, "t": round(now() if at is None else at, 4), **fields}), flush=True)
+
+
+class Judge:
+    def __init__(self, options):
+        self.options = options
+        self.room = rtc.Room()
+        self.done = asyncio.Event()
+        self.tracks = {}
+        self.readers = {}
+        self.bytes = {}
+        self.published = {}
+        self.seen = set()
+        self.gone = set()
+        self.data = 0
+        self.disconnected = False
+        self.summed_up = now()
+
+    async def run(self):
+        """Returns the exit code."""
+        self._listen()
+        token = self.options.token or os.environ["JUDGE_TOKEN"]
+        emit("connecting", url=self.options.url)
+        await self.room.connect(self.options.url, token)
+        emit("connected", room=self.room.name, identity=self.room.local_participant.identity)
+        for participant in self.room.remote_participants.values():
+            self._joined(participant)
+        if self.options.publish_tone:
+            await self.publish_tone({"hz": self.options.publish_tone})
+        jobs = [asyncio.create_task(self._report())]
+        if self.options.commands:
+            jobs.append(asyncio.create_task(self._commands()))
+        try:
+            await asyncio.wait_for(self.done.wait(), self.options.seconds)
+        except asyncio.TimeoutError:
+            pass
+        for job in jobs:
+            job.cancel()
+        missing = [condition for condition in self.options.until if not self._holds(condition)]
+        thrown_out = self.disconnected
+        emit("end", missing=missing, tracks=self._summary(now()))
+        await self.room.disconnect()
+        return 1 if missing or thrown_out else 0
+
+    def _listen(self):
+        room = self.room
+        room.on("participant_connected", self._joined)
+        room.on("participant_active", lambda p: emit("participant_active", identity=p.identity, sid=p.sid))
+        room.on("participant_disconnected", self._left)
+        room.on("track_subscribed", self._subscribed)
+        room.on("track_unsubscribed", self._unsubscribed)
+        room.on("track_muted", lambda p, t: emit("track_muted", identity=p.identity, track=t.sid))
+        room.on("track_unmuted", lambda p, t: emit("track_unmuted", identity=p.identity, track=t.sid))
+        room.on("data_received", self._data)
+        room.on("reconnecting", lambda: emit("reconnecting"))
+        room.on("reconnected", lambda: emit("reconnected"))
+        room.on("disconnected", self._disconnected)
+        room.on(
+            "participant_attributes_changed",
+            lambda changed, p: emit("attributes", identity=p.identity, attributes=dict(p.attributes)),
+        )
+
+    def _joined(self, participant):
+        self.seen.add(participant.identity)
+        emit(
+            "participant_joined",
+            identity=participant.identity,
+            sid=participant.sid,
+            name=participant.name,
+            kind=rtc.ParticipantKind.Name(participant.kind),
+            metadata=participant.metadata,
+            attributes=dict(participant.attributes),
+        )
+
+    def _left(self, participant):
+        self.gone.add(participant.identity)
+        emit("participant_left", identity=participant.identity, sid=participant.sid)
+
+    def _subscribed(self, track, publication, participant):
+        at = now()
+        video = track.kind == rtc.TrackKind.KIND_VIDEO
+        emit(
+            "track_subscribed",
+            at,
+            identity=participant.identity,
+            track=track.sid,
+            name=publication.name,
+            kind="video" if video else "audio",
+            mime=publication.mime_type,
+            source=rtc.TrackSource.Name(publication.source),
+        )
+        self.tracks[track.sid] = (participant.identity, track, Video() if video else Audio(AUDIO_RATE))
+        self.readers[track.sid] = asyncio.create_task(self._watch(track) if video else self._hear(track))
+
+    def _unsubscribed(self, track, publication, participant):
+        emit("track_unsubscribed", identity=participant.identity, track=track.sid)
+        self.tracks.pop(track.sid, None)
+        reader = self.readers.pop(track.sid, None)
+        if reader:
+            reader.cancel()
+
+    def _data(self, packet):
+        self.data += 1
+        identity = packet.participant.identity if packet.participant else ""
+        emit("data", identity=identity, topic=packet.topic or "", text=packet.data.decode("utf-8", "replace"))
+
+    def _disconnected(self, reason):
+        emit("disconnected", reason=rtc.DisconnectReason.Name(reason) if reason is not None else "")
+        self.disconnected = True
+        self.done.set()
+
+    async def _watch(self, track):
+        identity, _, video = self.tracks[track.sid]
+        stream = rtc.VideoStream(track)
+        try:
+            async for event in stream:
+                at = now()
+                frame = event.frame
+                if not video.frame(frame.width, frame.height, at):
+                    continue
+                if video.frames == 1:
+                    emit("first_video", at, identity=identity, track=track.sid, width=frame.width, height=frame.height)
+                if self.options.save_png and video.frames == self.options.save_frame:
+                    self._save(frame)
+        finally:
+            await stream.aclose()
+
+    async def _hear(self, track):
+        identity, _, audio = self.tracks[track.sid]
+        stream = rtc.AudioStream(track, sample_rate=AUDIO_RATE, num_channels=1)
+        try:
+            async for event in stream:
+                at = now()
+                unheard = audio.first is None
+                audio.frame(numpy.frombuffer(event.frame.data, numpy.int16), at)
+                if unheard and audio.first is not None:
+                    emit("first_audio", at, identity=identity, track=track.sid)
+        finally:
+            await stream.aclose()
+
+    def _save(self, frame):
+        from PIL import Image
+
+        picture = frame.convert(rtc.VideoBufferType.RGB24)
+        Image.frombytes("RGB", (frame.width, frame.height), bytes(picture.data)).save(self.options.save_png)
+        emit("picture", path=os.path.abspath(self.options.save_png), width=frame.width, height=frame.height)
+
+    async def _report(self):
+        while True:
+            await asyncio.sleep(1.0)
+            at = now()
+            await self._count_bytes(at - self.summed_up)
+            emit("second", at, tracks=self._summary(at))
+            if self.options.until and all(self._holds(condition) for condition in self.options.until):
+                self.done.set()
+
+    async def _count_bytes(self, seconds):
+        for sid, (_, track, _) in list(self.tracks.items()):
+            for stat in await track.get_stats():
+                if stat.HasField("inbound_rtp"):
+                    total = stat.inbound_rtp.inbound.bytes_received
+                    before, _ = self.bytes.get(sid, (0, 0))
+                    self.bytes[sid] = (total, round((total - before) * 8 / seconds / 1000))
+
+    def _summary(self, at):
+        seconds, self.summed_up = max(at - self.summed_up, 0.001), at
+        lines = []
+        for sid, (identity, _, meter) in self.tracks.items():
+            video = isinstance(meter, Video)
+            report = meter.report(seconds, at) if video else meter.report()
+            kind = "video" if video else "audio"
+            kbit_s = self.bytes.get(sid, (0, 0))[1]
+            lines.append({"kind": kind, "identity": identity, "track": sid, "kbit_s": kbit_s, **report})
+        return lines
+
+    def _holds(self, condition):
+        what, _, value = condition.partition(":")
+        meters = [meter for _, _, meter in self.tracks.values()]
+        if what == "video":
+            return any(isinstance(m, Video) and m.frames >= int(value) for m in meters)
+        if what == "audio":
+            return any(isinstance(m, Audio) and m.heard >= float(value) for m in meters)
+        if what == "data":
+            return self.data >= int(value)
+        return value in (self.seen if what == "joined" else self.gone)
+
+    async def _commands(self):
+        reader = asyncio.StreamReader(limit=COMMAND_BYTES)
+        await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+        actions = {
+            "publish_tone": self.publish_tone,
+            "unpublish": self.unpublish,
+            "send": self.send,
+        }
+        while line := await reader.readline():
+            command = json.loads(line)
+            if command["do"] == "leave":
+                break
+            await actions[command["do"]](command)
+            emit("did", command=command["do"])
+        self.done.set()
+
+    async def publish_tone(self, command):
+        """Publishes a sine at -20 dBFS until `unpublish`."""
+        source = rtc.AudioSource(AUDIO_RATE, 1)
+        track = rtc.LocalAudioTrack.create_audio_track("tone", source)
+        options = rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_MICROPHONE)
+        publication = await self.room.local_participant.publish_track(track, options)
+        player = asyncio.create_task(self._play(source, command.get("hz", 440)))
+        self.published["tone"] = (publication, player)
+        emit("published", track=publication.sid)
+
+    async def _play(self, source, hz):
+        samples = AUDIO_RATE // 50
+        position = 0
+        while True:
+            phase = 2 * numpy.pi * hz * (position + numpy.arange(samples)) / AUDIO_RATE
+            # -20 dBFS of a sine: 0.1 of full scale RMS.
+            wave = (numpy.sin(phase) * 0.1 * numpy.sqrt(2) * 32767).astype(numpy.int16)
+            frame = rtc.AudioFrame(wave.tobytes(), AUDIO_RATE, 1, samples)
+            await source.capture_frame(frame)
+            position += samples
+
+    async def unpublish(self, _command):
+        publication, player = self.published.pop("tone")
+        player.cancel()
+        await self.room.local_participant.unpublish_track(publication.sid)
+
+    async def send(self, command):
+        await self.room.local_participant.publish_data(
+            command["text"], reliable=command.get("reliable", True), topic=command.get("topic", "")
+        )
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--url", required=True)
+    parser.add_argument("--token", help="better in the environment: JUDGE_TOKEN")
+    parser.add_argument("--seconds", type=float, help="end after this long")
+    parser.add_argument("--save-png", help="write one decoded frame to this file")
+    parser.add_argument("--save-frame", type=int, default=30, help="which frame to save (default 30)")
+    parser.add_argument("--publish-tone", type=float, metavar="HZ")
+    parser.add_argument("--commands", action="store_true", help="read JSON commands from standard input, leave at its end")
+    parser.add_argument(
+        "--until",
+        action="append",
+        default=[],
+        metavar="CONDITION",
+        type=condition,
+        help="video:FRAMES, audio:SECONDS, data:PACKETS, joined:IDENTITY, left:IDENTITY; repeatable",
+    )
+    return parser.parse_args()
+
+
+def condition(text):
+    what, _, value = text.partition(":")
+    if what not in ("video", "audio", "data", "joined", "left") or not value:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a condition")
+    return text
+
+
+async def main(options):
+    judge = Judge(options)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, judge.done.set)
+    try:
+        return await judge.run()
+    except rtc.ConnectError as error:
+        emit("connect_failed", error=str(error))
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(main(arguments())))

@@ -1,1 +1,24 @@
-//! Harness.
+//! What tests stand on: a real LiveKit server, the worker binary, the judge, a proxy that cuts connections, and a look
+//! into `/proc`. Everything started here is ended by pid when its handle is dropped; on a failed test the last log lines
+//! of each process are printed.
+
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+pub mod api;
+pub mod http;
+pub mod judge;
+pub mod paths;
+pub mod poll;
+pub mod process;
+pub mod procfs;
+pub mod proxy;
+pub mod server;
+pub mod token;
+pub mod worker;
+
+pub use api::Api;
+pub use judge::Judge;
+pub use proxy::Proxy;
+pub use server::Server;
+pub use worker::Worker;

@@ -27,11 +27,16 @@ def emit(event, at=None, **fields):
 
 
 class Judge:
-    def __init__(self, options):
+    """A subscriber. `emit` gets every event; the module's own prints it as JSON."""
+
+    def __init__(self, options, emit=emit):
         self.options = options
+        self.emit = emit
         self.room = rtc.Room()
         self.done = asyncio.Event()
         self.tracks = {}
+        # Of every track there ever was.
+        self.meters = []
         self.readers = {}
         self.bytes = {}
         self.published = {}
@@ -45,9 +50,9 @@ class Judge:
         """Returns the exit code."""
         self._listen()
         token = self.options.token or os.environ["JUDGE_TOKEN"]
-        emit("connecting", url=self.options.url)
+        self.emit("connecting", url=self.options.url)
         await self.room.connect(self.options.url, token)
-        emit("connected", room=self.room.name, identity=self.room.local_participant.identity)
+        self.emit("connected", room=self.room.name, identity=self.room.local_participant.identity)
         for participant in self.room.remote_participants.values():
             self._joined(participant)
         if self.options.publish_tone:
@@ -63,31 +68,31 @@ class Judge:
             job.cancel()
         missing = [condition for condition in self.options.until if not self._holds(condition)]
         thrown_out = self.disconnected
-        emit("end", missing=missing, tracks=self._summary(now()))
+        self.emit("end", missing=missing, tracks=self._summary(now()))
         await self.room.disconnect()
         return 1 if missing or thrown_out else 0
 
     def _listen(self):
         room = self.room
         room.on("participant_connected", self._joined)
-        room.on("participant_active", lambda p: emit("participant_active", identity=p.identity, sid=p.sid))
+        room.on("participant_active", lambda p: self.emit("participant_active", identity=p.identity, sid=p.sid))
         room.on("participant_disconnected", self._left)
         room.on("track_subscribed", self._subscribed)
         room.on("track_unsubscribed", self._unsubscribed)
-        room.on("track_muted", lambda p, t: emit("track_muted", identity=p.identity, track=t.sid))
-        room.on("track_unmuted", lambda p, t: emit("track_unmuted", identity=p.identity, track=t.sid))
+        room.on("track_muted", lambda p, t: self.emit("track_muted", identity=p.identity, track=t.sid))
+        room.on("track_unmuted", lambda p, t: self.emit("track_unmuted", identity=p.identity, track=t.sid))
         room.on("data_received", self._data)
-        room.on("reconnecting", lambda: emit("reconnecting"))
-        room.on("reconnected", lambda: emit("reconnected"))
+        room.on("reconnecting", lambda: self.emit("reconnecting"))
+        room.on("reconnected", lambda: self.emit("reconnected"))
         room.on("disconnected", self._disconnected)
         room.on(
             "participant_attributes_changed",
-            lambda changed, p: emit("attributes", identity=p.identity, attributes=dict(p.attributes)),
+            lambda changed, p: self.emit("attributes", identity=p.identity, attributes=dict(p.attributes)),
         )
 
     def _joined(self, participant):
         self.seen.add(participant.identity)
-        emit(
+        self.emit(
             "participant_joined",
             identity=participant.identity,
             sid=participant.sid,
@@ -99,12 +104,12 @@ class Judge:
 
     def _left(self, participant):
         self.gone.add(participant.identity)
-        emit("participant_left", identity=participant.identity, sid=participant.sid)
+        self.emit("participant_left", identity=participant.identity, sid=participant.sid)
 
     def _subscribed(self, track, publication, participant):
         at = now()
         video = track.kind == rtc.TrackKind.KIND_VIDEO
-        emit(
+        self.emit(
             "track_subscribed",
             at,
             identity=participant.identity,
@@ -114,11 +119,13 @@ class Judge:
             mime=publication.mime_type,
             source=rtc.TrackSource.Name(publication.source),
         )
-        self.tracks[track.sid] = (participant.identity, track, Video() if video else Audio(AUDIO_RATE))
+        meter = Video() if video else Audio(AUDIO_RATE)
+        self.meters.append(meter)
+        self.tracks[track.sid] = (participant.identity, track, meter)
         self.readers[track.sid] = asyncio.create_task(self._watch(track) if video else self._hear(track))
 
     def _unsubscribed(self, track, publication, participant):
-        emit("track_unsubscribed", identity=participant.identity, track=track.sid)
+        self.emit("track_unsubscribed", identity=participant.identity, track=track.sid)
         self.tracks.pop(track.sid, None)
         reader = self.readers.pop(track.sid, None)
         if reader:
@@ -127,10 +134,10 @@ class Judge:
     def _data(self, packet):
         self.data += 1
         identity = packet.participant.identity if packet.participant else ""
-        emit("data", identity=identity, topic=packet.topic or "", text=packet.data.decode("utf-8", "replace"))
+        self.emit("data", identity=identity, topic=packet.topic or "", text=packet.data.decode("utf-8", "replace"))
 
     def _disconnected(self, reason):
-        emit("disconnected", reason=rtc.DisconnectReason.Name(reason) if reason is not None else "")
+        self.emit("disconnected", reason=rtc.DisconnectReason.Name(reason) if reason is not None else "")
         self.disconnected = True
         self.done.set()
 
@@ -144,7 +151,7 @@ class Judge:
                 if not video.frame(frame.width, frame.height, at):
                     continue
                 if video.frames == 1:
-                    emit("first_video", at, identity=identity, track=track.sid, width=frame.width, height=frame.height)
+                    self.emit("first_video", at, identity=identity, track=track.sid, width=frame.width, height=frame.height)
                 if self.options.save_png and video.frames == self.options.save_frame:
                     self._save(frame)
         finally:
@@ -159,7 +166,7 @@ class Judge:
                 unheard = audio.first is None
                 audio.frame(numpy.frombuffer(event.frame.data, numpy.int16), at)
                 if unheard and audio.first is not None:
-                    emit("first_audio", at, identity=identity, track=track.sid)
+                    self.emit("first_audio", at, identity=identity, track=track.sid)
         finally:
             await stream.aclose()
 
@@ -168,14 +175,14 @@ class Judge:
 
         picture = frame.convert(rtc.VideoBufferType.RGB24)
         Image.frombytes("RGB", (frame.width, frame.height), bytes(picture.data)).save(self.options.save_png)
-        emit("picture", path=os.path.abspath(self.options.save_png), width=frame.width, height=frame.height)
+        self.emit("picture", path=os.path.abspath(self.options.save_png), width=frame.width, height=frame.height)
 
     async def _report(self):
         while True:
             await asyncio.sleep(1.0)
             at = now()
             await self._count_bytes(at - self.summed_up)
-            emit("second", at, tracks=self._summary(at))
+            self.emit("second", at, tracks=self._summary(at))
             if self.options.until and all(self._holds(condition) for condition in self.options.until):
                 self.done.set()
 
@@ -198,13 +205,18 @@ class Judge:
             lines.append({"kind": kind, "identity": identity, "track": sid, "kbit_s": kbit_s, **report})
         return lines
 
+    def videos(self):
+        return [meter for meter in self.meters if isinstance(meter, Video)]
+
+    def audios(self):
+        return [meter for meter in self.meters if isinstance(meter, Audio)]
+
     def _holds(self, condition):
         what, _, value = condition.partition(":")
-        meters = [meter for _, _, meter in self.tracks.values()]
         if what == "video":
-            return any(isinstance(m, Video) and m.frames >= int(value) for m in meters)
+            return any(video.frames >= int(value) for video in self.videos())
         if what == "audio":
-            return any(isinstance(m, Audio) and m.heard >= float(value) for m in meters)
+            return any(audio.heard >= float(value) for audio in self.audios())
         if what == "data":
             return self.data >= int(value)
         return value in (self.seen if what == "joined" else self.gone)
@@ -222,7 +234,7 @@ class Judge:
             if command["do"] == "leave":
                 break
             await actions[command["do"]](command)
-            emit("did", command=command["do"])
+            self.emit("did", command=command["do"])
         self.done.set()
 
     async def publish_tone(self, command):
@@ -233,7 +245,7 @@ class Judge:
         publication = await self.room.local_participant.publish_track(track, options)
         player = asyncio.create_task(self._play(source, command.get("hz", 440)))
         self.published["tone"] = (publication, player)
-        emit("published", track=publication.sid)
+        self.emit("published", track=publication.sid)
 
     async def _play(self, source, hz):
         samples = AUDIO_RATE // 50
@@ -284,17 +296,17 @@ def condition(text):
     return text
 
 
-async def main(options):
-    judge = Judge(options)
+async def run(judge):
+    """Runs a judge until it is done or interrupted; returns the exit code."""
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, judge.done.set)
     try:
         return await judge.run()
     except rtc.ConnectError as error:
-        emit("connect_failed", error=str(error))
+        judge.emit("connect_failed", error=str(error))
         return 2
 
 
 if __name__ == "__main__":
-    sys.exit(asyncio.run(main(arguments())))
+    sys.exit(asyncio.run(run(Judge(arguments()))))

@@ -1,0 +1,142 @@
+//! The server's HTTP API (Twirp in JSON), as far as tests need it.
+
+use crate::server::{KEY, SECRET};
+use crate::token::Token;
+use crate::{http, poll};
+use serde_json::{Value, json};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// Status of a job as `ListDispatch` shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JobState {
+    /// `AJ_…`
+    pub id: String,
+    /// `JS_RUNNING`, `JS_SUCCESS`, `JS_FAILED`, …
+    pub status: String,
+    /// The worker's words.
+    pub error: String,
+    /// Who runs it.
+    pub identity: String,
+}
+
+/// Calls to one server.
+#[derive(Clone, Copy, Debug)]
+pub struct Api(SocketAddr);
+
+impl Api {
+    /// For the server that listens there.
+    pub fn new(address: SocketAddr) -> Self {
+        Self(address)
+    }
+
+    /// Asks for an agent by name; returns the dispatch id.
+    #[track_caller]
+    pub fn dispatch(&self, room: &str, agent: &str, metadata: &str) -> String {
+        let answer =
+            self.agent(room, "CreateDispatch", json!({"room": room, "agentName": agent, "metadata": metadata}));
+        answer["id"].as_str().unwrap_or_else(|| panic!("CreateDispatch: {answer}")).into()
+    }
+
+    /// The same with attributes.
+    #[track_caller]
+    pub fn dispatch_with(&self, room: &str, request: Value) -> String {
+        let answer = self.agent(room, "CreateDispatch", request);
+        answer["id"].as_str().unwrap_or_else(|| panic!("CreateDispatch: {answer}")).into()
+    }
+
+    /// Takes a dispatch back.
+    #[track_caller]
+    pub fn delete_dispatch(&self, room: &str, id: &str) {
+        self.agent(room, "DeleteDispatch", json!({"room": room, "dispatchId": id}));
+    }
+
+    /// The jobs of all dispatches of a room.
+    #[track_caller]
+    pub fn jobs(&self, room: &str) -> Vec<JobState> {
+        let answer = self.agent(room, "ListDispatch", json!({"room": room}));
+        let list = |value: &Value, key| value[key].as_array().cloned().unwrap_or_default();
+        list(&answer, "agentDispatches").iter().flat_map(|d| list(&d["state"], "jobs")).map(|job| state(&job)).collect()
+    }
+
+    /// Waits until the one job of a room has this status.
+    #[track_caller]
+    pub fn wait_status(&self, room: &str, status: &str, limit: Duration) -> JobState {
+        let what = format!("a job in room {room} is {status}");
+        poll::until(&what, limit, || self.jobs(room).into_iter().find(|job| job.status == status))
+    }
+
+    /// Participants of a room; none when there is no such room.
+    #[track_caller]
+    pub fn participants(&self, room: &str) -> Vec<Value> {
+        let answer = self.room(room, "ListParticipants", json!({"room": room}));
+        answer["participants"].as_array().cloned().unwrap_or_default()
+    }
+
+    /// Identities of a room.
+    #[track_caller]
+    pub fn identities(&self, room: &str) -> Vec<String> {
+        self.participants(room).iter().filter_map(|p| p["identity"].as_str().map(str::to_owned)).collect()
+    }
+
+    /// Throws a participant out.
+    #[track_caller]
+    pub fn remove(&self, room: &str, identity: &str) {
+        self.room(room, "RemoveParticipant", json!({"room": room, "identity": identity}));
+    }
+
+    /// Makes a room, with more fields of `CreateRoomRequest`.
+    #[track_caller]
+    pub fn create_room(&self, room: &str, more: Value) {
+        let mut request = more;
+        request["name"] = json!(room);
+        self.room(room, "CreateRoom", request);
+    }
+
+    /// Closes a room.
+    #[track_caller]
+    pub fn delete_room(&self, room: &str) {
+        self.room(room, "DeleteRoom", json!({"room": room}));
+    }
+
+    /// Names of all rooms.
+    #[track_caller]
+    pub fn rooms(&self) -> Vec<String> {
+        let answer = self.room("", "ListRooms", json!({}));
+        let rooms = answer["rooms"].as_array().cloned().unwrap_or_default();
+        rooms.iter().filter_map(|room| room["name"].as_str().map(str::to_owned)).collect()
+    }
+
+    #[track_caller]
+    fn agent(&self, room: &str, method: &str, request: Value) -> Value {
+        self.call(room, &format!("AgentDispatchService/{method}"), &request)
+    }
+
+    #[track_caller]
+    fn room(&self, room: &str, method: &str, request: Value) -> Value {
+        self.call(room, &format!("RoomService/{method}"), &request)
+    }
+
+    #[track_caller]
+    fn call(&self, room: &str, method: &str, request: &Value) -> Value {
+        let bearer = Token::admin(room).sign(KEY, SECRET);
+        let answer = http::post(self.0, &format!("/twirp/livekit.{method}"), &bearer, &request.to_string());
+        let answer = answer.unwrap_or_else(|error| panic!("{method}: {error}"));
+        // A room that is not there has nothing in it; every other refusal is a fault of the test.
+        if answer.status == 404 {
+            return Value::Null;
+        }
+        assert_eq!(answer.status, 200, "{method} {request}: {}", answer.body);
+        serde_json::from_str(&answer.body).expect("Twirp answers JSON")
+    }
+}
+
+fn state(job: &Value) -> JobState {
+    let text = |key: &str| job["state"][key].as_str().unwrap_or_default().to_owned();
+    JobState {
+        id: job["id"].as_str().unwrap_or_default().into(),
+        status: if text("status").is_empty() { "JS_PENDING".into() } else { text("status") },
+        error: text("error"),
+        identity: text("participantIdentity"),
+    }
+}

@@ -1,0 +1,66 @@
+//! Where the programs are that tests start. `tools/test` names them in the environment; a plain `cargo test` asks
+//! `tools/setup --paths`, and builds the worker so that it is never an old one.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+/// Root of the checkout.
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests crate lies in the workspace")
+}
+
+/// The livekit-server binary.
+pub fn livekit_server() -> PathBuf {
+    named("LIVEKIT_SERVER")
+}
+
+/// The Python that has the official SDK.
+pub fn python() -> PathBuf {
+    named("JUDGE_PYTHON")
+}
+
+/// The worker binary: `FIRMWARE_WORKER`, else built now in the profile of the test.
+pub fn worker() -> PathBuf {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT
+        .get_or_init(|| match std::env::var_os("FIRMWARE_WORKER") {
+            Some(path) => path.into(),
+            None => build(&["--bins"]).join("firmware-worker"),
+        })
+        .clone()
+}
+
+/// An example of the library, built now.
+pub fn example(name: &str) -> PathBuf {
+    build(&["--example", name]).join("examples").join(name)
+}
+
+fn build(what: &[&str]) -> PathBuf {
+    let test = std::env::current_exe().expect("a running test has a path");
+    let profile = test.ancestors().nth(2).expect("tests run from <target>/<profile>/deps").to_owned();
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command.current_dir(root()).args(["build", "--quiet", "--locked", "-p", "firmware-worker"]).args(what);
+    command.env("CARGO_TARGET_DIR", profile.parent().expect("a profile lies in a target directory"));
+    if profile.ends_with("release") {
+        command.arg("--release");
+    }
+    let status = command.status().expect("cargo starts: it started this test");
+    assert!(status.success(), "cargo build -p firmware-worker {what:?}: {status}");
+    profile
+}
+
+fn named(variable: &str) -> PathBuf {
+    if let Some(path) = std::env::var_os(variable) {
+        return path.into();
+    }
+    static PATHS: OnceLock<String> = OnceLock::new();
+    let paths = PATHS.get_or_init(|| {
+        let output = Command::new(root().join("tools/setup")).arg("--paths").output();
+        let output = output.expect("tools/setup is part of the checkout");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    });
+    let path = paths.lines().find_map(|line| line.strip_prefix(variable)?.strip_prefix('=')).map(PathBuf::from);
+    path.filter(|path| path.exists()).unwrap_or_else(|| panic!("{variable} is not there: run `tools/setup livekit`"))
+}

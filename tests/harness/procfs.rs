@@ -1,0 +1,115 @@
+//! What `/proc` tells of a process.
+
+use std::fs;
+use std::path::PathBuf;
+
+/// Kernel ticks a second in `/proc/PID/stat`; 100 on every Linux that has a Debian.
+const TICKS_PER_S: u64 = 100;
+
+/// Direct children.
+pub fn children(pid: u32) -> Vec<u32> {
+    processes().filter(|&child| parent(child) == Some(pid)).collect()
+}
+
+/// Children, their children and so on.
+pub fn descendants(pid: u32) -> Vec<u32> {
+    let mut all = children(pid);
+    let mut next = 0;
+    while let Some(&child) = all.get(next) {
+        all.extend(children(child));
+        next += 1;
+    }
+    all
+}
+
+/// Arguments, joined with spaces; empty when it is gone.
+pub fn command_line(pid: u32) -> String {
+    let text = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    String::from_utf8_lossy(&text).trim_end_matches('\0').replace('\0', " ")
+}
+
+/// Environment as the process was started with.
+pub fn environment(pid: u32) -> String {
+    let text = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+    String::from_utf8_lossy(&text).replace('\0', "\n")
+}
+
+/// Whether it runs; a zombie does not.
+pub fn alive(pid: u32) -> bool {
+    stat(pid).is_some_and(|fields| fields[0] != "Z" && fields[0] != "X")
+}
+
+/// What its descriptors point to.
+pub fn descriptors(pid: u32) -> Vec<PathBuf> {
+    let entries = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    entries.filter_map(|entry| fs::read_link(entry.path()).ok()).collect()
+}
+
+/// How many memfds it holds.
+pub fn memfds(pid: u32) -> usize {
+    descriptors(pid).iter().filter(|path| path.starts_with("/memfd:")).count()
+}
+
+/// CPU time used so far, user and system, ms.
+pub fn cpu_ms(pid: u32) -> u64 {
+    let fields = stat(pid).unwrap_or_default();
+    let ticks: u64 = fields.iter().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
+    ticks * 1000 / TICKS_PER_S
+}
+
+/// Memory, KiB.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Memory {
+    /// Its own pages and its share of shared ones.
+    pub pss: u64,
+    /// Pages nobody else has.
+    pub private: u64,
+}
+
+/// Reads `smaps_rollup`; zero when it is gone.
+pub fn memory(pid: u32) -> Memory {
+    let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
+    let field = |name: &str| -> u64 {
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or_default()
+    };
+    Memory { pss: field("Pss"), private: field("Private_Clean") + field("Private_Dirty") }
+}
+
+/// The fields of `/proc/PID/stat` from the state on; the name before it may contain anything.
+fn stat(pid: u32) -> Option<Vec<String>> {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    Some(text.rsplit_once(") ")?.1.split(' ').map(str::to_owned).collect())
+}
+
+fn parent(pid: u32) -> Option<u32> {
+    stat(pid)?.get(1)?.parse().ok()
+}
+
+fn processes() -> impl Iterator<Item = u32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_child_is_seen_until_it_has_ended() {
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let pid = child.id();
+        assert!(children(std::process::id()).contains(&pid) && alive(pid));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(!alive(pid) && !descendants(std::process::id()).contains(&pid));
+    }
+
+    #[test]
+    fn cpu_time_and_memory_of_this_process_are_read() {
+        let own = std::process::id();
+        let burnt: u64 = (0..30_000_000_u64).fold(0, |sum, n| sum ^ n.wrapping_mul(sum | 1));
+        assert!(burnt != 1 && cpu_ms(own) > 0);
+        assert!(memory(own).pss > 0 && memory(own).private > 0);
+    }
+}

@@ -1,0 +1,119 @@
+//! A livekit-server of our own, on free ports, with the keys of tests.
+
+use crate::process::{Process, clean_command};
+use crate::token::Token;
+use crate::{Api, http, paths, poll};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// API key of every test server.
+pub const KEY: &str = "devkey";
+
+/// Its secret; the server wants 32 characters.
+pub const SECRET: &str = "secret00000000000000000000000000";
+
+/// A server listens after a fraction of this even on a busy machine.
+const START: Duration = Duration::from_secs(20);
+
+/// Another program can take a free port before the server does.
+const ATTEMPTS: usize = 3;
+
+/// A running server.
+#[derive(Debug)]
+pub struct Server {
+    process: Option<Process>,
+    config: PathBuf,
+    http: SocketAddr,
+}
+
+impl Server {
+    /// Starts one and waits until it listens.
+    pub fn start() -> Self {
+        Self::start_with("")
+    }
+
+    /// The same with more YAML, for example `room: {departure_timeout: 1}`.
+    pub fn start_with(yaml: &str) -> Self {
+        for _ in 0..ATTEMPTS {
+            let ports = [free_tcp(), free_tcp(), free_udp()];
+            let config = std::env::temp_dir().join(format!("livekit-{}-{}.yaml", std::process::id(), ports[0]));
+            std::fs::write(&config, settings(ports, yaml)).expect("the temporary directory is writable");
+            let mut server = Self { process: None, config, http: (Ipv4Addr::LOCALHOST, ports[0]).into() };
+            if server.try_start() {
+                return server;
+            }
+        }
+        panic!("livekit-server did not start in {ATTEMPTS} attempts on free ports");
+    }
+
+    /// For workers and SDKs.
+    pub fn url(&self) -> String {
+        format!("ws://{}", self.http)
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.http
+    }
+
+    /// Its HTTP API.
+    pub fn api(&self) -> Api {
+        Api::new(self.http)
+    }
+
+    /// A token for one identity in one room.
+    pub fn join_token(&self, room: &str, identity: &str) -> String {
+        Token::join(room, identity).sign(KEY, SECRET)
+    }
+
+    /// Ends it without warning.
+    pub fn kill(&mut self) {
+        self.process = None;
+    }
+
+    /// Starts it again on the same ports.
+    pub fn restart(&mut self) {
+        self.kill();
+        assert!(self.try_start(), "livekit-server came back on {}", self.http);
+    }
+
+    fn try_start(&mut self) -> bool {
+        let mut command = clean_command(paths::livekit_server());
+        let mut process = Process::start("livekit-server", command.arg("--config").arg(&self.config));
+        let listens = poll::until("livekit-server listens or ends", START, || match process.ended() {
+            Some(_) => Some(false),
+            None => http::get(self.http, "/").is_ok().then_some(true),
+        });
+        self.process = listens.then_some(process);
+        listens
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // A leftover in the temporary directory is no failure.
+        let _ = std::fs::remove_file(&self.config);
+    }
+}
+
+/// The loopback candidate lets the SDK's media reach the server on a machine without a network; naming the address range
+/// keeps the server from picking the socket of another interface.
+fn settings([http, tcp, udp]: [u16; 3], more: &str) -> String {
+    format!(
+        "port: {http}\nbind_addresses: [127.0.0.1]\nkeys: {{{KEY}: {SECRET}}}\nlogging: {{level: info}}\n\
+         rtc: {{tcp_port: {tcp}, udp_port: {udp}, use_external_ip: false, node_ip: 127.0.0.1, \
+         enable_loopback_candidate: true, ips: {{includes: [127.0.0.1/32]}}}}\n{more}\n"
+    )
+}
+
+/// A TCP port that nobody listens on now.
+pub fn free_tcp() -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has free ports");
+    listener.local_addr().expect("a bound socket has an address").port()
+}
+
+fn free_udp() -> u16 {
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has free ports");
+    socket.local_addr().expect("a bound socket has an address").port()
+}

@@ -1,0 +1,214 @@
+//! The worker binary under test.
+
+use crate::process::{Process, clean_command};
+use crate::server::{self, KEY, SECRET};
+use crate::{Server, http, paths, poll, procfs};
+use rustix::process::Signal;
+use serde_json::Value;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+/// Registration takes 100 ms; a debug build on a busy machine needs more.
+const REGISTER: Duration = Duration::from_secs(20);
+
+/// The agent name of workers in tests.
+pub const AGENT: &str = "board";
+
+/// A picture small enough that a debug build encodes it in real time next to a Python decoder.
+pub const SMALL_CAMERA: &str = "device = \"test-pattern\"\nwidth = 320\nheight = 240\nfps = 15\nbitrate = 400000\n";
+
+/// How to start a worker.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    binary: PathBuf,
+    url: String,
+    agent: String,
+    toml: String,
+    environment: Vec<(String, String)>,
+}
+
+impl Setup {
+    /// With test devices, for this server.
+    pub fn new(server: &Server) -> Self {
+        Self::with_url(&server.url())
+    }
+
+    /// With test devices, for whatever listens at this URL.
+    pub fn with_url(url: &str) -> Self {
+        let environment = [("LIVEKIT_API_KEY", KEY), ("LIVEKIT_API_SECRET", SECRET)];
+        Self {
+            binary: PathBuf::new(),
+            url: url.into(),
+            agent: AGENT.into(),
+            toml: String::new(),
+            environment: environment.map(|(name, value)| (name.into(), value.into())).to_vec(),
+        }
+    }
+
+    /// Another program on the library instead of the shipped binary.
+    pub fn binary(mut self, binary: PathBuf) -> Self {
+        self.binary = binary;
+        self
+    }
+
+    /// Another agent name; empty for automatic dispatch.
+    pub fn agent(mut self, name: &str) -> Self {
+        self.agent = name.into();
+        self
+    }
+
+    /// Top-level keys of the configuration, then tables.
+    pub fn toml(mut self, toml: &str) -> Self {
+        self.toml.push_str(toml);
+        self
+    }
+
+    /// Sets a variable, in place of an earlier value.
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.environment.retain(|(known, _)| known != name);
+        self.environment.push((name.into(), value.into()));
+        self
+    }
+
+    /// Starts it and waits until it is registered.
+    #[track_caller]
+    pub fn start(self) -> Worker {
+        let mut worker = self.launch();
+        worker.wait_ready();
+        worker
+    }
+
+    /// Starts it without waiting.
+    pub fn launch(self) -> Worker {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("worker-{}-{}.toml", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let config = std::env::temp_dir().join(name);
+        let http = SocketAddr::from((Ipv4Addr::LOCALHOST, server::free_tcp()));
+        std::fs::write(&config, self.config(http)).expect("the temporary directory is writable");
+        let process = Process::start("firmware-worker", &mut self.command(&config));
+        Worker { process, config, http }
+    }
+
+    /// Runs it to its end, for starts that must fail.
+    pub fn run(&self, arguments: &[&str]) -> std::process::Output {
+        let mut command = clean_command(self.program());
+        command.args(arguments).env("LIVEKIT_URL", &self.url).envs(self.environment.iter().cloned());
+        command.stdin(Stdio::null()).output().expect("the worker starts")
+    }
+
+    fn command(&self, config: &Path) -> Command {
+        let mut command = clean_command(self.program());
+        command.args(["start", "--config"]).arg(config).env("LIVEKIT_URL", &self.url);
+        command.env("LIVEKIT_AGENT_NAME", &self.agent).envs(self.environment.iter().cloned());
+        command
+    }
+
+    fn program(&self) -> PathBuf {
+        if self.binary.as_os_str().is_empty() { paths::worker() } else { self.binary.clone() }
+    }
+
+    fn config(&self, http: SocketAddr) -> String {
+        let devices = if self.toml.contains("[[camera]]") { "" } else { DEVICES };
+        format!("http = \"{http}\"\nlog_level = \"debug\"\n{}\n{devices}", self.toml)
+    }
+}
+
+const DEVICES: &str = "";
+
+/// A running worker.
+#[derive(Debug)]
+pub struct Worker {
+    process: Process,
+    config: PathBuf,
+    http: SocketAddr,
+}
+
+impl Worker {
+    /// Process id of the supervisor.
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// Where it serves operators.
+    pub fn http(&self) -> SocketAddr {
+        self.http
+    }
+
+    /// Whether it is registered.
+    pub fn ready(&self) -> bool {
+        http::get(self.http, "/ready").is_ok_and(|answer| answer.status == 200)
+    }
+
+    /// Waits until it is registered.
+    #[track_caller]
+    pub fn wait_ready(&mut self) {
+        poll::until("the worker is registered", REGISTER, || {
+            let ended = self.process.ended();
+            assert!(ended.is_none(), "the worker ended before it was registered: {ended:?}");
+            self.ready().then_some(())
+        });
+    }
+
+    /// Waits until the log has a line with this text.
+    #[track_caller]
+    pub fn wait_log(&self, text: &str, limit: Duration) -> String {
+        poll::until(&format!("the worker says {text:?}"), limit, || self.process.log.find(text))
+    }
+
+    /// Everything it has logged lately.
+    pub fn log(&self) -> String {
+        self.process.log.text()
+    }
+
+    /// `/worker`.
+    #[track_caller]
+    pub fn state(&self) -> Value {
+        let answer = http::get(self.http, "/worker").expect("the worker answers on loopback");
+        serde_json::from_str(&answer.body).expect("/worker is JSON")
+    }
+
+    /// Sum of a metric over its labels; 0 when it is not there.
+    #[track_caller]
+    pub fn metric(&self, name: &str) -> f64 {
+        let answer = http::get(self.http, "/metrics").expect("the worker answers on loopback");
+        let lines = answer.body.lines().filter(|line| line.split(['{', ' ']).next() == Some(name));
+        lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+    }
+
+    /// Job processes, the prewarmed one among them.
+    pub fn job_pids(&self) -> Vec<u32> {
+        self.children("__job")
+    }
+
+    /// Device owners.
+    pub fn owner_pids(&self) -> Vec<u32> {
+        self.children("__owner")
+    }
+
+    /// Sends the supervisor a signal.
+    pub fn signal(&self, signal: Signal) {
+        self.process.signal(signal);
+    }
+
+    /// Waits for its end.
+    #[track_caller]
+    pub fn wait(&mut self, limit: Duration) -> ExitStatus {
+        self.process.wait(limit)
+    }
+
+    fn children(&self, kind: &str) -> Vec<u32> {
+        let children = procfs::children(self.pid()).into_iter();
+        children.filter(|&pid| procfs::alive(pid) && procfs::command_line(pid).contains(kind)).collect()
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.process.kill();
+        // A leftover in the temporary directory is no failure.
+        let _ = std::fs::remove_file(&self.config);
+    }
+}

@@ -1,0 +1,1 @@
+//! Rules of the source that a compiler does not keep.

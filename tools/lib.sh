@@ -1,0 +1,72 @@
+# Shared by the scripts beside it; sourced, never run.
+# shellcheck shell=bash
+
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+CACHE=${FIRMWARE_WORKER_CACHE:-$HOME/.cache/firmware-worker}
+
+# The oldest toolchains that build the project (Cargo.toml, tests/livekit-server/go.mod) and its test server.
+RUST_MIN=1.89
+GO_MIN=1.26
+
+say() { printf '%s: %s\n' "${0##*/}" "$*" >&2; }
+
+die() {
+  say "$*"
+  exit 1
+}
+
+# at_least WANTED FOUND
+at_least() { printf '%s\n%s\n' "$1" "$2" | sort -V -C; }
+
+# hash_of FILE...: names a cache entry by what it was made from.
+hash_of() { cat "$@" | sha256sum | cut -c1-16; }
+
+rust_version() { cargo --version 2>/dev/null | cut -d' ' -f2; }
+
+# Puts a cargo that is new enough first in PATH. Debian's own lies in /usr/bin, behind a rustup that may be older.
+use_rust() {
+  at_least "$RUST_MIN" "$(rust_version || true)" && return
+  local version
+  version=$(/usr/bin/cargo --version 2>/dev/null | cut -d' ' -f2) || true
+  at_least "$RUST_MIN" "$version" || return 1
+  export PATH=/usr/bin:$PATH RUSTC=/usr/bin/rustc
+}
+
+go_version() { GOTOOLCHAIN=local go env GOVERSION 2>/dev/null | sed 's/^go//'; }
+
+# Puts a go that is new enough first in PATH.
+use_go() {
+  export GOTOOLCHAIN=local
+  at_least "$GO_MIN" "$(go_version || true)" && return
+  [[ -x $CACHE/go/bin/go ]] || return 1
+  export PATH=$CACHE/go/bin:$PATH
+  at_least "$GO_MIN" "$(go_version || true)"
+}
+
+# Where the programs of the tests lie. A changed input gets a new place, so that checkouts can share the cache.
+judge_venv() { echo "$CACHE/judge-$(hash_of "$ROOT/tests/judge/requirements.txt")"; }
+
+livekit_server() { echo "$CACHE/livekit-server-$(hash_of "$ROOT"/tests/livekit-server/go.{mod,sum})"; }
+
+# Everything that builds or tests runs in this environment. Build outputs lie outside the checkout, so that a clean clone
+# is warm.
+use_environment() {
+  export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$CACHE/target}
+  export LIVEKIT_SERVER=${LIVEKIT_SERVER:-$(livekit_server)}
+  export JUDGE_PYTHON=${JUDGE_PYTHON:-$(judge_venv)/bin/python}
+  use_rust || die "no cargo >= $RUST_MIN: run tools/setup"
+}
+
+free_port() {
+  "$JUDGE_PYTHON" -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
+}
+
+# wait_for SECONDS WHAT COMMAND...: runs the command until it succeeds.
+wait_for() {
+  local deadline=$((SECONDS + $1)) what=$2
+  shift 2
+  until "$@" >/dev/null 2>&1; do
+    ((SECONDS < deadline)) || die "$what: not within the time it gets"
+    sleep 0.1
+  done
+}

@@ -61,12 +61,26 @@ free_port() {
   "$JUDGE_PYTHON" -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
 }
 
-# wait_for SECONDS WHAT COMMAND...: runs the command until it succeeds.
+# wait_for SECONDS WHAT COMMAND...: runs the command until it succeeds; fails when that takes too long.
 wait_for() {
   local deadline=$((SECONDS + $1)) what=$2
   shift 2
   until "$@" >/dev/null 2>&1; do
-    ((SECONDS < deadline)) || die "$what: not within the time it gets"
+    if ((SECONDS >= deadline)); then
+      say "waited in vain: $what"
+      return 1
+    fi
     sleep 0.1
   done
+}
+
+# end PID: asks a child to end, again while it drains, and kills it when asking does not help.
+end() {
+  local asked
+  for ((asked = 0; asked < 25; asked++)); do
+    kill -TERM "$1" 2>/dev/null || break
+    sleep 0.2
+  done
+  kill -KILL "$1" 2>/dev/null
+  wait "$1" 2>/dev/null || true
 }

@@ -1,12 +1,77 @@
 //! Configuration in two stages: as written (all optional, unknown keys refused) and as meant (typed, complete).
 //! Precedence: flag, environment, file, default.
 
+mod layers;
+mod meaning;
+mod secret_file;
+mod sources;
+mod syntax;
+mod written;
+
+pub use layers::{Defaults, Environment, credentials, load};
+pub use secret_file::{SecretFileError, read_secret};
+pub use written::{CameraWritten, MicrophoneWritten, ServerWritten, WorkerWritten, Written};
+
 use protocol::secret::Secret;
 use protocol::worker::{JobType, Permissions};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
+
+/// Why a configuration is refused. Each text names the object and the remedy, and no secret.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The file cannot be read.
+    #[error("{path}: cannot read the configuration: {source}")]
+    Read {
+        /// File.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Not TOML, or a value of the wrong type.
+    #[error("{path}:{line}: {message}")]
+    Syntax {
+        /// File.
+        path: PathBuf,
+        /// Counted from 1.
+        line: usize,
+        /// In plain words.
+        message: String,
+    },
+    /// A key that means nothing.
+    #[error("{path}:{line}: unknown key `{key}`; {hint}")]
+    UnknownKey {
+        /// File.
+        path: PathBuf,
+        /// Counted from 1.
+        line: usize,
+        /// As written.
+        key: String,
+        /// The nearest known key, or all of them.
+        hint: String,
+    },
+    /// A value that cannot be meant.
+    #[error("{key}: {why}")]
+    Value {
+        /// Table and key, flag or variable.
+        key: String,
+        /// In plain words.
+        why: String,
+    },
+    /// No URL anywhere.
+    #[error(
+        "no server URL: set LIVEKIT_URL, pass --url, or write `url` under [server] (wss://your-project.livekit.cloud)"
+    )]
+    NoUrl,
+    /// No credentials, or half of them.
+    #[error("no credentials: {0}")]
+    NoCredentials(&'static str),
+    /// A file with a secret in it.
+    #[error(transparent)]
+    SecretFile(#[from] SecretFileError),
+}
 
 /// Everything the worker needs, complete and checked.
 #[derive(Clone, Debug)]
@@ -159,3 +224,6 @@ pub enum MicrophoneDevice {
     /// An ALSA name, `hw:CARD=Loopback,DEV=1` or `hw:0,0`.
     Alsa(String),
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,61 @@
+//! Where configuration comes from: flags over environment over file over defaults.
+
+use super::written::{LogWritten, ServerWritten, WorkerWritten};
+use super::{Config, Credentials, Error, Written, meaning, syntax};
+use protocol::secret::Secret;
+use std::fs;
+use std::path::Path;
+
+/// Looks up a variable; a parameter so that tests need not change the process.
+pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+/// What defaults depend on.
+#[derive(Clone, Copy, Debug)]
+pub struct Defaults {
+    /// Bytes of memory of the board, if known.
+    pub memory: Option<u64>,
+    /// At a developer's desk: verbose, and no HTTP port unless one is asked for.
+    pub development: bool,
+}
+
+/// Reads and merges all layers. Without `file` there is no file layer.
+pub fn load(
+    flags: Written,
+    environment: Environment<'_>,
+    file: Option<&Path>,
+    defaults: Defaults,
+) -> Result<Config, Error> {
+    meaning::mean(merge(flags, environment, file)?, defaults)
+}
+
+/// The credentials alone, from all layers: what a command needs that does not connect.
+pub fn credentials(flags: Written, environment: Environment<'_>, file: Option<&Path>) -> Result<Credentials, Error> {
+    meaning::credentials(&merge(flags, environment, file)?.server)
+}
+
+fn merge(flags: Written, environment: Environment<'_>, file: Option<&Path>) -> Result<Written, Error> {
+    let file = file.map(read).transpose()?.unwrap_or_default();
+    Ok(flags.over(from_environment(environment)).over(file))
+}
+
+fn read(path: &Path) -> Result<Written, Error> {
+    let text = fs::read_to_string(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
+    syntax::parse(&text, path)
+}
+
+/// A variable that is set but empty counts as not set: that is how unit files and containers leave one out.
+fn from_environment(environment: Environment<'_>) -> Written {
+    let get = |name: &str| environment(name).filter(|value| !value.is_empty());
+    Written {
+        server: ServerWritten {
+            url: get("LIVEKIT_URL"),
+            api_key: get("LIVEKIT_API_KEY"),
+            api_secret: get("LIVEKIT_API_SECRET").map(Secret::new),
+            token: get("LIVEKIT_TOKEN").map(Secret::new),
+            ..ServerWritten::default()
+        },
+        worker: WorkerWritten { agent_name: get("LIVEKIT_AGENT_NAME"), ..WorkerWritten::default() },
+        log: LogWritten { level: get("LIVEKIT_LOG_LEVEL") },
+        ..Written::default()
+    }
+}

@@ -1,0 +1,196 @@
+//! As written to as meant: defaults filled in, values checked.
+
+use super::written::{LimitsWritten, PermissionsWritten, ServerWritten, WorkerWritten, Written};
+use super::{Config, Credentials, Defaults, Error, Limits, Server, Worker, read_secret, sources};
+use protocol::worker::Permissions;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+const MIB: u64 = 1 << 20;
+
+/// What the system, the supervisor and one camera owner take; the rest of the memory is for jobs.
+const RESERVED_MEMORY: u64 = 192 * MIB;
+/// Memory that one job is planned with.
+const JOB_SHARE: u64 = 64 * MIB;
+/// More jobs than this by default would share one uplink badly.
+const DEFAULT_JOBS: RangeInclusive<u64> = 1..=8;
+
+/// A bridge job takes 5 MiB; user code gets room, a leak is ended before the board swaps.
+const JOB_MEMORY_MIB: u64 = 96;
+/// Threads of a job: room driver, user runtime with its blocking pool, watchdog.
+const JOB_PIDS: u32 = 64;
+/// Capture buffers, encoder and rings of one 1080p camera, twice.
+const OWNER_MEMORY_MIB: u64 = 128;
+
+/// Where operators are served unless said otherwise: on the board itself only.
+const HTTP: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8081);
+
+/// The server's own default of `agents.target_load`.
+const TARGET_LOAD: f32 = 0.7;
+const DRAIN_TIMEOUT_S: u64 = 3600;
+const SHUTDOWN_TIMEOUT_S: u64 = 10;
+const UNRESPONSIVE_TIMEOUT_S: u64 = 60;
+
+pub(super) fn mean(written: Written, defaults: Defaults) -> Result<Config, Error> {
+    Ok(Config {
+        server: server(written.server)?,
+        worker: worker(written.worker, defaults)?,
+        devices: sources::devices(written.camera, written.microphone)?,
+        limits: limits(&written.limits)?,
+        http: http(written.http.listen, defaults)?,
+        job_options: sources::job_options(written.job.unwrap_or_default()),
+        log_level: log_level(written.log.level, defaults)?,
+    })
+}
+
+pub(super) fn wrong(key: impl Into<String>, why: impl Into<String>) -> Error {
+    Error::Value { key: key.into(), why: why.into() }
+}
+
+/// `value` if it is within `range`, `default` if there is none.
+pub(super) fn within<T: PartialOrd + std::fmt::Display>(
+    key: impl Into<String>,
+    value: Option<T>,
+    default: T,
+    range: RangeInclusive<T>,
+) -> Result<T, Error> {
+    match value {
+        None => Ok(default),
+        Some(value) if range.contains(&value) => Ok(value),
+        Some(value) => Err(wrong(key, format!("{value} is not within {} to {}", range.start(), range.end()))),
+    }
+}
+
+fn server(written: ServerWritten) -> Result<Server, Error> {
+    let credentials = credentials(&written)?;
+    let url = written.url.ok_or(Error::NoUrl)?;
+    crate::net::host_and_port(&url).map_err(|why| wrong("server url", why))?;
+    Ok(Server { url, credentials, ca_file: written.ca_file })
+}
+
+pub(super) fn credentials(written: &ServerWritten) -> Result<Credentials, Error> {
+    if written.has_token() && written.has_key() {
+        return Err(wrong(
+            "server credentials",
+            "both a token and an API key are given in one place; keep one of them",
+        ));
+    }
+    if let Some(path) = &written.token_file {
+        read_secret(path)?;
+        return Ok(Credentials::TokenFile(path.clone()));
+    }
+    if let Some(token) = &written.token {
+        return Ok(Credentials::Token(token.clone()));
+    }
+    let secret = match (&written.api_secret, &written.api_secret_file) {
+        (Some(secret), _) => Some(secret.clone()),
+        (None, Some(path)) => Some(read_secret(path)?),
+        (None, None) => None,
+    };
+    match (written.api_key.clone(), secret) {
+        (Some(key), Some(secret)) => Ok(Credentials::Key { key, secret }),
+        (Some(_), None) => Err(Error::NoCredentials(
+            "there is an API key but no secret: set LIVEKIT_API_SECRET, or `api_secret_file` under [server]",
+        )),
+        (None, Some(_)) => Err(Error::NoCredentials(
+            "there is an API secret but no key: set LIVEKIT_API_KEY, or `api_key` under [server]",
+        )),
+        (None, None) => Err(Error::NoCredentials(
+            "set LIVEKIT_TOKEN or `token_file` under [server] to a token made by `firmware-worker token`, or set \
+             LIVEKIT_API_KEY and LIVEKIT_API_SECRET",
+        )),
+    }
+}
+
+fn worker(written: WorkerWritten, defaults: Defaults) -> Result<Worker, Error> {
+    let target_load = written.target_load.unwrap_or(TARGET_LOAD);
+    if !(target_load > 0.0 && target_load <= 1.0) {
+        return Err(wrong("worker target_load", format!("{target_load} is not above 0 and at most 1")));
+    }
+    let seconds = |key, value, default| within(key, value, default, 1..=86_400).map(Duration::from_secs);
+    Ok(Worker {
+        agent_name: agent_name(written.agent_name)?,
+        deployment: deployment(written.deployment)?,
+        job_type: written.job_type.unwrap_or_default(),
+        permissions: permissions(&written.permissions),
+        max_jobs: within("worker max_jobs", written.max_jobs, default_jobs(defaults.memory), 1..=256)?,
+        target_load,
+        drain_timeout: seconds("worker drain_timeout_s", written.drain_timeout_s, DRAIN_TIMEOUT_S)?,
+        shutdown_timeout: seconds("worker shutdown_timeout_s", written.shutdown_timeout_s, SHUTDOWN_TIMEOUT_S)?,
+        unresponsive_timeout: seconds(
+            "worker unresponsive_timeout_s",
+            written.unresponsive_timeout_s,
+            UNRESPONSIVE_TIMEOUT_S,
+        )?,
+        prewarm: within("worker prewarm", written.prewarm, 1, 0..=1)?,
+    })
+}
+
+/// As many as memory allows. Where it is unknown, one.
+fn default_jobs(memory: Option<u64>) -> u32 {
+    let fit = memory.unwrap_or(0).saturating_sub(RESERVED_MEMORY) / JOB_SHARE;
+    fit.clamp(*DEFAULT_JOBS.start(), *DEFAULT_JOBS.end()) as u32
+}
+
+fn agent_name(written: Option<String>) -> Result<String, Error> {
+    let Some(name) = written else { return Ok(String::new()) };
+    if name.trim().is_empty() {
+        return Err(wrong(
+            "worker agent_name",
+            "is empty; give a name for explicit dispatch, or leave it out to be dispatched into every new room",
+        ));
+    }
+    if name.len() > 256 || name.contains(char::is_control) {
+        return Err(wrong("worker agent_name", "is longer than 256 bytes or holds control characters"));
+    }
+    Ok(name)
+}
+
+fn deployment(written: Option<String>) -> Result<String, Error> {
+    let label = written.unwrap_or_default();
+    let plain = label.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
+    if label.len() > 64 || !plain {
+        return Err(wrong("worker deployment", format!("{label:?} is not up to 64 letters, digits, '-', '_' and '.'")));
+    }
+    Ok(label)
+}
+
+fn permissions(written: &PermissionsWritten) -> Permissions {
+    let default = Permissions::default();
+    Permissions {
+        subscribe: written.subscribe.unwrap_or(default.subscribe),
+        publish: written.publish.unwrap_or(default.publish),
+        publish_data: written.publish_data.unwrap_or(default.publish_data),
+        update_metadata: written.update_metadata.unwrap_or(default.update_metadata),
+        hidden: written.hidden.unwrap_or(default.hidden),
+    }
+}
+
+fn limits(written: &LimitsWritten) -> Result<Limits, Error> {
+    let memory = |key, value, default| within(key, value, default, 16..=65_536).map(|mib| Some(mib * MIB));
+    Ok(Limits {
+        job_memory: memory("limits job_memory_mib", written.job_memory_mib, JOB_MEMORY_MIB)?,
+        job_pids: Some(within("limits job_pids", written.job_pids, JOB_PIDS, 8..=4096)?),
+        owner_memory: memory("limits owner_memory_mib", written.owner_memory_mib, OWNER_MEMORY_MIB)?,
+    })
+}
+
+fn http(written: Option<String>, defaults: Defaults) -> Result<Option<SocketAddr>, Error> {
+    match written.as_deref() {
+        None => Ok((!defaults.development).then_some(HTTP)),
+        Some("off") => Ok(None),
+        Some(address) => match address.parse() {
+            Ok(address) => Ok(Some(address)),
+            Err(_) => {
+                Err(wrong("http listen", format!("{address:?} is not an address and port (127.0.0.1:8081) or \"off\"")))
+            }
+        },
+    }
+}
+
+fn log_level(written: Option<String>, defaults: Defaults) -> Result<tracing::Level, Error> {
+    let default = if defaults.development { tracing::Level::DEBUG } else { tracing::Level::INFO };
+    let Some(level) = written else { return Ok(default) };
+    level.parse().map_err(|_| wrong("log level", format!("{level:?} is not error, warn, info, debug or trace")))
+}

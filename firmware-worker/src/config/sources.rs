@@ -1,0 +1,121 @@
+//! Cameras, microphones and the entrypoint's own table.
+
+use super::meaning::{within, wrong};
+use super::{
+    Camera, CameraDevice, CameraWritten, Device, DeviceKind, Error, Microphone, MicrophoneDevice, MicrophoneWritten,
+};
+use std::path::PathBuf;
+
+/// The default picture, and the pixel rate that the default bitrate is scaled from.
+const WIDTH: u32 = 1280;
+const HEIGHT: u32 = 720;
+const FPS: u32 = 30;
+/// Bit/s for [`WIDTH`] x [`HEIGHT`] at [`FPS`]: clean for a camera on a desk or a wall.
+const BITRATE: u32 = 2_000_000;
+/// The floor is this part of the ceiling: below it the picture falls apart, and dropping frames serves better.
+const FLOOR_PART: u32 = 8;
+
+/// Bit/s that Opus needs for clean full-band sound of one voice.
+const OPUS_BITRATE: u32 = 48_000;
+
+/// Without any device in the configuration there is one camera and one microphone; with any, only those.
+pub(super) fn devices(
+    cameras: Option<Vec<CameraWritten>>,
+    microphones: Option<Vec<MicrophoneWritten>>,
+) -> Result<Vec<Device>, Error> {
+    let (cameras, microphones) = match (cameras, microphones) {
+        (None, None) => (vec![CameraWritten::default()], vec![MicrophoneWritten::default()]),
+        (cameras, microphones) => (cameras.unwrap_or_default(), microphones.unwrap_or_default()),
+    };
+    let mut devices = Vec::new();
+    for written in cameras {
+        let name = name(written.name.as_deref().unwrap_or("camera"), &devices)?;
+        let kind = DeviceKind::Camera(camera(&name, &written)?);
+        devices.push(Device { name, kind });
+    }
+    for written in microphones {
+        let name = name(written.name.as_deref().unwrap_or("microphone"), &devices)?;
+        let kind = DeviceKind::Microphone(microphone(&name, &written)?);
+        devices.push(Device { name, kind });
+    }
+    Ok(devices)
+}
+
+fn name(name: &str, taken: &[Device]) -> Result<String, Error> {
+    let plain = name.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c));
+    if !plain || name.is_empty() || name.len() > 32 {
+        return Err(wrong(format!("device {name:?}"), "a name is 1 to 32 letters, digits, '-' and '_'"));
+    }
+    if taken.iter().any(|device| device.name == name) {
+        return Err(wrong(format!("device {name:?}"), "two devices have this name; give each its own `name`"));
+    }
+    Ok(name.to_owned())
+}
+
+fn camera(name: &str, written: &CameraWritten) -> Result<Camera, Error> {
+    let key = |what: &str| format!("camera {name:?} {what}");
+    let width = within(key("width"), written.width, WIDTH, 32..=3840)?;
+    let height = within(key("height"), written.height, HEIGHT, 32..=2160)?;
+    if width % 2 != 0 || height % 2 != 0 {
+        return Err(wrong(key("size"), format!("{width}x{height}: width and height must be even")));
+    }
+    let fps = within(key("fps"), written.fps, FPS, 1..=120)?;
+    let default = scaled_bitrate(width, height, fps);
+    let bitrate = within(key("bitrate"), written.bitrate, default, 50_000..=50_000_000)?;
+    let floor = (bitrate / FLOOR_PART).max(50_000);
+    let min_bitrate = within(key("min_bitrate"), written.min_bitrate, floor, 50_000..=bitrate)?;
+    let device = camera_device(written.device.as_deref().unwrap_or("auto"))
+        .ok_or_else(|| wrong(key("device"), "must be auto, test-pattern, a path (/dev/video0) or card:NAME"))?;
+    Ok(Camera { device, width, height, fps, bitrate, min_bitrate })
+}
+
+/// [`BITRATE`] scaled by pixels a second.
+fn scaled_bitrate(width: u32, height: u32, fps: u32) -> u32 {
+    let rate = |width: u32, height: u32, fps: u32| u64::from(width) * u64::from(height) * u64::from(fps);
+    let scaled = u64::from(BITRATE) * rate(width, height, fps) / rate(WIDTH, HEIGHT, FPS);
+    scaled.clamp(100_000, 8_000_000) as u32
+}
+
+fn camera_device(written: &str) -> Option<CameraDevice> {
+    match written {
+        "auto" => Some(CameraDevice::Auto),
+        "test-pattern" => Some(CameraDevice::TestPattern),
+        path if path.starts_with('/') => Some(CameraDevice::Path(PathBuf::from(path))),
+        other => {
+            other.strip_prefix("card:").filter(|name| !name.is_empty()).map(|name| CameraDevice::Card(name.into()))
+        }
+    }
+}
+
+fn microphone(name: &str, written: &MicrophoneWritten) -> Result<Microphone, Error> {
+    let key = |what: &str| format!("microphone {name:?} {what}");
+    let channels = within(key("channels"), written.channels, 1, 1..=2)?;
+    let default = OPUS_BITRATE * u32::from(channels);
+    let bitrate = within(key("bitrate"), written.bitrate, default, 6_000..=510_000)?;
+    let device = match written.device.as_deref().unwrap_or("auto") {
+        "auto" => MicrophoneDevice::Auto,
+        "tone" => MicrophoneDevice::Tone,
+        "" => return Err(wrong(key("device"), "must be auto, tone or an ALSA name (hw:CARD=Device,DEV=0)")),
+        alsa => MicrophoneDevice::Alsa(alsa.into()),
+    };
+    Ok(Microphone { device, channels, bitrate })
+}
+
+/// The table `[job]` as JSON; dates become strings.
+pub(super) fn job_options(table: toml::Table) -> String {
+    json(toml::Value::Table(table)).to_string()
+}
+
+fn json(value: toml::Value) -> serde_json::Value {
+    match value {
+        toml::Value::String(text) => text.into(),
+        toml::Value::Integer(number) => number.into(),
+        toml::Value::Float(number) => number.into(),
+        toml::Value::Boolean(flag) => flag.into(),
+        toml::Value::Datetime(date) => date.to_string().into(),
+        toml::Value::Array(items) => items.into_iter().map(json).collect(),
+        toml::Value::Table(table) => {
+            serde_json::Value::Object(table.into_iter().map(|(key, value)| (key, json(value))).collect())
+        }
+    }
+}

@@ -1,0 +1,328 @@
+use super::*;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// A directory that goes with its test.
+struct Directory(PathBuf);
+
+impl Directory {
+    fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("firmware-worker-config-{}-{number}", std::process::id()));
+        fs::create_dir_all(&path).expect("a temporary directory can be made");
+        Self(path)
+    }
+
+    fn file(&self, name: &str, text: &str, mode: u32) -> PathBuf {
+        let path = self.0.join(name);
+        fs::write(&path, text).expect("a temporary file can be written");
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("own files can be changed");
+        path
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+const BOARD: Defaults = Defaults { memory: Some(1 << 30), development: false };
+
+/// Enough environment to connect.
+const KEYS: [(&str, &str); 3] =
+    [("LIVEKIT_URL", "ws://127.0.0.1:7880"), ("LIVEKIT_API_KEY", "devkey"), ("LIVEKIT_API_SECRET", "s3cret")];
+
+fn load_from(flags: Written, variables: &[(&str, &str)], file: Option<&Path>) -> Result<Config, Error> {
+    let get = |name: &str| variables.iter().rev().find(|(n, _)| *n == name).map(|(_, value)| (*value).to_owned());
+    load(flags, &get, file, BOARD)
+}
+
+fn load_text(text: &str) -> Result<Config, Error> {
+    let directory = Directory::new();
+    load_from(Written::default(), &KEYS, Some(&directory.file("config.toml", text, 0o644)))
+}
+
+/// The error without the path of the temporary directory.
+fn error_of(text: &str) -> String {
+    let text = load_text(text).expect_err("must be refused").to_string();
+    text.rfind("/config.toml").map_or(text.clone(), |at| text[at + 1..].to_owned())
+}
+
+#[test]
+fn without_a_file_there_is_one_camera_and_one_microphone() {
+    let config = load_from(Written::default(), &KEYS, None).unwrap();
+    let camera = Camera {
+        device: CameraDevice::Auto,
+        width: 1280,
+        height: 720,
+        fps: 30,
+        bitrate: 2_000_000,
+        min_bitrate: 250_000,
+    };
+    let microphone = Microphone { device: MicrophoneDevice::Auto, channels: 1, bitrate: 48_000 };
+    let expected = [
+        Device { name: "camera".into(), kind: DeviceKind::Camera(camera) },
+        Device { name: "microphone".into(), kind: DeviceKind::Microphone(microphone) },
+    ];
+    assert_eq!(config.devices, expected);
+    assert_eq!(config.http, Some("127.0.0.1:8081".parse().unwrap()));
+    assert_eq!((config.worker.agent_name.as_str(), config.worker.job_type), ("", JobType::Room));
+    assert_eq!((config.worker.prewarm, config.log_level), (1, tracing::Level::INFO));
+    assert_eq!(config.job_options, "{}");
+}
+
+#[test]
+fn a_complete_file_means_what_it_says() {
+    let config = load_text(
+        r#"
+        [server]
+        url = "wss://example.livekit.cloud"
+        ca_file = "/etc/ca.pem"
+        [worker]
+        agent_name = "door"
+        deployment = "blue"
+        job_type = "publisher"
+        max_jobs = 3
+        target_load = 0.9
+        drain_timeout_s = 60
+        shutdown_timeout_s = 5
+        unresponsive_timeout_s = 20
+        prewarm = 0
+        [worker.permissions]
+        hidden = true
+        publish_data = false
+        [limits]
+        job_memory_mib = 128
+        job_pids = 100
+        owner_memory_mib = 256
+        [http]
+        listen = "off"
+        [log]
+        level = "warn"
+        [[camera]]
+        device = "card:HD Cam"
+        width = 640
+        height = 480
+        fps = 15
+        bitrate = 600_000
+        min_bitrate = 100_000
+        [[camera]]
+        name = "yard"
+        device = "/dev/video2"
+        [[microphone]]
+        device = "hw:CARD=Mic,DEV=0"
+        channels = 2
+        bitrate = 64_000
+        [job]
+        publish = ["camera"]
+        since = 2026-01-02
+        nested = { gain = 1.5 }
+        "#,
+    )
+    .unwrap();
+    assert_eq!(config.server.url, "ws://127.0.0.1:7880", "the environment wins over the file");
+    assert_eq!(config.server.ca_file.as_deref(), Some(Path::new("/etc/ca.pem")));
+    let worker = &config.worker;
+    assert_eq!((worker.agent_name.as_str(), worker.deployment.as_str()), ("door", "blue"));
+    assert_eq!((worker.job_type, worker.max_jobs, worker.prewarm), (JobType::Publisher, 3, 0));
+    assert_eq!(worker.permissions, Permissions { hidden: true, publish_data: false, ..Permissions::default() });
+    let timeouts = [worker.drain_timeout, worker.shutdown_timeout, worker.unresponsive_timeout];
+    assert_eq!(timeouts.map(|t| t.as_secs()), [60, 5, 20]);
+    let limits = &config.limits;
+    assert_eq!(
+        (limits.job_memory, limits.job_pids, limits.owner_memory),
+        (Some(128 << 20), Some(100), Some(256 << 20))
+    );
+    assert_eq!((config.http, config.log_level), (None, tracing::Level::WARN));
+    let names: Vec<_> = config.devices.iter().map(|device| device.name.as_str()).collect();
+    assert_eq!(names, ["camera", "yard", "microphone"]);
+    assert_eq!(config.job_options, r#"{"nested":{"gain":1.5},"publish":["camera"],"since":"2026-01-02"}"#);
+}
+
+#[test]
+fn a_flag_wins_over_the_environment_and_that_over_the_file_and_that_over_the_default() {
+    let directory = Directory::new();
+    let file = directory.file("config.toml", "[worker]\nagent_name = \"file\"\nmax_jobs = 2", 0o644);
+    let mut flags = Written::default();
+    flags.worker.agent_name = Some("flag".into());
+    let environment = [&KEYS[..], &[("LIVEKIT_AGENT_NAME", "environment")]].concat();
+    let name = |flags, environment: &[_], file| load_from(flags, environment, file).unwrap().worker.agent_name;
+    assert_eq!(name(flags, &environment, Some(&file)), "flag");
+    assert_eq!(name(Written::default(), &environment, Some(&file)), "environment");
+    assert_eq!(name(Written::default(), &KEYS, Some(&file)), "file");
+    assert_eq!(name(Written::default(), &KEYS, None), "");
+    assert_eq!(load_from(Written::default(), &environment, Some(&file)).unwrap().worker.max_jobs, 2);
+}
+
+#[test]
+fn an_empty_variable_counts_as_not_set() {
+    let directory = Directory::new();
+    let file = directory.file("config.toml", "[worker]\nagent_name = \"file\"", 0o644);
+    let environment = [&KEYS[..], &[("LIVEKIT_AGENT_NAME", ""), ("LIVEKIT_TOKEN", "")]].concat();
+    assert_eq!(load_from(Written::default(), &environment, Some(&file)).unwrap().worker.agent_name, "file");
+}
+
+#[test]
+fn credentials_of_a_higher_layer_replace_other_kinds_below() {
+    let directory = Directory::new();
+    let token = directory.file("token", "from.a.file\n", 0o600);
+    let with_token = directory.file("token.toml", &format!("[server]\ntoken_file = {token:?}"), 0o644);
+    let keys = load_from(Written::default(), &KEYS, Some(&with_token)).unwrap().server.credentials;
+    assert!(matches!(keys, Credentials::Key { .. }), "{keys:?}");
+
+    let mut flags = Written::default();
+    flags.server.token_file = Some(token.clone());
+    let token_file = load_from(flags, &KEYS, None).unwrap().server.credentials;
+    assert!(matches!(token_file, Credentials::TokenFile(path) if path == token));
+
+    let with_key = directory.file("key.toml", "[server]\napi_key = \"devkey\"", 0o644);
+    let environment = [("LIVEKIT_URL", "ws://h"), ("LIVEKIT_TOKEN", "a.b.c")];
+    let token = load_from(Written::default(), &environment, Some(&with_key)).unwrap().server.credentials;
+    assert!(matches!(token, Credentials::Token(_)));
+}
+
+#[test]
+fn key_and_secret_may_come_from_different_layers() {
+    let directory = Directory::new();
+    let secret = directory.file("secret", "s3cret\n", 0o400);
+    let text = format!("[server]\nurl = \"wss://h\"\napi_key = \"filekey\"\napi_secret_file = {secret:?}");
+    let file = directory.file("config.toml", &text, 0o644);
+    let of =
+        |environment: &[_]| match load_from(Written::default(), environment, Some(&file)).unwrap().server.credentials {
+            Credentials::Key { key, secret } => (key, secret.expose().to_owned()),
+            other => panic!("{other:?}"),
+        };
+    assert_eq!(of(&[]), ("filekey".into(), "s3cret".into()));
+    assert_eq!(of(&[("LIVEKIT_API_SECRET", "other")]), ("filekey".into(), "other".into()));
+}
+
+#[test]
+fn a_secret_that_others_can_read_is_refused_with_the_command_that_mends_it() {
+    let directory = Directory::new();
+    for mode in [0o644, 0o640, 0o604] {
+        let path = directory.file("token", "a.b.c", mode);
+        let error = read_secret(&path).unwrap_err().to_string();
+        assert!(error.contains(&format!("mode {mode:04o}")), "{error}");
+        assert!(error.ends_with(&format!("chmod 600 {}", path.display())), "{error}");
+    }
+    assert!(read_secret(&directory.0.join("none")).unwrap_err().to_string().contains("cannot read the secret"));
+}
+
+#[test]
+fn a_secret_file_holds_one_line() {
+    let directory = Directory::new();
+    assert_eq!(read_secret(&directory.file("s", " a.b.c \n", 0o600)).unwrap().expose(), "a.b.c");
+    for text in ["", "\n", "two words", "two\nlines", &"x".repeat(20_000)] {
+        let refused = read_secret(&directory.file("s", text, 0o600)).unwrap_err();
+        assert!(matches!(refused, SecretFileError::NotOneLine { .. }), "{refused}");
+    }
+}
+
+#[test]
+fn an_unknown_key_is_refused_with_file_line_and_the_nearest_known_key() {
+    let cases = [
+        ("[worker]\n\nagent_nam = \"x\"", "config.toml:3: unknown key `agent_nam`; did you mean `agent_name`?"),
+        ("[[camera]]\nwidht = 640", "config.toml:2: unknown key `widht`; did you mean `width`?"),
+        ("[server]\napi_secret = \"x\"", "config.toml:2: unknown key `api_secret`; did you mean `api_secret_file`?"),
+        ("[cameras]", "config.toml:1: unknown key `cameras`; did you mean `camera`?"),
+        ("[log]\ncolour = true", "config.toml:2: unknown key `colour`; known here: level"),
+    ];
+    for (text, expected) in cases {
+        assert_eq!(error_of(text), expected);
+    }
+}
+
+#[test]
+fn text_that_is_no_toml_or_has_a_wrong_type_is_refused_with_its_line() {
+    let no_toml = error_of("[worker]\nagent_name = door");
+    assert!(no_toml.starts_with("config.toml:2: "), "{no_toml}");
+    let wrong_type = error_of("[worker]\nmax_jobs = \"four\"");
+    assert_eq!(wrong_type, "config.toml:2: invalid type: string \"four\", expected u32");
+    let variant = error_of("[worker]\njob_type = \"rooms\"");
+    assert!(variant.starts_with("config.toml:2: unknown variant `rooms`, expected one of `room`"), "{variant}");
+}
+
+#[test]
+fn a_value_out_of_range_is_refused_by_its_key() {
+    let cases = [
+        ("[worker]\nmax_jobs = 0", "worker max_jobs: 0 is not within 1 to 256"),
+        ("[worker]\ntarget_load = 1.5", "worker target_load: 1.5 is not above 0 and at most 1"),
+        ("[worker]\ntarget_load = nan", "worker target_load: NaN is not above 0 and at most 1"),
+        ("[worker]\nprewarm = 2", "worker prewarm: 2 is not within 0 to 1"),
+        ("[worker]\nagent_name = \" \"", "worker agent_name: is empty; give a name"),
+        ("[worker]\ndeployment = \"a b\"", "worker deployment: \"a b\" is not up to 64 letters"),
+        ("[limits]\njob_memory_mib = 1", "limits job_memory_mib: 1 is not within 16 to 65536"),
+        ("[http]\nlisten = \"8081\"", "http listen: \"8081\" is not an address and port"),
+        ("[log]\nlevel = \"loud\"", "log level: \"loud\" is not error, warn, info, debug or trace"),
+        ("[[camera]]\nfps = 0", "camera \"camera\" fps: 0 is not within 1 to 120"),
+        ("[[camera]]\nwidth = 641", "camera \"camera\" size: 641x720: width and height must be even"),
+        ("[[camera]]\nbitrate = 100000\nmin_bitrate = 200000", "camera \"camera\" min_bitrate: 200000 is not within"),
+        ("[[camera]]\ndevice = \"video0\"", "camera \"camera\" device: must be auto, test-pattern, a path"),
+        ("[[camera]]\nname = \"a b\"", "device \"a b\": a name is 1 to 32 letters"),
+        ("[[camera]]\n[[camera]]", "device \"camera\": two devices have this name"),
+        ("[[microphone]]\nchannels = 3", "microphone \"microphone\" channels: 3 is not within 1 to 2"),
+    ];
+    for (text, expected) in cases {
+        let error = error_of(text);
+        assert!(error.starts_with(expected), "{error}");
+    }
+}
+
+#[test]
+fn a_missing_url_or_credential_names_what_to_set() {
+    let error = |environment: &[_]| load_from(Written::default(), environment, None).unwrap_err().to_string();
+    assert!(error(&[]).starts_with("no credentials: set LIVEKIT_TOKEN or"));
+    assert!(error(&KEYS[..2]).contains("no secret: set LIVEKIT_API_SECRET"));
+    assert!(error(&KEYS[2..]).contains("no key: set LIVEKIT_API_KEY"));
+    assert!(error(&KEYS[1..]).starts_with("no server URL: set LIVEKIT_URL"));
+    let bad_url = error(&[&KEYS[..], &[("LIVEKIT_URL", "example.com")]].concat());
+    assert!(bad_url.starts_with("server url: example.com"), "{bad_url}");
+    let both = error(&[&KEYS[..], &[("LIVEKIT_TOKEN", "a.b.c")]].concat());
+    assert!(both.contains("both a token and an API key"), "{both}");
+}
+
+#[test]
+fn a_missing_file_is_named() {
+    let error = load_from(Written::default(), &KEYS, Some(Path::new("/none/config.toml"))).unwrap_err();
+    assert!(error.to_string().starts_with("/none/config.toml: cannot read the configuration: "), "{error}");
+}
+
+#[test]
+fn secrets_show_neither_in_errors_nor_in_debug_output() {
+    let config = load_from(Written::default(), &KEYS, None).unwrap();
+    assert!(!format!("{config:?}").contains("s3cret"));
+}
+
+#[test]
+fn the_default_number_of_jobs_follows_the_memory_of_the_board() {
+    let jobs = |memory: Option<u64>| {
+        let get = |name: &str| KEYS.iter().find(|(n, _)| *n == name).map(|(_, value)| (*value).to_owned());
+        load(Written::default(), &get, None, Defaults { memory, development: false }).unwrap().worker.max_jobs
+    };
+    let mib = |mib: u64| Some(mib << 20);
+    assert_eq!([mib(180), mib(430), mib(512), mib(4096), None].map(jobs), [1, 3, 5, 8, 1]);
+}
+
+#[test]
+fn a_device_of_one_kind_alone_means_no_default_of_the_other() {
+    let kinds = |text| load_text(text).unwrap().devices.len();
+    assert_eq!(kinds("[[camera]]\ndevice = \"test-pattern\""), 1);
+    assert_eq!(kinds("camera = []"), 0);
+}
+
+#[test]
+fn the_default_bitrate_follows_the_pixels_a_second() {
+    let config = load_text("[[camera]]\nwidth = 640\nheight = 360\nfps = 15").unwrap();
+    assert!(matches!(&config.devices[0].kind, DeviceKind::Camera(camera) if camera.bitrate == 250_000));
+}
+
+#[test]
+fn at_a_desk_the_log_is_verbose_and_no_port_is_taken() {
+    let get = |name: &str| KEYS.iter().find(|(n, _)| *n == name).map(|(_, value)| (*value).to_owned());
+    let config = load(Written::default(), &get, None, Defaults { memory: None, development: true }).unwrap();
+    assert_eq!((config.http, config.log_level), (None, tracing::Level::DEBUG));
+}

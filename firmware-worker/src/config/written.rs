@@ -1,0 +1,240 @@
+//! The configuration as written: every key optional, unknown keys refused. File, environment and flags all become
+//! this and are laid over each other.
+
+use protocol::secret::Secret;
+use protocol::worker::JobType;
+use serde::Deserialize;
+use std::path::PathBuf;
+
+/// One layer of configuration.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Written {
+    /// `[server]`
+    pub server: ServerWritten,
+    /// `[worker]`
+    pub worker: WorkerWritten,
+    /// `[limits]`
+    pub limits: LimitsWritten,
+    /// `[http]`
+    pub http: HttpWritten,
+    /// `[log]`
+    pub log: LogWritten,
+    /// `[[camera]]`
+    pub camera: Option<Vec<CameraWritten>>,
+    /// `[[microphone]]`
+    pub microphone: Option<Vec<MicrophoneWritten>>,
+    /// `[job]`: for the entrypoint, not looked into.
+    pub job: Option<toml::Table>,
+}
+
+/// `[server]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ServerWritten {
+    /// `ws://`, `wss://`, `http://` or `https://`.
+    pub url: Option<String>,
+    /// API key.
+    pub api_key: Option<String>,
+    /// File with the API secret.
+    pub api_secret_file: Option<PathBuf>,
+    /// The secret itself: from the environment only, so that no configuration file holds one.
+    #[serde(skip)]
+    pub api_secret: Option<Secret>,
+    /// File with a ready token.
+    pub token_file: Option<PathBuf>,
+    /// The token itself: from the environment only.
+    #[serde(skip)]
+    pub token: Option<Secret>,
+    /// PEM file with more certificates to trust.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// `[worker]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct WorkerWritten {
+    /// For explicit dispatch.
+    pub agent_name: Option<String>,
+    /// Deployment label.
+    pub deployment: Option<String>,
+    /// `room`, `publisher` or `participant`.
+    pub job_type: Option<JobType>,
+    /// What jobs may do.
+    pub permissions: PermissionsWritten,
+    /// Slots.
+    pub max_jobs: Option<u32>,
+    /// The server's `agents.target_load`.
+    pub target_load: Option<f32>,
+    /// Seconds.
+    pub drain_timeout_s: Option<u64>,
+    /// Seconds.
+    pub shutdown_timeout_s: Option<u64>,
+    /// Seconds.
+    pub unresponsive_timeout_s: Option<u64>,
+    /// 0 or 1.
+    pub prewarm: Option<u32>,
+}
+
+/// `[worker.permissions]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PermissionsWritten {
+    /// Tracks of others.
+    pub subscribe: Option<bool>,
+    /// Own tracks.
+    pub publish: Option<bool>,
+    /// Data packets.
+    pub publish_data: Option<bool>,
+    /// Own metadata and attributes.
+    pub update_metadata: Option<bool>,
+    /// Not shown to others.
+    pub hidden: Option<bool>,
+}
+
+/// `[limits]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LimitsWritten {
+    /// MiB a job may use.
+    pub job_memory_mib: Option<u64>,
+    /// Threads and processes a job may have.
+    pub job_pids: Option<u32>,
+    /// MiB a device owner may use.
+    pub owner_memory_mib: Option<u64>,
+}
+
+/// `[http]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct HttpWritten {
+    /// Address and port, or `off`.
+    pub listen: Option<String>,
+}
+
+/// `[log]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogWritten {
+    /// `error`, `warn`, `info`, `debug` or `trace`.
+    pub level: Option<String>,
+}
+
+/// `[[camera]]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CameraWritten {
+    /// By which jobs ask for it.
+    pub name: Option<String>,
+    /// `auto`, `test-pattern`, a path, or `card:NAME`.
+    pub device: Option<String>,
+    /// Pixels.
+    pub width: Option<u32>,
+    /// Pixels.
+    pub height: Option<u32>,
+    /// Frames a second.
+    pub fps: Option<u32>,
+    /// Bit/s at most.
+    pub bitrate: Option<u32>,
+    /// Bit/s at least.
+    pub min_bitrate: Option<u32>,
+}
+
+/// `[[microphone]]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MicrophoneWritten {
+    /// By which jobs ask for it.
+    pub name: Option<String>,
+    /// `auto`, `tone`, or an ALSA name.
+    pub device: Option<String>,
+    /// 1 or 2.
+    pub channels: Option<u8>,
+    /// Opus bit/s.
+    pub bitrate: Option<u32>,
+}
+
+impl Written {
+    /// Lays this layer over a lower one. Lists and `[job]` are taken whole.
+    pub fn over(self, lower: Self) -> Self {
+        Self {
+            server: self.server.over(lower.server),
+            worker: self.worker.over(lower.worker),
+            limits: LimitsWritten {
+                job_memory_mib: self.limits.job_memory_mib.or(lower.limits.job_memory_mib),
+                job_pids: self.limits.job_pids.or(lower.limits.job_pids),
+                owner_memory_mib: self.limits.owner_memory_mib.or(lower.limits.owner_memory_mib),
+            },
+            http: HttpWritten { listen: self.http.listen.or(lower.http.listen) },
+            log: LogWritten { level: self.log.level.or(lower.log.level) },
+            camera: self.camera.or(lower.camera),
+            microphone: self.microphone.or(lower.microphone),
+            job: self.job.or(lower.job),
+        }
+    }
+}
+
+impl ServerWritten {
+    /// A token here replaces a key below and the other way round; key and secret may come from different layers.
+    fn over(self, mut lower: Self) -> Self {
+        if self.has_token() || self.has_key() {
+            (lower.token, lower.token_file) = (None, None);
+        }
+        if self.has_token() {
+            lower.api_key = None;
+        }
+        if self.has_token() || self.has_secret() {
+            (lower.api_secret, lower.api_secret_file) = (None, None);
+        }
+        Self {
+            url: self.url.or(lower.url),
+            api_key: self.api_key.or(lower.api_key),
+            api_secret_file: self.api_secret_file.or(lower.api_secret_file),
+            api_secret: self.api_secret.or(lower.api_secret),
+            token_file: self.token_file.or(lower.token_file),
+            token: self.token.or(lower.token),
+            ca_file: self.ca_file.or(lower.ca_file),
+        }
+    }
+
+    pub(super) fn has_token(&self) -> bool {
+        self.token.is_some() || self.token_file.is_some()
+    }
+
+    pub(super) fn has_key(&self) -> bool {
+        self.api_key.is_some() || self.has_secret()
+    }
+
+    fn has_secret(&self) -> bool {
+        self.api_secret.is_some() || self.api_secret_file.is_some()
+    }
+}
+
+impl WorkerWritten {
+    fn over(self, lower: Self) -> Self {
+        Self {
+            agent_name: self.agent_name.or(lower.agent_name),
+            deployment: self.deployment.or(lower.deployment),
+            job_type: self.job_type.or(lower.job_type),
+            permissions: self.permissions.over(lower.permissions),
+            max_jobs: self.max_jobs.or(lower.max_jobs),
+            target_load: self.target_load.or(lower.target_load),
+            drain_timeout_s: self.drain_timeout_s.or(lower.drain_timeout_s),
+            shutdown_timeout_s: self.shutdown_timeout_s.or(lower.shutdown_timeout_s),
+            unresponsive_timeout_s: self.unresponsive_timeout_s.or(lower.unresponsive_timeout_s),
+            prewarm: self.prewarm.or(lower.prewarm),
+        }
+    }
+}
+
+impl PermissionsWritten {
+    fn over(self, lower: Self) -> Self {
+        Self {
+            subscribe: self.subscribe.or(lower.subscribe),
+            publish: self.publish.or(lower.publish),
+            publish_data: self.publish_data.or(lower.publish_data),
+            update_metadata: self.update_metadata.or(lower.update_metadata),
+            hidden: self.hidden.or(lower.hidden),
+        }
+    }
+}

@@ -1,1 +1,8 @@
-fn main() {}
+//! The shipped worker: bridges the board's cameras and microphones into rooms.
+
+use firmware_worker::{WorkerOptions, bridge, run};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    run(WorkerOptions::new(bridge))
+}

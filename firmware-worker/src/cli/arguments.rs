@@ -1,0 +1,160 @@
+//! Subcommands and flags.
+
+use super::exit;
+use crate::config::{ServerWritten, WorkerWritten, Written};
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// LiveKit agents worker for small boards: takes jobs and brings cameras and microphones into their rooms.
+#[derive(Debug, Parser)]
+#[command(name = "firmware-worker", version, after_help = exit::HELP)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Register with the server and take jobs until stopped; the first SIGTERM or SIGINT drains, the second stops
+    Start(Settings),
+    /// The same at a developer's desk: verbose, without HTTP port, and the first signal stops
+    Dev(Settings),
+    /// Join one room without registering and without dispatch
+    Connect {
+        /// Room to join
+        #[arg(long)]
+        room: String,
+        /// Identity to join as, unless a token says it
+        #[arg(long)]
+        identity: Option<String>,
+        #[command(flatten)]
+        settings: Settings,
+    },
+    /// List the cameras and sound cards of this board
+    Devices {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Check a configuration and say what the worker would do with it
+    Check {
+        /// Configuration file [default: the one that `start` would read]
+        file: Option<PathBuf>,
+        #[command(flatten)]
+        settings: Settings,
+    },
+    /// Make a worker token from API key and secret, so that the secret stays off the board
+    Token {
+        /// How long it is valid: 90d, 12h, 30m
+        #[arg(long, default_value = "90d", value_parser = duration)]
+        ttl: Duration,
+        /// Write it to this new file, readable by its owner alone, instead of to stdout
+        #[arg(long)]
+        output: Option<PathBuf>,
+        #[command(flatten)]
+        settings: Settings,
+    },
+}
+
+/// Flags over environment over file over defaults. Secrets are only ever named by file: arguments are public.
+#[derive(Debug, Default, Args)]
+pub(super) struct Settings {
+    /// Configuration file [default: /etc/firmware-worker/config.toml if it exists]
+    #[arg(long, value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
+    /// Server, ws:// or wss://
+    #[arg(long)]
+    pub(super) url: Option<String>,
+    /// API key
+    #[arg(long, value_name = "KEY")]
+    pub(super) api_key: Option<String>,
+    /// File with the API secret
+    #[arg(long, value_name = "FILE")]
+    pub(super) api_secret_file: Option<PathBuf>,
+    /// File with a ready token: a worker token, for `connect` a join token
+    #[arg(long, value_name = "FILE", alias = "token")]
+    pub(super) token_file: Option<PathBuf>,
+    /// Name for explicit dispatch
+    #[arg(long, value_name = "NAME")]
+    pub(super) agent_name: Option<String>,
+    /// Jobs at a time
+    #[arg(long, value_name = "N")]
+    pub(super) max_jobs: Option<u32>,
+    /// Address and port for operators, or "off"
+    #[arg(long, value_name = "ADDRESS")]
+    pub(super) http: Option<String>,
+    /// error, warn, info, debug or trace
+    #[arg(long, value_name = "LEVEL")]
+    pub(super) log_level: Option<String>,
+}
+
+impl Settings {
+    /// As the top layer of configuration.
+    pub(super) fn written(self) -> Written {
+        let mut written = Written {
+            server: ServerWritten {
+                url: self.url,
+                api_key: self.api_key,
+                api_secret_file: self.api_secret_file,
+                token_file: self.token_file,
+                ..ServerWritten::default()
+            },
+            worker: WorkerWritten { agent_name: self.agent_name, max_jobs: self.max_jobs, ..WorkerWritten::default() },
+            ..Written::default()
+        };
+        written.http.listen = self.http;
+        written.log.level = self.log_level;
+        written
+    }
+}
+
+/// A number and its unit.
+fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("{text:?} is not a number with s, m, h or d behind it");
+    let (number, unit) = text.split_at(text.len() - text.chars().next_back().map_or(0, char::len_utf8));
+    let seconds: u64 = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        "d" => 86_400,
+        _ => return Err(wrong()),
+    };
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    number.checked_mul(seconds).filter(|&s| s > 0).map(Duration::from_secs).ok_or_else(wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory;
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn durations_need_a_number_and_a_unit() {
+        assert_eq!(duration("90d"), Ok(Duration::from_secs(90 * 86_400)));
+        assert_eq!(duration("30m"), Ok(Duration::from_secs(1800)));
+        for wrong in ["", "90", "d", "0h", "-1h", "1y", "99999999999999999999d", "9999999999999999999d", "1é"] {
+            assert!(duration(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn no_flag_takes_a_secret_itself() {
+        for flag in ["--api-secret", "--secret"] {
+            assert!(Arguments::try_parse_from(["firmware-worker", "start", flag, "x"]).is_err());
+        }
+    }
+
+    #[test]
+    fn help_lists_the_exit_codes() {
+        let help = Arguments::try_parse_from(["firmware-worker", "--help"]).unwrap_err().to_string();
+        for code in [exit::FAILURE, exit::USAGE, exit::UNAVAILABLE, exit::REFUSED, exit::CONFIGURATION] {
+            assert!(help.lines().any(|line| line.trim_start().starts_with(&format!("{code}  "))), "{code}\n{help}");
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! Exit codes, as `--help` lists them; from sysexits.h where it has one.
+
+/// Something failed that no other code names; for `connect`, the job failed.
+pub const FAILURE: u8 = 1;
+/// Wrong arguments.
+pub const USAGE: u8 = 2;
+/// The server, or something else that is needed, is not there (EX_UNAVAILABLE).
+pub const UNAVAILABLE: u8 = 69;
+/// The server refuses the credentials (EX_NOPERM).
+pub const REFUSED: u8 = 77;
+/// The configuration is wrong (EX_CONFIG). A service manager need not try again.
+pub const CONFIGURATION: u8 = 78;
+
+/// For the end of `--help`.
+pub(super) const HELP: &str = "\
+Environment (flags win over it, it wins over the file):
+  LIVEKIT_URL, LIVEKIT_API_KEY, LIVEKIT_API_SECRET, LIVEKIT_TOKEN, LIVEKIT_AGENT_NAME, LIVEKIT_LOG_LEVEL
+
+Exit codes:
+   0  ended as asked
+   1  failed; for `connect`: the job failed
+   2  wrong arguments
+  69  the server or something else that is needed is not there
+  77  the server refuses the credentials
+  78  the configuration is wrong";

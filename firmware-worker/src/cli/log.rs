@@ -1,0 +1,85 @@
+//! Log lines on stderr, one per event, in the same shape from all processes.
+
+use std::fmt;
+use std::io;
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::fmt::format::{Compact, Format, Writer};
+use tracing_subscriber::fmt::time::SystemTime;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt;
+
+/// Tells a child process its log level.
+pub const LEVEL_VARIABLE: &str = "FW_LOG";
+
+/// Set by systemd where stderr goes to the journal, which has its own clock and reads levels from a prefix.
+pub const JOURNAL_VARIABLE: &str = "JOURNAL_STREAM";
+
+/// Logs at `level` from now on. Libraries are heard at `warn`, and at `trace` in full.
+pub fn start(level: Level) {
+    let layer = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_ansi(false);
+    let targets = targets(level);
+    let registry = tracing_subscriber::registry();
+    // The second call in a process changes nothing: the first one's log goes on.
+    let _ = if std::env::var_os(JOURNAL_VARIABLE).is_some() {
+        registry.with(layer.event_format(Journal(line().without_time()))).with(targets).try_init()
+    } else {
+        registry.with(layer.event_format(line())).with(targets).try_init()
+    };
+}
+
+/// The same in a child process, at the level that its environment says.
+pub fn start_child() {
+    let level = std::env::var(LEVEL_VARIABLE).ok().and_then(|level| level.parse().ok());
+    start(level.unwrap_or(Level::INFO));
+}
+
+fn targets(level: Level) -> Targets {
+    let libraries = if level == Level::TRACE { LevelFilter::TRACE } else { LevelFilter::WARN };
+    let own = ["firmware_worker", "protocol", "hal"].map(|name| (name, LevelFilter::from_level(level)));
+    Targets::new().with_default(libraries.min(LevelFilter::from_level(level))).with_targets(own)
+}
+
+fn line() -> Format<Compact, SystemTime> {
+    Format::default().compact().with_target(false).with_ansi(false)
+}
+
+/// Lines with the level as sd-daemon(3) writes it.
+struct Journal(Format<Compact, ()>);
+
+impl<S, N> FormatEvent<S, N> for Journal
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(&self, context: &FmtContext<'_, S, N>, mut out: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        write!(out, "<{}>", priority(*event.metadata().level()))?;
+        self.0.format_event(context, out, event)
+    }
+}
+
+fn priority(level: Level) -> u8 {
+    match level {
+        Level::ERROR => 3,
+        Level::WARN => 4,
+        Level::INFO => 6,
+        Level::DEBUG | Level::TRACE => 7,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn libraries_are_quiet_unless_everything_is_asked_for() {
+        let debug = targets(Level::DEBUG);
+        assert!(debug.would_enable("firmware_worker::job", &Level::DEBUG));
+        assert!(!debug.would_enable("str0m::dtls", &Level::INFO));
+        assert!(debug.would_enable("rustls", &Level::WARN));
+        assert!(targets(Level::TRACE).would_enable("str0m::dtls", &Level::TRACE));
+        assert!(!targets(Level::ERROR).would_enable("rustls", &Level::WARN));
+    }
+}

@@ -1,0 +1,138 @@
+//! What a person types.
+
+mod arguments;
+mod check;
+mod devices;
+pub mod exit;
+pub mod log;
+mod pending;
+mod token;
+
+use crate::config::{self, Config, Credentials, Defaults, read_secret};
+use crate::job::{self, WorkerOptions};
+use arguments::{Arguments, Command, Settings};
+use clap::Parser;
+use hal::process::{Socket, inherited_control};
+use pending::{device, supervisor};
+use protocol::secret::Secret;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// First argument of a job process.
+pub const JOB: &str = "__job";
+/// First argument of a device owner process.
+pub const OWNER: &str = "__owner";
+
+/// Read without being asked to, if it exists.
+const CONFIG_FILE: &str = "/etc/firmware-worker/config.toml";
+
+/// Runs what the arguments say; with `options` in job processes.
+pub fn run(arguments: Vec<OsString>, options: WorkerOptions) -> ExitCode {
+    match arguments.get(1).and_then(|argument| argument.to_str()) {
+        Some(JOB) => child(|control| job::main(control, options)),
+        Some(OWNER) => child(device::main),
+        _ => match Arguments::try_parse_from(arguments) {
+            Ok(parsed) => command(parsed.command, &options),
+            Err(refusal) => refuse(&refusal),
+        },
+    }
+}
+
+/// A process started by the supervisor: its control socket is inherited, its log level is in the environment.
+fn child(main: impl FnOnce(Socket) -> ExitCode) -> ExitCode {
+    log::start_child();
+    match inherited_control() {
+        Ok(control) => main(control),
+        Err(error) => {
+            tracing::error!("this subcommand is for the supervisor's own use: no control socket ({error})");
+            exit::USAGE.into()
+        }
+    }
+}
+
+/// Help and version are refusals too, and go to stdout with code 0.
+fn refuse(refusal: &clap::Error) -> ExitCode {
+    // A closed stdout or stderr leaves nobody to tell.
+    let _ = refusal.print();
+    if refusal.use_stderr() { exit::USAGE.into() } else { ExitCode::SUCCESS }
+}
+
+fn command(command: Command, options: &WorkerOptions) -> ExitCode {
+    match command {
+        Command::Start(settings) => start(settings, false, options),
+        Command::Dev(settings) => start(settings, true, options),
+        Command::Connect { room, identity, settings } => connect(settings, room, identity),
+        Command::Devices { json } => devices::print(json),
+        Command::Check { file, settings } => check::print(settings, file),
+        Command::Token { ttl, output, settings } => token::print(settings, ttl, output.as_deref()),
+    }
+}
+
+fn start(settings: Settings, development: bool, options: &WorkerOptions) -> ExitCode {
+    let config = match load(settings, development) {
+        Ok(config) => config,
+        Err(error) => return configuration_error(&error),
+    };
+    log::start(config.log_level);
+    supervisor::start(config, supervisor::Mode { drain: !development, ask: options.asks() })
+}
+
+fn connect(settings: Settings, room: String, identity: Option<String>) -> ExitCode {
+    let loaded = load(settings, true).and_then(|config| Ok((join_token(&config)?, config)));
+    let (token, config) = match loaded {
+        Ok(loaded) => loaded,
+        Err(error) => return configuration_error(&error),
+    };
+    log::start(config.log_level);
+    let identity = identity.unwrap_or_else(default_identity);
+    supervisor::connect(config, room, identity, token)
+}
+
+/// The ready token to join with, if the credentials are no key and secret that could mint one.
+fn join_token(config: &Config) -> Result<Option<Secret>, config::Error> {
+    let token = match &config.server.credentials {
+        Credentials::Key { .. } => return Ok(None),
+        Credentials::Token(token) => token.clone(),
+        Credentials::TokenFile(path) => read_secret(path)?,
+    };
+    let why = match protocol::token::inspect(&token) {
+        Ok(claims) if claims.join => return Ok(Some(token)),
+        Ok(_) => {
+            "the token does not allow to join a room (no roomJoin grant); `connect` needs a join token, or API key \
+                  and secret"
+                .to_owned()
+        }
+        Err(error) => error.to_string(),
+    };
+    Err(config::Error::Value { key: "token".into(), why })
+}
+
+/// Distinct for each board: two participants with one identity throw each other out.
+fn default_identity() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    match host.trim() {
+        "" => "firmware-worker".into(),
+        host => format!("firmware-worker-{host}"),
+    }
+}
+
+fn load(settings: Settings, development: bool) -> Result<Config, config::Error> {
+    let file = config_file(settings.config.as_deref());
+    let defaults = Defaults { memory: pending::memory_total(), development };
+    config::load(settings.written(), &environment, file.as_deref(), defaults)
+}
+
+fn config_file(given: Option<&Path>) -> Option<PathBuf> {
+    let usual = || Some(PathBuf::from(CONFIG_FILE)).filter(|path| path.exists());
+    given.map(Path::to_owned).or_else(usual)
+}
+
+fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+fn configuration_error(error: &config::Error) -> ExitCode {
+    eprintln!("firmware-worker: {error}");
+    exit::CONFIGURATION.into()
+}

@@ -17,8 +17,20 @@ const REGISTER: Duration = Duration::from_secs(20);
 /// The agent name of workers in tests.
 pub const AGENT: &str = "board";
 
-/// A picture small enough that a debug build encodes it in real time next to a Python decoder.
-pub const SMALL_CAMERA: &str = "device = \"test-pattern\"\nwidth = 320\nheight = 240\nfps = 15\nbitrate = 400000\n";
+/// Test devices whose picture is small enough that a debug build encodes it in real time next to a Python decoder.
+const DEVICES: &str = r#"
+[[camera]]
+name = "camera"
+device = "test-pattern"
+width = 320
+height = 240
+fps = 15
+bitrate = 400000
+
+[[microphone]]
+name = "microphone"
+device = "tone"
+"#;
 
 /// How to start a worker.
 #[derive(Clone, Debug)]
@@ -60,7 +72,7 @@ impl Setup {
         self
     }
 
-    /// Top-level keys of the configuration, then tables.
+    /// More of the configuration file, as whole tables; a camera there replaces the test devices.
     pub fn toml(mut self, toml: &str) -> Self {
         self.toml.push_str(toml);
         self
@@ -112,11 +124,9 @@ impl Setup {
 
     fn config(&self, http: SocketAddr) -> String {
         let devices = if self.toml.contains("[[camera]]") { "" } else { DEVICES };
-        format!("http = \"{http}\"\nlog_level = \"debug\"\n{}\n{devices}", self.toml)
+        format!("{}\n[http]\nlisten = \"{http}\"\n[log]\nlevel = \"debug\"\n{devices}", self.toml)
     }
 }
-
-const DEVICES: &str = "";
 
 /// A running worker.
 #[derive(Debug)]

@@ -1,3 +1,14 @@
 //! Tests against a real LiveKit server, judged by a subscriber on the official SDK.
 
+mod bad_input;
+mod dispatch;
+mod endings;
+mod leftovers;
+mod media;
+mod outages;
 mod rig;
+
+use std::time::Duration;
+
+/// For what takes a fraction of a second on an idle machine.
+const SOON: Duration = Duration::from_secs(15);

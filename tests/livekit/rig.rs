@@ -1,10 +1,8 @@
 //! Proves the rig itself: server, judge, API and proxy, without a worker.
 
+use crate::SOON;
 use serde_json::json;
-use std::time::Duration;
 use tests::{Judge, Server};
-
-const SOON: Duration = Duration::from_secs(15);
 
 #[test]
 fn a_judge_hears_the_tone_and_the_data_of_another() {

@@ -1,0 +1,136 @@
+//! How jobs end: what the dispatch shows, and that nobody else notices.
+
+use crate::SOON;
+use rustix::process::Signal;
+use std::time::{Duration, Instant};
+use tests::worker::{AGENT, Setup, Worker};
+use tests::{Judge, Server, poll, process, procfs};
+
+#[test]
+fn a_killed_job_is_shown_failed_with_its_signal_and_two_others_go_on() {
+    let server = Server::start();
+    let worker = Setup::new(&server).start();
+    let rooms = ["first", "second", "third"];
+    let judges = rooms.map(|room| Judge::join(&server, room, "judge"));
+    let mut jobs = Vec::new();
+    for (room, judge) in rooms.iter().zip(&judges) {
+        server.api().dispatch(room, AGENT, "");
+        judge.sees_and_hears(0, 13.0, SOON);
+        jobs.push(new_job(&worker, &jobs));
+    }
+    let marks = judges.each_ref().map(Judge::mark);
+    let killed = poll::monotonic();
+    process::kill(jobs[1], Signal::KILL);
+    let left = judges[1].event("participant_left", Duration::from_secs(10)).at() - killed;
+    eprintln!("participant gone {:.0} ms after kill -9", left * 1000.0);
+    assert!(left < 2.0, "the participant stayed for {left:.2} s");
+    let job = server.api().wait_status("second", "JS_FAILED", SOON);
+    assert!(job.error.contains("SIGKILL"), "{job:?}");
+    for survivor in [0, 2] {
+        let second = judges[survivor].sees_and_hears(marks[survivor], 13.0, SOON);
+        let gap = second.number("audio", "max_gap_ms");
+        assert!(gap < 500.0, "room {} lost sound for {gap} ms", rooms[survivor]);
+        assert_eq!(server.api().jobs(rooms[survivor])[0].status, "JS_RUNNING");
+    }
+}
+
+#[test]
+fn a_second_sigterm_ends_jobs_with_success_before_they_leave() {
+    let server = Server::start();
+    let mut worker = Setup::new(&server).start();
+    server.api().dispatch("studio", AGENT, "");
+    let judge = Judge::join(&server, "studio", "judge");
+    judge.sees_and_hears(0, 13.0, SOON);
+    worker.signal(Signal::TERM);
+    worker.wait_log("drain", SOON);
+    worker.signal(Signal::TERM);
+    worker.wait(SOON);
+    judge.event("participant_left", SOON);
+    assert_eq!(server.api().wait_status("studio", "JS_SUCCESS", SOON).error, "");
+}
+
+#[test]
+fn a_draining_worker_takes_nothing_new_and_exits_when_its_last_job_ends() {
+    let server = Server::start();
+    let mut worker = Setup::new(&server).start();
+    server.api().dispatch("studio", AGENT, "");
+    let judge = Judge::join(&server, "studio", "judge");
+    judge.sees_and_hears(0, 13.0, SOON);
+    worker.signal(Signal::TERM);
+    worker.wait_log("drain", SOON);
+    let mark = judge.mark();
+    server.api().dispatch("late", AGENT, "");
+    judge.sees_and_hears(mark, 13.0, SOON);
+    assert!(server.api().identities("late").is_empty());
+    server.api().delete_room("studio");
+    assert!(worker.wait(SOON).success(), "{}", worker.log());
+}
+
+#[test]
+fn a_deleted_dispatch_ends_its_job_and_the_worker_takes_the_next() {
+    let server = Server::start();
+    let worker = Setup::new(&server).start();
+    let dispatch = server.api().dispatch("studio", AGENT, "");
+    let judge = Judge::join(&server, "studio", "judge");
+    judge.sees_and_hears(0, 13.0, SOON);
+    let job = new_job(&worker, &[]);
+    server.api().delete_dispatch("studio", &dispatch);
+    judge.event("participant_left", SOON);
+    poll::until("the job's process has ended", SOON, || (!procfs::alive(job)).then_some(()));
+    let mark = judge.mark();
+    server.api().dispatch("studio", AGENT, "");
+    judge.sees_and_hears(mark, 13.0, SOON);
+}
+
+#[test]
+fn a_removed_participant_ends_its_job_and_does_not_come_back() {
+    let server = Server::start();
+    let worker = Setup::new(&server).start();
+    server.api().dispatch("studio", AGENT, "");
+    let judge = Judge::join(&server, "studio", "judge");
+    let board = judge.event("participant_joined", SOON).text("identity").to_owned();
+    judge.sees_and_hears(0, 13.0, SOON);
+    server.api().remove("studio", &board);
+    judge.event("participant_left", SOON);
+    poll::until("the worker is idle", SOON, || (worker.metric("lk_agents_active_job_count") == 0.0).then_some(()));
+    assert_eq!(server.api().identities("studio"), ["judge"]);
+}
+
+#[test]
+fn a_deleted_room_is_not_made_again_by_its_job() {
+    let server = Server::start();
+    let worker = Setup::new(&server).start();
+    server.api().dispatch("studio", AGENT, "");
+    let judge = Judge::join(&server, "studio", "judge");
+    judge.sees_and_hears(0, 13.0, SOON);
+    server.api().delete_room("studio");
+    poll::until("the worker is idle", SOON, || (worker.metric("lk_agents_active_job_count") == 0.0).then_some(()));
+    assert!(server.api().rooms().is_empty());
+}
+
+#[test]
+fn a_killed_supervisor_leaves_no_process_and_no_participant() {
+    let server = Server::start();
+    let mut worker = Setup::new(&server).start();
+    server.api().dispatch("studio", AGENT, "");
+    let judge = Judge::join(&server, "studio", "judge");
+    judge.sees_and_hears(0, 13.0, SOON);
+    let children = procfs::descendants(worker.pid());
+    let killed = (Instant::now(), poll::monotonic());
+    worker.signal(Signal::KILL);
+    worker.wait(SOON);
+    poll::until("all children are gone", SOON, || (!children.iter().any(|&pid| procfs::alive(pid))).then_some(()));
+    let gone = killed.0.elapsed();
+    let left = judge.event("participant_left", SOON).at() - killed.1;
+    eprintln!("children gone {gone:.0?}, participant {:.0} ms after kill -9 of the supervisor", left * 1000.0);
+    assert!(gone < Duration::from_secs(2), "children lived for {gone:?}");
+    assert!(left < 3.0, "the participant stayed for {left:.2} s");
+}
+
+/// The job process that holds a participant: the only one beside `known` that is not the prewarmed one.
+fn new_job(worker: &Worker, known: &[u32]) -> u32 {
+    // A prewarmed process has not opened a UDP socket; a job in a room has.
+    let in_room = |pid: &u32| procfs::descriptors(*pid).iter().filter(|fd| fd.starts_with("/memfd:")).count() > 0;
+    let found = || worker.job_pids().into_iter().filter(in_room).find(|pid| !known.contains(pid));
+    poll::until("a job process with rings", SOON, found)
+}

@@ -1,0 +1,58 @@
+//! What a subscriber sees and hears.
+
+use crate::SOON;
+use tests::worker::{AGENT, Setup};
+use tests::{Judge, Server};
+
+#[test]
+fn a_subscriber_decodes_the_picture_and_the_tone_of_one_job() {
+    let server = Server::start();
+    let _worker = Setup::new(&server).start();
+    server.api().dispatch("studio", AGENT, "");
+    let judge = Judge::join(&server, "studio", "judge");
+    let second = judge.sees_and_hears(0, 13.0, SOON);
+    assert_eq!((second.number("video", "width"), second.number("video", "height")), (320.0, 240.0));
+    let (pitch, level) = (second.number("audio", "pitch_hz"), second.number("audio", "level_dbfs"));
+    assert!((pitch - 440.0).abs() < 3.0, "{pitch} Hz");
+    assert!((level + 20.0).abs() < 2.0, "{level} dBFS");
+    let video = judge.wait("a video track", SOON, |e| e.name() == "track_subscribed" && e.text("kind") == "video");
+    assert_eq!((video.text("mime").to_lowercase().as_str(), video.text("source")), ("video/h264", "SOURCE_CAMERA"));
+    let board = judge.event("participant_joined", SOON);
+    assert_eq!(board.text("kind"), "PARTICIPANT_KIND_AGENT");
+}
+
+#[test]
+fn three_rooms_share_one_camera_and_one_encoder() {
+    let server = Server::start();
+    let worker = Setup::new(&server).start();
+    let rooms = ["first", "second", "third"];
+    let judges = rooms.map(|room| {
+        server.api().dispatch(room, AGENT, "");
+        Judge::join(&server, room, "judge")
+    });
+    for judge in &judges {
+        judge.sees_and_hears(0, 13.0, SOON);
+    }
+    let marks = judges.each_ref().map(Judge::mark);
+    for (judge, mark) in judges.iter().zip(marks) {
+        judge.sees_and_hears(mark, 13.0, SOON);
+    }
+    assert_eq!(worker.owner_pids().len(), 2, "one owner for the camera and one for the microphone");
+    assert_eq!(worker.metric("firmware_worker_encoders"), 2.0, "one H.264 and one Opus encoder");
+    assert_eq!(worker.metric("lk_agents_active_job_count"), 3.0);
+}
+
+#[test]
+fn a_late_subscriber_gets_a_picture_at_once() {
+    let server = Server::start();
+    let _worker = Setup::new(&server).start();
+    server.api().dispatch("studio", AGENT, "");
+    let early = Judge::join(&server, "studio", "early");
+    early.sees_and_hears(0, 13.0, SOON);
+    let late = Judge::join(&server, "studio", "late");
+    let subscribed = late.wait("its track", SOON, |e| e.name() == "track_subscribed" && e.text("kind") == "video");
+    let wait = late.event("first_video", SOON).at() - subscribed.at();
+    assert!(wait < 1.0, "a keyframe came only after {wait:.2} s");
+    let gap = early.wait_from(early.mark(), "a second", SOON, |e| e.name() == "second").number("video", "max_gap_ms");
+    assert!(gap < 1000.0, "the early subscriber froze for {gap} ms");
+}

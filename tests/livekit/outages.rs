@@ -1,0 +1,78 @@
+//! Connections that break and servers that go away.
+
+use crate::SOON;
+use std::time::Instant;
+use tests::worker::{AGENT, Setup};
+use tests::{Judge, Proxy, Server, poll};
+
+#[test]
+fn a_cut_signal_connection_is_resumed_without_a_gap() {
+    let server = Server::start();
+    let proxy = Proxy::start(server.address());
+    let _worker = Setup::with_url(&proxy.url()).start();
+    server.api().dispatch("studio", AGENT, "");
+    let judge = Judge::join(&server, "studio", "judge");
+    judge.sees_and_hears(0, 13.0, SOON);
+    for _ in 0..3 {
+        let before = proxy.accepted();
+        let mark = judge.mark();
+        assert_eq!(proxy.cut("/rtc"), 1);
+        poll::until("the job is back", SOON, || (proxy.accepted() > before).then_some(()));
+        let second = judge.sees_and_hears(mark + 2, 13.0, SOON);
+        let (sound, picture) = (second.number("audio", "max_gap_ms"), second.number("video", "max_gap_ms"));
+        assert!(sound < 500.0 && picture < 1000.0, "gaps: {sound} ms of sound, {picture} ms of picture");
+    }
+    assert!(!judge.events().iter().any(|event| event.name() == "participant_left"));
+}
+
+#[test]
+fn jobs_go_on_while_the_worker_reconnects() {
+    let server = Server::start();
+    let proxy = Proxy::start(server.address());
+    let mut worker = Setup::with_url(&proxy.url()).start();
+    server.api().dispatch("studio", AGENT, "");
+    let judge = Judge::join(&server, "studio", "judge");
+    judge.sees_and_hears(0, 13.0, SOON);
+    let mark = judge.mark();
+    assert_eq!(proxy.cut("/agent"), 1);
+    poll::until("the worker saw the cut", SOON, || (!worker.ready() || proxy.accepted() > 2).then_some(()));
+    worker.wait_ready();
+    judge.sees_and_hears(mark + 2, 13.0, SOON);
+    server.api().dispatch("other", AGENT, "");
+    Judge::join(&server, "other", "judge").sees_and_hears(0, 13.0, SOON);
+    assert!(!judge.events().iter().any(|event| event.name() == "participant_left"));
+}
+
+#[test]
+fn jobs_are_back_in_their_rooms_after_a_server_restart() {
+    let mut server = Server::start();
+    let mut worker = Setup::new(&server).start();
+    let rooms = ["first", "second"];
+    for room in rooms {
+        server.api().dispatch(room, AGENT, "");
+        poll::until("the board is in", SOON, || (server.api().identities(room).len() == 1).then_some(()));
+    }
+    server.restart();
+    let listens = Instant::now();
+    for room in rooms {
+        poll::until("the board is back", SOON, || (server.api().identities(room).len() == 1).then_some(()));
+    }
+    let back = listens.elapsed();
+    eprintln!("jobs back {back:.1?} after the server listened");
+    assert!(back.as_secs() < 8, "{back:?}");
+    worker.wait_ready();
+    for room in rooms {
+        Judge::join(&server, room, "judge").sees_and_hears(0, 13.0, SOON);
+        assert_eq!(server.api().identities(room).len(), 2, "one board and the judge");
+    }
+}
+
+#[test]
+fn a_worker_without_a_server_waits_for_it() {
+    let mut server = Server::start();
+    server.kill();
+    let mut worker = Setup::new(&server).launch();
+    worker.wait_log("refused", SOON);
+    server.restart();
+    worker.wait_ready();
+}

@@ -1,1 +1,51 @@
-//! The device owner process: camera and sound-card pipelines.
+//! The device owner process: it alone opens a camera or a sound card, encodes once and serves any number of jobs.
+//!
+//! ```text
+//! V4L2, ALSA or generator -> pipeline thread (capture, convert, encode) -> outlet (ring, doorbells) -> jobs
+//!                                    ^ latest wishes            events v
+//!                            owner (one task: policy, readers, supervisor)
+//! ```
+//!
+//! An owner has no network. It opens no camera node itself: the supervisor does and passes it. It accepts no descriptor
+//! from a job and never waits on anything that a job can change.
+
+mod camera;
+mod microphone;
+mod outlet;
+mod owner;
+mod pipeline;
+mod readers;
+mod timeline;
+
+#[cfg(test)]
+mod tests;
+
+pub use owner::{CARD_PREFIX, FIRST_NODE};
+
+use crate::control::panic;
+use hal::process::{Socket, exit_now};
+use std::process::ExitCode;
+
+/// Runs a device owner on its control socket until the supervisor closes it.
+pub fn main(control: Socket) -> ExitCode {
+    match serve(control) {
+        // Not a return: that would join a thread that may sit in a driver, and the kernel closes devices as well.
+        Ok(()) => exit_now(0),
+        Err(error) => {
+            tracing::error!("device owner: {error}");
+            exit_now(1)
+        }
+    }
+}
+
+fn serve(control: Socket) -> Result<(), owner::Error> {
+    panic::install(panic::Kind::Owner, Some(&control)).map_err(owner::Error::Process)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(owner::Error::Process)?;
+    runtime.block_on(async {
+        let mut owner = owner::Owner::start(control).await?;
+        let served = owner.serve().await;
+        // As above: dropping it would join its thread.
+        std::mem::forget(owner);
+        served
+    })
+}

@@ -1,0 +1,260 @@
+//! The camera's thread: capture, convert, encode, publish. The driver's buffers are the only queue of raw pictures, so
+//! that a slow encoder makes the kernel drop and nothing grows.
+
+use super::outlet::Outlet;
+use super::pipeline::{Event, Pipeline, Stage};
+use crate::config;
+use crate::media::h264::{self, Coded, Encoder, Settings};
+use crate::media::pattern::Pattern;
+use crate::media::{I420, convert, jpeg};
+use hal::process::monotonic_ns;
+use hal::ring::{DISCONTINUITY, KEY, Layout, Meta};
+use hal::video::{Capture, Mode, PixelFormat};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// Descriptors of the ring: four seconds at 30 frames a second.
+const SLOTS: u32 = 128;
+/// Seconds at the ceiling bitrate that the ring holds, so that a job may stall that long.
+const ARENA_SECONDS: usize = 2;
+/// Largest units that the ring holds at least.
+const ARENA_UNITS: usize = 3;
+/// How often a thread without pictures looks whether it is to stop; bounds how long closing takes.
+const STOP_CHECK: Duration = Duration::from_millis(100);
+/// A camera that gives nothing for this long is taken as lost: some hang after a USB error instead of failing.
+const SILENCE_LIMIT: Duration = Duration::from_secs(3);
+const SECOND_NS: u64 = 1_000_000_000;
+
+/// Where pictures come from.
+#[derive(Debug)]
+pub enum Source {
+    /// The test picture.
+    Pattern,
+    /// An opened V4L2 node and its path, for messages.
+    Node(OwnedFd, String),
+}
+
+/// The ring for this camera.
+pub fn layout(camera: &config::Camera) -> Layout {
+    let settings = settings(camera, camera.width, camera.height, camera.fps * 1000);
+    let arena = (camera.bitrate as usize / 8 * ARENA_SECONDS).max(settings.largest_unit() * ARENA_UNITS);
+    Layout { slots: SLOTS, arena: u32::try_from(arena).unwrap_or(u32::MAX) }
+}
+
+/// Opens the source on a thread of its own; what happens comes as events.
+pub fn start(camera: &config::Camera, source: Source, outlet: Arc<Outlet>) -> io::Result<Pipeline> {
+    let camera = camera.clone();
+    Pipeline::spawn("camera", outlet, move |stage| match source {
+        Source::Pattern => pattern(stage, &camera),
+        Source::Node(node, path) => node_loop(stage, &camera, node, &path),
+    })
+}
+
+fn settings(camera: &config::Camera, width: u32, height: u32, milli_fps: u32) -> Settings {
+    Settings { width: width & !1, height: height & !1, milli_fps, ceiling: camera.bitrate, bitrate: camera.bitrate }
+}
+
+/// Draws and encodes at an even pace by the monotonic clock; frames it has no time for are left out.
+fn pattern(stage: &Stage, camera: &config::Camera) -> Result<(), String> {
+    let (width, height, milli_fps) = (camera.width & !1, camera.height & !1, camera.fps.max(1) * 1000);
+    let period = 1000 * SECOND_NS / u64::from(milli_fps);
+    let mut picture = Pattern::new(width, height);
+    let mut frames = Frames::new(stage, camera, Mode { format: PixelFormat::Yu12, width, height, milli_fps });
+    stage.tell(Event::Running(format!("test pattern {}", frames.describe())));
+    let mut due = monotonic_ns();
+    while !stage.wanted.stop() {
+        let now = monotonic_ns();
+        if now < due {
+            std::thread::park_timeout(Duration::from_nanos(due - now));
+            continue;
+        }
+        let late = (now - due) / period;
+        frames.missed(late);
+        due += late * period;
+        let number = frames.arrived();
+        if stage.wanted.encode() {
+            frames.encode(picture.draw(number, unix_ms()), due)?;
+        } else {
+            frames.rest();
+        }
+        due += period;
+    }
+    Ok(())
+}
+
+fn unix_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| t.as_millis() as u64)
+}
+
+fn node_loop(stage: &Stage, camera: &config::Camera, node: OwnedFd, path: &str) -> Result<(), String> {
+    let mut capture = Capture::start(node, path, camera.width, camera.height, camera.fps).map_err(|e| e.to_string())?;
+    let mode = capture.mode();
+    let mut frames = Frames::new(stage, camera, mode);
+    let mut raw = RawPictures::new(mode);
+    let mut sequence = None;
+    let mut silent = Duration::ZERO;
+    stage.tell(Event::Running(format!("{path} {:?} {}", mode.format, frames.describe())));
+    while !stage.wanted.stop() {
+        let Some(taken) = capture.next(STOP_CHECK).map_err(|e| e.to_string())? else {
+            silent += STOP_CHECK;
+            if silent >= SILENCE_LIMIT {
+                return Err(format!("{path}: no picture for {} s", SILENCE_LIMIT.as_secs()));
+            }
+            continue;
+        };
+        silent = Duration::ZERO;
+        let gap = sequence.replace(taken.sequence).map_or(0, |last: u32| taken.sequence.wrapping_sub(last) - 1);
+        // A driver that restarts its counter has not lost a billion frames.
+        frames.missed(u64::from(if gap > u32::from(u16::MAX) { 0 } else { gap }));
+        frames.arrived();
+        if !stage.wanted.encode() {
+            frames.rest();
+            continue;
+        }
+        let (damaged, captured_ns) = (taken.damaged, taken.captured_ns);
+        // The buffer goes back to the driver before the encoder runs.
+        let decoded = !damaged && raw.decode(taken.data, taken.stride);
+        drop(taken);
+        if decoded {
+            frames.encode(&raw.picture, captured_ns)?;
+        } else {
+            frames.dropped();
+        }
+    }
+    Ok(())
+}
+
+/// Pictures of a camera's format, made into what the encoder takes.
+struct RawPictures {
+    format: PixelFormat,
+    picture: I420,
+    jpeg: jpeg::Decoder,
+}
+
+impl RawPictures {
+    fn new(mode: Mode) -> Self {
+        Self { format: mode.format, picture: I420::new(mode.width, mode.height), jpeg: jpeg::Decoder::default() }
+    }
+
+    /// Whether the picture could be taken.
+    fn decode(&mut self, data: &[u8], stride: usize) -> bool {
+        let failed = match self.format {
+            PixelFormat::Mjpeg => self.jpeg.decode(data, &mut self.picture).map_err(|e| e.to_string()),
+            raw => convert::to_i420(raw, data, stride, &mut self.picture).map_err(|e| e.to_string()),
+        };
+        if let Err(why) = &failed {
+            tracing::trace!(why, "picture dropped");
+        }
+        failed.is_ok()
+    }
+}
+
+/// Counts frames and carries the wanted ones through the encoder into the ring.
+struct Frames<'a> {
+    stage: &'a Stage,
+    settings: Settings,
+    encoder: Option<Encoder>,
+    unit: Vec<u8>,
+    next: u64,
+    discontinuity: bool,
+}
+
+impl<'a> Frames<'a> {
+    fn new(stage: &'a Stage, camera: &config::Camera, mode: Mode) -> Self {
+        let settings = settings(camera, mode.width, mode.height, mode.milli_fps);
+        let next = stage.outlet.last().map_or(0, |last| last.position + 1);
+        Self { stage, settings, encoder: None, unit: Vec::new(), next, discontinuity: true }
+    }
+
+    fn describe(&self) -> String {
+        let s = &self.settings;
+        format!("{}x{}@{} openh264 {} kbit/s", s.width, s.height, f64::from(s.milli_fps) / 1000.0, s.ceiling / 1000)
+    }
+
+    /// One frame has come; its number.
+    fn arrived(&mut self) -> u64 {
+        self.stage.outlet.counters.captured.fetch_add(1, Relaxed);
+        self.next += 1;
+        self.next - 1
+    }
+
+    /// Frames that never came: the number goes on over them.
+    fn missed(&mut self, frames: u64) {
+        self.next += frames;
+        self.stage.outlet.counters.dropped.fetch_add(frames, Relaxed);
+    }
+
+    /// The frame that has just arrived is lost.
+    fn dropped(&mut self) {
+        self.stage.outlet.counters.dropped.fetch_add(1, Relaxed);
+    }
+
+    /// Nobody reads: the encoder's memory is given back.
+    fn rest(&mut self) {
+        if self.encoder.take().is_some() {
+            self.stage.outlet.counters.encoders.store(0, Relaxed);
+            self.discontinuity = true;
+        }
+    }
+
+    /// Encodes and publishes the frame that has just arrived.
+    fn encode(&mut self, picture: &I420, captured_ns: u64) -> Result<(), String> {
+        match self.code(picture, captured_ns).map_err(|e| e.to_string())? {
+            Coded::Skipped => self.dropped(),
+            coded => self.publish(coded, captured_ns),
+        }
+        Ok(())
+    }
+
+    fn code(&mut self, picture: &I420, captured_ns: u64) -> Result<Coded, h264::Error> {
+        let wanted = &self.stage.wanted;
+        let bitrate = wanted.bitrate();
+        let encoder = match &mut self.encoder {
+            Some(encoder) => encoder,
+            none => {
+                self.stage.outlet.counters.encoders.store(1, Relaxed);
+                none.insert(Encoder::new(Settings { bitrate, ..self.settings })?)
+            }
+        };
+        encoder.set_bitrate(bitrate)?;
+        let key = wanted.take_key();
+        let coded = encoder.encode(picture, captured_ns, key, &mut self.unit)?;
+        if key && coded != Coded::Key {
+            wanted.want_key();
+        }
+        Ok(coded)
+    }
+
+    fn publish(&mut self, coded: Coded, captured_ns: u64) {
+        let key = if coded == Coded::Key { KEY } else { 0 };
+        let meta = Meta {
+            captured_ns,
+            position: self.next - 1,
+            flags: key | if self.discontinuity { DISCONTINUITY } else { 0 },
+            width: self.settings.width as u16,
+            height: self.settings.height as u16,
+            epoch: self.stage.wanted.epoch(),
+            ..Meta::default()
+        };
+        if let Err(error) = self.stage.outlet.publish(meta, &self.unit) {
+            tracing::warn!(%error, "unit dropped");
+            self.dropped();
+            self.stage.wanted.want_key();
+            return;
+        }
+        self.discontinuity = false;
+        if key != 0 {
+            self.stage.outlet.counters.keyframes.fetch_add(1, Relaxed);
+            self.stage.tell(Event::Key);
+        }
+    }
+}
+
+impl Drop for Frames<'_> {
+    fn drop(&mut self) {
+        self.rest();
+    }
+}

@@ -1,0 +1,338 @@
+//! The microphone's threads: one reads periods and allocates nothing after its start, one encodes and publishes. A
+//! bounded queue lies between them, so that an encoder that is late never costs the card a period.
+
+use super::outlet::Outlet;
+use super::pipeline::{Event, Pipeline, Stage};
+use super::timeline::{RATE, Timeline, to_ns};
+use crate::config::{self, MicrophoneDevice};
+use crate::media::opus::{self, PACKET_SAMPLES};
+use crate::media::tone::Tone;
+use hal::audio::{Capture, Period};
+use hal::process::monotonic_ns;
+use hal::ring::{DISCONTINUITY, KEY, Layout, Meta};
+use heapless::spsc::{Consumer, Producer, Queue};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, Thread};
+use std::time::Duration;
+
+/// Descriptors of the ring: two and a half seconds of packets.
+const SLOTS: u32 = 128;
+/// Bytes of the ring: as many of Opus' largest packets as there are descriptors.
+const ARENA: u32 = SLOTS * 1280;
+/// Periods between the two threads: 160 ms, more than an encoder is ever late on a board that keeps up at all. When
+/// full, new periods are dropped and counted, and the next packet says so.
+const QUEUE: usize = 16;
+/// Frames of the longest period that is taken; cards that round 480 up give 512 or 1024.
+const MAX_PERIOD: usize = 1024;
+const MAX_CHANNELS: usize = 2;
+/// A tone's period: 10 ms.
+const TONE_PERIOD: usize = 480;
+/// A tone that is this far behind, because the process was stopped, starts anew instead of catching up.
+const STALL_NS: u64 = 500_000_000;
+/// How often a thread without samples looks whether it is to stop; bounds how long closing takes.
+const STOP_CHECK: Duration = Duration::from_millis(100);
+/// A card that gives nothing for this long is taken as lost.
+const SILENCE_LIMIT: Duration = Duration::from_secs(3);
+
+/// The ring of any microphone.
+pub const LAYOUT: Layout = Layout { slots: SLOTS, arena: ARENA };
+
+/// Samples of one period, on their way to the encoder.
+#[derive(Clone, Copy)]
+struct Block {
+    samples: [i16; MAX_PERIOD * MAX_CHANNELS],
+    frames: usize,
+    captured_ns: u64,
+    /// Samples are missing before these.
+    gap: bool,
+}
+
+impl Block {
+    const EMPTY: Self = Self { samples: [0; MAX_PERIOD * MAX_CHANNELS], frames: 0, captured_ns: 0, gap: true };
+}
+
+/// Opens the microphone on threads of its own; what happens comes as events.
+pub fn start(microphone: &config::Microphone, outlet: Arc<Outlet>) -> io::Result<Pipeline> {
+    let microphone = microphone.clone();
+    Pipeline::spawn("microphone", outlet, move |stage| {
+        let input = Input::open(&microphone)?;
+        stage.tell(Event::Running(format!("{} opus {} kbit/s", input.name(), microphone.bitrate / 1000)));
+        run(stage, &microphone, input)
+    })
+}
+
+/// Encodes on this thread what another reads from `input`.
+fn run(stage: &Stage, microphone: &config::Microphone, input: Input) -> Result<(), String> {
+    let mut queue = Box::new(Queue::<Block, QUEUE>::new());
+    let (producer, consumer) = queue.split();
+    let mut packets = Packets::new(stage, microphone)?;
+    let ended = AtomicBool::new(false);
+    let reader = Reader { stage, channels: microphone.channels(), producer, encoder: thread::current() };
+    thread::scope(|scope| {
+        let capture = thread::Builder::new()
+            .name("mic-capture".into())
+            .spawn_scoped(scope, || {
+                let result = reader.run(input);
+                ended.store(true, Ordering::Release);
+                result
+            })
+            .map_err(|e| format!("microphone: start a thread: {e}"))?;
+        let encoded = drain(consumer, &ended, &mut packets);
+        if encoded.is_err() {
+            stage.wanted.give_up();
+        }
+        let captured = capture.join().unwrap_or_else(|_| Err("microphone: its capture thread failed".into()));
+        encoded.and(captured)
+    })
+}
+
+fn drain(mut consumer: Consumer<'_, Block>, ended: &AtomicBool, packets: &mut Packets<'_>) -> Result<(), String> {
+    loop {
+        let last = ended.load(Ordering::Acquire);
+        while let Some(block) = consumer.dequeue() {
+            packets.push(&block)?;
+        }
+        if last {
+            return Ok(());
+        }
+        thread::park_timeout(STOP_CHECK);
+    }
+}
+
+/// What periods are read from.
+enum Input {
+    Tone,
+    Card(Capture, String),
+}
+
+impl Input {
+    fn open(microphone: &config::Microphone) -> Result<Self, String> {
+        let name = match &microphone.device {
+            MicrophoneDevice::Tone => return Ok(Self::Tone),
+            MicrophoneDevice::Alsa(name) => name.clone(),
+            MicrophoneDevice::Auto => match hal::audio::list().into_iter().find(|card| card.capture) {
+                Some(card) => card.name,
+                None => return Ok(Self::Tone),
+            },
+        };
+        let capture = Capture::start(&name, microphone.channels).map_err(|e| e.to_string())?;
+        if capture.period() > MAX_PERIOD {
+            return Err(format!("{name}: periods of {} frames, {MAX_PERIOD} at most", capture.period()));
+        }
+        Ok(Self::Card(capture, name))
+    }
+
+    fn name(&self) -> String {
+        match self {
+            Self::Tone => "tone 440 Hz".into(),
+            Self::Card(capture, name) => format!("{name} {} ch", capture.channels()),
+        }
+    }
+}
+
+impl config::Microphone {
+    fn channels(&self) -> usize {
+        usize::from(self.channels).clamp(1, MAX_CHANNELS)
+    }
+}
+
+/// The capture thread.
+struct Reader<'a> {
+    stage: &'a Stage,
+    channels: usize,
+    producer: Producer<'a, Block>,
+    encoder: Thread,
+}
+
+impl Reader<'_> {
+    fn run(mut self, input: Input) -> Result<(), String> {
+        match input {
+            Input::Tone => {
+                self.tone();
+                Ok(())
+            }
+            Input::Card(capture, name) => self.card(capture, &name),
+        }
+    }
+
+    /// Paced by the monotonic clock, as a card would be by its own.
+    fn tone(&mut self) {
+        let mut tone = Tone::default();
+        let mut block = Block { frames: TONE_PERIOD, captured_ns: monotonic_ns(), ..Block::EMPTY };
+        while !self.stage.wanted.stop() {
+            let due = block.captured_ns + to_ns(TONE_PERIOD as u64);
+            let now = monotonic_ns();
+            if now < due {
+                thread::park_timeout(Duration::from_nanos(due - now));
+                continue;
+            }
+            if now - due > STALL_NS {
+                block.captured_ns = now;
+                block.gap = true;
+                continue;
+            }
+            tone.fill(&mut block.samples[..TONE_PERIOD * self.channels], self.channels);
+            block.gap = !self.hand_over(&block);
+            block.captured_ns = due;
+        }
+    }
+
+    fn card(&mut self, mut capture: Capture, name: &str) -> Result<(), String> {
+        let (period, delivered) = (capture.period(), usize::from(capture.channels()).max(1));
+        let mut raw = vec![0i16; period * delivered];
+        let mut block = Block { frames: period, ..Block::EMPTY };
+        let mut silent = Duration::ZERO;
+        while !self.stage.wanted.stop() {
+            match capture.read(&mut raw, STOP_CHECK) {
+                Period::Samples { captured_ns } => {
+                    silent = Duration::ZERO;
+                    remix(&raw, delivered, &mut block.samples, self.channels);
+                    block.captured_ns = captured_ns;
+                    block.gap = !self.hand_over(&block);
+                }
+                Period::Xrun => {
+                    self.lost_one();
+                    block.gap = true;
+                }
+                Period::Silent => {
+                    silent += STOP_CHECK;
+                    if silent >= SILENCE_LIMIT {
+                        return Err(format!("{name}: no samples for {} s", SILENCE_LIMIT.as_secs()));
+                    }
+                }
+                Period::Gone => return Err(format!("{name}: the sound card is gone")),
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether there was room.
+    fn hand_over(&mut self, block: &Block) -> bool {
+        self.stage.outlet.counters.captured.fetch_add(1, Ordering::Relaxed);
+        let taken = self.producer.enqueue(*block).is_ok();
+        if !taken {
+            self.lost_one();
+        }
+        self.encoder.unpark();
+        taken
+    }
+
+    fn lost_one(&self) {
+        self.stage.outlet.counters.dropped.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// From the card's channels to the wanted ones: the mean for one, the first ones or copies of the only one for more.
+fn remix(from: &[i16], channels: usize, to: &mut [i16], wanted: usize) {
+    for (source, target) in from.chunks_exact(channels).zip(to.chunks_exact_mut(wanted)) {
+        if wanted == 1 {
+            let sum: i32 = source.iter().map(|&s| i32::from(s)).sum();
+            target[0] = (sum / channels as i32) as i16;
+        } else {
+            for (i, sample) in target.iter_mut().enumerate() {
+                *sample = source[i.min(channels - 1)];
+            }
+        }
+    }
+}
+
+/// Gathers periods to packets, encodes and publishes them.
+struct Packets<'a> {
+    stage: &'a Stage,
+    channels: usize,
+    bitrate: u32,
+    encoder: Option<opus::Encoder>,
+    timeline: Timeline,
+    pcm: Vec<i16>,
+    packet: Vec<u8>,
+    started_ns: u64,
+    gap: bool,
+}
+
+impl<'a> Packets<'a> {
+    fn new(stage: &'a Stage, microphone: &config::Microphone) -> Result<Self, String> {
+        let channels = microphone.channels();
+        Ok(Self {
+            stage,
+            channels,
+            bitrate: microphone.bitrate,
+            encoder: None,
+            timeline: Timeline::after(stage.outlet.last()),
+            pcm: Vec::with_capacity(PACKET_SAMPLES * channels),
+            packet: Vec::new(),
+            started_ns: 0,
+            gap: true,
+        })
+    }
+
+    fn push(&mut self, block: &Block) -> Result<(), String> {
+        if block.gap {
+            self.restart();
+        }
+        if !self.stage.wanted.encode() {
+            self.rest();
+            return Ok(());
+        }
+        let mut rest = &block.samples[..block.frames * self.channels];
+        while !rest.is_empty() {
+            if self.pcm.is_empty() {
+                let done = block.frames - rest.len() / self.channels;
+                self.started_ns = block.captured_ns + to_ns(done as u64);
+            }
+            let room = PACKET_SAMPLES * self.channels - self.pcm.len();
+            let (now, later) = rest.split_at(room.min(rest.len()));
+            self.pcm.extend_from_slice(now);
+            rest = later;
+            if self.pcm.len() == PACKET_SAMPLES * self.channels {
+                self.publish()?;
+                self.pcm.clear();
+            }
+        }
+        Ok(())
+    }
+
+    /// Half a packet before a gap is of no use.
+    fn restart(&mut self) {
+        self.pcm.clear();
+        self.gap = true;
+    }
+
+    /// Nobody listens: the encoder's memory is given back.
+    fn rest(&mut self) {
+        if self.encoder.take().is_some() {
+            self.stage.outlet.counters.encoders.store(0, Ordering::Relaxed);
+        }
+        self.restart();
+    }
+
+    fn publish(&mut self) -> Result<(), String> {
+        let encoder = match &mut self.encoder {
+            Some(encoder) => encoder,
+            none => {
+                self.stage.outlet.counters.encoders.store(1, Ordering::Relaxed);
+                none.insert(opus::Encoder::new(self.channels as u8, self.bitrate).map_err(|e| e.to_string())?)
+            }
+        };
+        encoder.encode(&self.pcm, &mut self.packet).map_err(|e| e.to_string())?;
+        let meta = Meta {
+            captured_ns: self.started_ns,
+            position: self.timeline.place(self.started_ns, self.gap),
+            flags: KEY | if self.gap { DISCONTINUITY } else { 0 },
+            epoch: self.stage.wanted.epoch(),
+            level: opus::level(&self.pcm),
+            ..Meta::default()
+        };
+        self.gap = false;
+        self.stage.outlet.publish(meta, &self.packet).map_err(|e| e.to_string())
+    }
+}
+
+impl Drop for Packets<'_> {
+    fn drop(&mut self) {
+        self.rest();
+    }
+}
+
+const _: () = assert!(RATE == 48_000, "periods, packets and the tone are laid out for 48 kHz");

@@ -1,0 +1,361 @@
+//! The control loop of a device owner: one task that owns the policy, the readers and the running device.
+//!
+//! ```text
+//! supervisor --ToOwner-->  +-------+  --Wanted (latest values)-->  pipeline thread --> ring, doorbells
+//! readers --FromReader-->  | Owner |
+//! pipeline --Event------>  +-------+  --ToReader, FromOwner-->
+//! ```
+//!
+//! Every input goes into `protocol::device::Owner`; its actions are carried out in one `match`.
+
+use super::outlet::Outlet;
+use super::pipeline::{Event, Pipeline};
+use super::readers::{Ended, Readers};
+use super::{camera, microphone};
+use crate::config::{CameraDevice, Device, DeviceKind};
+use crate::control::{
+    Demand, Format, FromOwner, FromReader, Granted, Link, LinkError, OwnerState, OwnerStats, ToOwner, ToReader, VERSION,
+};
+use hal::process::Socket;
+use protocol::device::{self as policy, Action, Input, ReaderId, State};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
+
+/// Bytes of a device's configuration.
+const MAX_SETUP: usize = 64 * 1024;
+/// Characters of a reason that are passed on: paths and driver texts stay far below, and a message must fit.
+const MAX_WHY_CHARS: usize = 400;
+/// Asks the supervisor for the first capture node it finds.
+pub const FIRST_NODE: &str = "auto";
+/// Starts the name of a card, where not a path but a card is asked for.
+pub const CARD_PREFIX: &str = "card:";
+
+/// What ends an owner.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The supervisor's socket failed. Its closing is no error.
+    #[error("supervisor: {0}")]
+    Supervisor(#[from] LinkError),
+    /// The first message was not a setup with its memfd.
+    #[error("no setup came first")]
+    NoSetup,
+    /// The setup could not be read.
+    #[error("setup: {0}")]
+    Setup(String),
+    /// The process could not set itself up.
+    #[error("start: {0}")]
+    Process(std::io::Error),
+    /// No ring could be made.
+    #[error(transparent)]
+    Ring(#[from] hal::ring::Error),
+}
+
+/// A device owner.
+#[derive(Debug)]
+pub struct Owner {
+    device: Device,
+    format: Format,
+    supervisor: Link,
+    policy: policy::Owner,
+    readers: Readers,
+    outlet: Arc<Outlet>,
+    pipeline: Option<Pipeline>,
+    /// The supervisor was asked for a node and has not answered.
+    awaiting_node: bool,
+    /// What the running device is, in plain words.
+    description: String,
+}
+
+enum Happened {
+    Supervisor(ToOwner, Vec<OwnedFd>),
+    Reader(ReaderId, Result<FromReader, Ended>),
+    Device(Event),
+    Deadline,
+}
+
+impl Owner {
+    /// Says hello, reads the setup and makes the ring.
+    pub async fn start(control: Socket) -> Result<Self, Error> {
+        let mut supervisor = Link::new(control)?;
+        supervisor.send(&FromOwner::Hello { version: VERSION }, &[])?;
+        let (ToOwner::Setup, mut fds) = supervisor.receive().await? else { return Err(Error::NoSetup) };
+        let body = hal::process::read_sealed(fds.pop().ok_or(Error::NoSetup)?, MAX_SETUP)
+            .map_err(|e| Error::Setup(e.to_string()))?;
+        let device: Device = postcard::from_bytes(&body).map_err(|e| Error::Setup(e.to_string()))?;
+        let (config, layout) = match &device.kind {
+            DeviceKind::Camera(c) => {
+                (policy::Config { ceiling: c.bitrate, floor: c.min_bitrate, keyframes: true }, camera::layout(c))
+            }
+            DeviceKind::Microphone(m) => {
+                (policy::Config { ceiling: m.bitrate, floor: m.bitrate, keyframes: false }, microphone::LAYOUT)
+            }
+        };
+        Ok(Self {
+            format: Granted::from(&device).format,
+            outlet: Arc::new(Outlet::create(&device.name, layout)?),
+            policy: policy::Owner::new(config, Instant::now()),
+            device,
+            supervisor,
+            readers: Readers::default(),
+            pipeline: None,
+            awaiting_node: false,
+            description: String::new(),
+        })
+    }
+
+    /// Serves until the supervisor closes its socket.
+    pub async fn serve(&mut self) -> Result<(), Error> {
+        loop {
+            match self.happened().await {
+                Ok(Happened::Supervisor(message, fds)) => self.supervised(message, fds),
+                Ok(Happened::Reader(id, Ok(message))) => self.read(id, message),
+                Ok(Happened::Reader(id, Err(why))) => self.let_go(id, &why),
+                Ok(Happened::Device(event)) => self.device_event(event),
+                Ok(Happened::Deadline) => self.handle(Input::Timeout),
+                Err(LinkError::Closed) => return Ok(()),
+                Err(error) => return Err(error.into()),
+            }
+            while let Some(action) = self.policy.poll() {
+                self.act(action);
+            }
+        }
+    }
+
+    async fn happened(&mut self) -> Result<Happened, LinkError> {
+        let deadline = self.policy.deadline();
+        let due = async {
+            match deadline {
+                Some(at) => tokio::time::sleep_until(at.into()).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            // The supervisor first: its end ends everything.
+            biased;
+            message = self.supervisor.receive() => message.map(|(message, fds)| Happened::Supervisor(message, fds)),
+            event = next_event(&mut self.pipeline) => Ok(Happened::Device(event)),
+            () = due => Ok(Happened::Deadline),
+            (id, message) = self.readers.next() => Ok(Happened::Reader(id, message)),
+        }
+    }
+
+    fn supervised(&mut self, message: ToOwner, mut fds: Vec<OwnedFd>) {
+        match message {
+            ToOwner::Setup => tracing::warn!("a second setup is ignored"),
+            ToOwner::Reader { job } => self.admit(job, fds.pop()),
+            ToOwner::Node => self.node(fds.pop()),
+            ToOwner::NoNode { why } => self.no_node(why),
+            ToOwner::Rescan => self.handle(Input::Rescan),
+            ToOwner::Ping { id } => self.report(&FromOwner::Pong { id, stats: self.stats() }),
+        }
+    }
+
+    fn admit(&mut self, job: String, socket: Option<OwnedFd>) {
+        let Some(socket) = socket else { return tracing::warn!(job, "a reader without a socket is ignored") };
+        let added = Socket::from_fd(socket)
+            .map_err(|source| Ended::System { call: "take a reader's socket", source })
+            .and_then(|socket| self.readers.add(job.clone(), socket));
+        if let Err(why) = added {
+            tracing::warn!(job, %why, "reader refused");
+        }
+    }
+
+    fn read(&mut self, id: ReaderId, message: FromReader) {
+        let Some(reader) = self.readers.get(id) else { return };
+        let attached = reader.is_attached();
+        match message {
+            FromReader::Attach { version } => {
+                let (job, done) = (reader.job.clone(), reader.attach(version, self.format, &self.outlet));
+                match done.and_then(|()| self.tell_state(id)) {
+                    Ok(()) => tracing::debug!(job, "reader attached"),
+                    Err(why) => self.let_go(id, &why),
+                }
+            }
+            _ if !attached => self.let_go(id, &Ended::Violation("spoke before it attached")),
+            FromReader::Demand(demand) => {
+                match demand {
+                    Demand::Live => self.outlet.wake(id, reader.bell()),
+                    Demand::Armed | Demand::Off => self.outlet.hush(id),
+                }
+                self.handle(Input::Demand(id, wish(demand)));
+            }
+            FromReader::Keyframe => self.handle(Input::Keyframe(id)),
+            FromReader::Rate { bps } => self.handle(Input::Rate(id, bps)),
+            FromReader::Detach => self.let_go(id, &Ended::Detached),
+        }
+    }
+
+    /// What a reader that has just attached must know.
+    fn tell_state(&mut self, id: ReaderId) -> Result<(), Ended> {
+        let message = match self.policy.state() {
+            State::Closed => return Ok(()),
+            State::Running { epoch } => ToReader::Running { epoch },
+            State::Lost { why } => ToReader::Lost { why: bounded(why) },
+        };
+        self.readers.get(id).map_or(Ok(()), |reader| reader.tell(&message))
+    }
+
+    fn let_go(&mut self, id: ReaderId, why: &Ended) {
+        self.outlet.hush(id);
+        let Some(reader) = self.readers.remove(id) else { return };
+        match why {
+            Ended::Detached | Ended::Link(LinkError::Closed) => tracing::debug!(job = reader.job, "reader left"),
+            _ => tracing::warn!(job = reader.job, %why, "reader detached"),
+        }
+        self.handle(Input::Detached(id));
+    }
+
+    fn device_event(&mut self, event: Event) {
+        match event {
+            Event::Running(description) => {
+                self.description = description;
+                self.handle(Input::Opened);
+            }
+            Event::Key => self.handle(Input::KeyframeWritten),
+            Event::Lost(why) => self.lost(&why),
+        }
+    }
+
+    fn lost(&mut self, why: &str) {
+        self.pipeline = None;
+        self.handle(Input::Lost(bounded(why)));
+    }
+
+    fn handle(&mut self, input: Input) {
+        self.policy.handle(input, Instant::now());
+    }
+
+    fn act(&mut self, action: Action) {
+        match action {
+            Action::Open => self.open(),
+            Action::Close => {
+                self.awaiting_node = false;
+                // Joins the thread, which looks for this at least every 100 ms.
+                self.pipeline = None;
+                self.report(&FromOwner::State(OwnerState::Closed));
+            }
+            Action::StartEncoder(bps) => self.steer(|pipeline| {
+                pipeline.set_bitrate(bps);
+                pipeline.encode(true);
+            }),
+            Action::StopEncoder => self.steer(|pipeline| pipeline.encode(false)),
+            Action::ForceKeyframe => self.steer(Pipeline::force_key),
+            Action::SetBitrate(bps) => self.steer(|pipeline| pipeline.set_bitrate(bps)),
+            Action::TellRunning(epoch) => {
+                self.steer(|pipeline| pipeline.set_epoch(epoch));
+                self.report(&FromOwner::State(OwnerState::Running(self.description.clone())));
+                self.tell_all(&ToReader::Running { epoch });
+            }
+            Action::TellLost(why) => {
+                self.pipeline = None;
+                self.report(&FromOwner::State(OwnerState::Lost(why.clone())));
+                self.tell_all(&ToReader::Lost { why });
+            }
+        }
+    }
+
+    fn steer(&self, wish: impl FnOnce(&Pipeline)) {
+        // Without one, its end is on the way as an event.
+        if let Some(pipeline) = &self.pipeline {
+            wish(pipeline);
+        }
+    }
+
+    fn tell_all(&mut self, message: &ToReader) {
+        for (id, why) in self.readers.tell_all(message) {
+            self.let_go(id, &why);
+        }
+    }
+
+    fn open(&mut self) {
+        let started = match &self.device.kind {
+            DeviceKind::Microphone(config) => microphone::start(config, self.outlet.clone()),
+            DeviceKind::Camera(config) => {
+                let path = match &config.device {
+                    CameraDevice::TestPattern => None,
+                    CameraDevice::Auto => Some(FIRST_NODE.to_owned()),
+                    CameraDevice::Path(path) => Some(path.to_string_lossy().into_owned()),
+                    CameraDevice::Card(card) => Some(format!("{CARD_PREFIX}{card}")),
+                };
+                if let Some(path) = path {
+                    self.awaiting_node = true;
+                    return self.report(&FromOwner::NeedNode { path });
+                }
+                camera::start(config, camera::Source::Pattern, self.outlet.clone())
+            }
+        };
+        self.started(started);
+    }
+
+    fn started(&mut self, started: std::io::Result<Pipeline>) {
+        match started {
+            Ok(pipeline) => self.pipeline = Some(pipeline),
+            Err(error) => self.lost(&format!("{}: start a thread: {error}", self.device.name)),
+        }
+    }
+
+    fn node(&mut self, node: Option<OwnedFd>) {
+        if !std::mem::take(&mut self.awaiting_node) {
+            return;
+        }
+        let DeviceKind::Camera(config) = &self.device.kind else { return };
+        let Some(node) = node else { return self.lost("the supervisor sent no descriptor") };
+        let path = std::fs::read_link(format!("/proc/self/fd/{}", node.as_raw_fd()))
+            .map_or_else(|_| "camera".into(), |path| path.to_string_lossy().into_owned());
+        let started = camera::start(config, camera::Source::Node(node, path), self.outlet.clone());
+        self.started(started);
+    }
+
+    fn no_node(&mut self, why: String) {
+        if !std::mem::take(&mut self.awaiting_node) {
+            return;
+        }
+        match &self.device.kind {
+            DeviceKind::Camera(config) if config.device == CameraDevice::Auto => {
+                let started = camera::start(config, camera::Source::Pattern, self.outlet.clone());
+                self.started(started);
+            }
+            _ => self.lost(&why),
+        }
+    }
+
+    fn stats(&self) -> OwnerStats {
+        let counters = &self.outlet.counters;
+        OwnerStats {
+            captured: counters.captured.load(Relaxed),
+            written: counters.written.load(Relaxed),
+            dropped: counters.dropped.load(Relaxed),
+            keyframes: counters.keyframes.load(Relaxed),
+            readers: self.readers.len() as u32,
+            encoders: counters.encoders.load(Relaxed),
+        }
+    }
+
+    fn report(&self, message: &FromOwner) {
+        // A supervisor that does not read will ping, hear nothing and act; its end is seen when receiving.
+        if let Err(error) = self.supervisor.send(message, &[]) {
+            tracing::warn!(%error, "a report was lost");
+        }
+    }
+}
+
+async fn next_event(pipeline: &mut Option<Pipeline>) -> Event {
+    match pipeline {
+        Some(pipeline) => pipeline.event().await.unwrap_or_else(|| Event::Lost("the device's thread ended".into())),
+        None => std::future::pending().await,
+    }
+}
+
+fn wish(demand: Demand) -> policy::Demand {
+    match demand {
+        Demand::Off => policy::Demand::Off,
+        Demand::Armed => policy::Demand::Armed,
+        Demand::Live => policy::Demand::Live,
+    }
+}
+
+fn bounded(why: &str) -> String {
+    why.chars().take(MAX_WHY_CHARS).collect()
+}

@@ -1,0 +1,363 @@
+//! A whole owner in this process: the test is its supervisor and its jobs.
+
+use super::owner::{self, FIRST_NODE, Owner};
+use crate::config::{Camera, CameraDevice, Device, DeviceKind, Microphone, MicrophoneDevice};
+use crate::control::{
+    Demand, Format, FromOwner, FromReader, Link, LinkError, OwnerState, OwnerStats, ToOwner, ToReader, VERSION,
+};
+use hal::process::Socket;
+use hal::ring::{DISCONTINUITY, KEY, Meta, Next, Reader};
+use std::io::Write;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use tokio::time::timeout;
+
+/// Far above what anything here takes, far below a hung test.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+fn camera(device: CameraDevice) -> Device {
+    let camera = Camera { device, width: 320, height: 180, fps: 30, bitrate: 500_000, min_bitrate: 100_000 };
+    Device { name: "camera".into(), kind: DeviceKind::Camera(camera) }
+}
+
+fn tone() -> Device {
+    let microphone = Microphone { device: MicrophoneDevice::Tone, channels: 1, bitrate: 32_000 };
+    Device { name: "microphone".into(), kind: DeviceKind::Microphone(microphone) }
+}
+
+/// The supervisor's end.
+struct Supervisor {
+    link: Link,
+    owner: JoinHandle<Result<(), owner::Error>>,
+}
+
+impl Supervisor {
+    async fn start(device: &Device) -> Self {
+        let (ours, theirs) = Socket::pair().unwrap();
+        let owner = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async { Owner::start(theirs).await?.serve().await })
+        });
+        let mut link = Link::new(ours).unwrap();
+        let body = hal::process::sealed_memfd("setup", &postcard::to_stdvec(device).unwrap()).unwrap();
+        link.send(&ToOwner::Setup, &[body.as_fd()]).unwrap();
+        assert!(matches!(receive(&mut link).await.0, FromOwner::Hello { version: VERSION }));
+        Self { link, owner }
+    }
+
+    async fn job(&self, name: &str) -> Link {
+        let (ours, theirs) = Socket::pair().unwrap();
+        self.link.send(&ToOwner::Reader { job: name.into() }, &[theirs.as_fd()]).unwrap();
+        Link::new(ours).unwrap()
+    }
+
+    async fn attached(&self, name: &str) -> Job {
+        Job::attach(self.job(name).await).await
+    }
+
+    async fn stats(&mut self) -> OwnerStats {
+        self.link.send(&ToOwner::Ping { id: 7 }, &[]).unwrap();
+        loop {
+            if let FromOwner::Pong { id: 7, stats } = receive(&mut self.link).await.0 {
+                return stats;
+            }
+        }
+    }
+
+    async fn state(&mut self) -> OwnerState {
+        loop {
+            if let FromOwner::State(state) = receive(&mut self.link).await.0 {
+                return state;
+            }
+        }
+    }
+}
+
+async fn receive<T: serde::de::DeserializeOwned>(link: &mut Link) -> (T, Vec<OwnedFd>) {
+    timeout(PATIENCE, link.receive()).await.expect("a message in time").expect("an open socket")
+}
+
+/// A job's end.
+struct Job {
+    link: Link,
+    format: Format,
+    ring: Reader,
+    bell: tokio::net::UnixStream,
+}
+
+impl Job {
+    async fn attach(mut link: Link) -> Self {
+        link.send(&FromReader::Attach { version: VERSION }, &[]).unwrap();
+        let (message, fds) = receive(&mut link).await;
+        let ToReader::Attached { format } = message else { panic!("{message:?}") };
+        let [ring, bell] = <[OwnedFd; 2]>::try_from(fds).unwrap();
+        let bell = tokio::net::UnixStream::from_std(UnixStream::from(bell)).unwrap();
+        Self { link, format, ring: Reader::map(ring).unwrap(), bell }
+    }
+
+    fn say(&self, message: &FromReader) {
+        self.link.send(message, &[]).unwrap();
+    }
+
+    fn go_live(&mut self) {
+        self.ring.skip_to_newest();
+        self.say(&FromReader::Demand(Demand::Live));
+    }
+
+    /// The next unit; waits on the doorbell as a job does.
+    async fn unit(&mut self) -> (Meta, Vec<u8>) {
+        let mut payload = Vec::new();
+        loop {
+            match self.ring.next(&mut payload) {
+                Next::Unit(meta) => return (meta, payload),
+                Next::Lapped(_) => {}
+                Next::Empty => {
+                    timeout(PATIENCE, self.bell.readable()).await.expect("a ring of the doorbell").unwrap();
+                    let _ = self.bell.try_read(&mut [0; 64]);
+                }
+            }
+        }
+    }
+
+    async fn units(&mut self, count: usize) -> Vec<(Meta, Vec<u8>)> {
+        let mut units = Vec::new();
+        for _ in 0..count {
+            units.push(self.unit().await);
+        }
+        units
+    }
+
+    /// Reads until a unit has this flag; how many came before it.
+    async fn skip_to(&mut self, flag: u32) -> usize {
+        let mut before = 0;
+        while self.unit().await.0.flags & flag == 0 {
+            before += 1;
+        }
+        before
+    }
+
+    async fn closed(&mut self) -> bool {
+        loop {
+            match timeout(PATIENCE, self.link.receive::<ToReader>()).await.expect("an answer or the end") {
+                Ok(_) => {}
+                Err(LinkError::Closed) => return true,
+                Err(_) => return false,
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_job_reads_a_decodable_picture_from_its_first_unit_on() {
+    let mut supervisor = Supervisor::start(&camera(CameraDevice::TestPattern)).await;
+    let mut job = supervisor.attached("a").await;
+    assert_eq!(job.format, Format::H264 { width: 320, height: 180, milli_fps: 30_000, bitrate: 500_000 });
+    job.go_live();
+    let units = job.units(30).await;
+    assert_eq!(units[0].0.flags, KEY | DISCONTINUITY);
+    assert!(units[1..].iter().all(|(meta, _)| meta.flags == 0));
+    assert!(units.iter().all(|(m, _)| (m.width, m.height, m.epoch) == (320, 180, 1) && m.written_ns >= m.captured_ns));
+    assert!(units.is_sorted_by(|(a, _), (b, _)| a.position < b.position && a.captured_ns < b.captured_ns));
+    let mut decoder = openh264::decoder::Decoder::new().unwrap();
+    let shown = units.iter().filter(|(_, unit)| decoder.decode(unit).unwrap().is_some()).count();
+    assert!(shown >= 28, "{shown} of 30 pictures");
+    let OwnerState::Running(what) = supervisor.state().await else { panic!("not running") };
+    assert!(what.contains("test pattern 320x180@30"), "{what}");
+}
+
+#[tokio::test]
+async fn three_jobs_share_one_encoder_and_get_the_same_units() {
+    let mut supervisor = Supervisor::start(&camera(CameraDevice::TestPattern)).await;
+    let mut jobs = Vec::new();
+    for name in ["a", "b", "c"] {
+        let mut job = supervisor.attached(name).await;
+        job.go_live();
+        job.skip_to(KEY).await;
+        jobs.push(job);
+    }
+    let mut seen = Vec::new();
+    for job in &mut jobs {
+        seen.push(job.units(40).await);
+    }
+    for other in &seen[1..] {
+        let mut shared = 0;
+        for (meta, unit) in other {
+            for (_, first) in seen[0].iter().filter(|(first, _)| first.position == meta.position) {
+                assert!(unit == first);
+                shared += 1;
+            }
+        }
+        assert!(shared >= 5, "{shared} units in common");
+    }
+    let stats = supervisor.stats().await;
+    assert_eq!((stats.encoders, stats.readers), (1, 3));
+    drop(jobs.pop());
+    while supervisor.stats().await.readers != 2 {}
+}
+
+#[tokio::test]
+async fn a_keyframe_comes_when_asked_for_and_one_serves_all() {
+    let supervisor = Supervisor::start(&camera(CameraDevice::TestPattern)).await;
+    let (mut a, mut b) = (supervisor.attached("a").await, supervisor.attached("b").await);
+    a.go_live();
+    b.go_live();
+    a.skip_to(KEY).await;
+    // The second live reader may have needed its own; let the floor between two keys pass.
+    a.units(35).await;
+    for _ in 0..5 {
+        a.say(&FromReader::Keyframe);
+        b.say(&FromReader::Keyframe);
+    }
+    let waited = a.skip_to(KEY).await;
+    assert!(waited <= 10, "{waited} frames until the key");
+    let after = a.units(35).await;
+    assert!(after.iter().all(|(meta, _)| meta.flags & KEY == 0), "requests before a key are satisfied by it");
+}
+
+#[tokio::test]
+async fn a_job_that_reads_nothing_and_floods_its_doorbell_slows_nobody() {
+    let mut supervisor = Supervisor::start(&camera(CameraDevice::TestPattern)).await;
+    let mut bad = supervisor.attached("bad").await;
+    bad.go_live();
+    let mut bell = bad.bell.into_std().unwrap();
+    let _ = bell.write(&[1; 65536]);
+    bell.set_nonblocking(false).unwrap();
+    let mut good = supervisor.attached("good").await;
+    good.go_live();
+    good.skip_to(KEY).await;
+    let stuffing = Instant::now();
+    // More than its control socket can hold is never answered here: each is a state that it does not read.
+    for _ in 0..200 {
+        let _ = bad.link.send(&FromReader::Keyframe, &[]);
+    }
+    let units = good.units(60).await;
+    let gaps = units.windows(2).map(|w| w[1].0.written_ns.saturating_sub(w[0].0.written_ns));
+    let longest = Duration::from_nanos(gaps.max().unwrap());
+    assert!(longest < Duration::from_millis(500), "a gap of {longest:?}");
+    assert!(stuffing.elapsed() < Duration::from_secs(6));
+    assert_eq!(supervisor.stats().await.readers, 2);
+}
+
+#[tokio::test]
+async fn a_job_that_breaks_the_protocol_is_detached_and_the_other_reads_on() {
+    let supervisor = Supervisor::start(&camera(CameraDevice::TestPattern)).await;
+    let mut good = supervisor.attached("good").await;
+    good.go_live();
+
+    let mut flood = supervisor.attached("flood").await;
+    for _ in 0..600 {
+        while let Err(LinkError::Full) = flood.link.send(&FromReader::Rate { bps: 1 }, &[]) {
+            tokio::task::yield_now().await;
+        }
+    }
+    assert!(flood.closed().await);
+
+    let mut fds = supervisor.attached("descriptors").await;
+    fds.link.send(&FromReader::Keyframe, &[std::io::stdin().as_fd()]).unwrap();
+    assert!(fds.closed().await);
+
+    let mut twice = supervisor.attached("twice").await;
+    twice.say(&FromReader::Attach { version: VERSION });
+    assert!(twice.closed().await);
+
+    for first in [FromReader::Attach { version: VERSION + 1 }, FromReader::Keyframe, FromReader::Demand(Demand::Live)] {
+        let mut early = supervisor.job("early").await;
+        early.send(&first, &[]).unwrap();
+        let answer = timeout(PATIENCE, early.receive::<ToReader>()).await.unwrap();
+        assert!(matches!(answer, Err(LinkError::Closed)), "{answer:?}");
+    }
+
+    let garbage = Socket::pair().unwrap();
+    supervisor.link.send(&ToOwner::Reader { job: "garbage".into() }, &[garbage.1.as_fd()]).unwrap();
+    drop(garbage.1);
+    garbage.0.send(&[0xFF; 4096], &[]).unwrap();
+    let mut garbage = Link::new(garbage.0).unwrap();
+    assert!(matches!(timeout(PATIENCE, garbage.receive::<ToReader>()).await.unwrap(), Err(LinkError::Closed)));
+
+    good.ring.skip_to_newest();
+    good.units(10).await;
+}
+
+#[tokio::test]
+async fn the_encoder_stops_five_seconds_after_the_last_viewer_and_starts_again_with_a_key() {
+    let mut supervisor = Supervisor::start(&camera(CameraDevice::TestPattern)).await;
+    let mut job = supervisor.attached("a").await;
+    job.go_live();
+    job.units(5).await;
+    job.say(&FromReader::Demand(Demand::Armed));
+    let left = Instant::now();
+    while supervisor.stats().await.encoders == 1 {
+        assert!(left.elapsed() < PATIENCE, "the encoder still runs");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(left.elapsed() > Duration::from_millis(4_500), "stopped after {:?}", left.elapsed());
+    job.go_live();
+    assert_eq!(job.unit().await.0.flags, KEY | DISCONTINUITY);
+}
+
+#[tokio::test]
+async fn a_microphone_gives_20_ms_packets_at_counted_positions() {
+    let supervisor = Supervisor::start(&tone()).await;
+    let mut job = supervisor.attached("a").await;
+    assert_eq!(job.format, Format::Opus { channels: 1, frame_ms: 20 });
+    job.go_live();
+    let units = job.units(50).await;
+    assert_eq!(units[0].0.flags, KEY | DISCONTINUITY);
+    for pair in units.windows(2) {
+        let (before, after) = (pair[0].0, pair[1].0);
+        if after.flags & DISCONTINUITY == 0 {
+            assert_eq!(after.position - before.position, 960);
+            assert_eq!(after.captured_ns - before.captured_ns, 20_000_000);
+        }
+        assert!(after.position >= before.position + 960);
+    }
+    assert!(units[1..].iter().all(|(meta, packet)| meta.level == 23 && !packet.is_empty()));
+}
+
+#[tokio::test]
+async fn an_automatic_camera_without_a_node_is_the_test_pattern() {
+    let mut supervisor = Supervisor::start(&camera(CameraDevice::Auto)).await;
+    let mut job = supervisor.attached("a").await;
+    job.say(&FromReader::Demand(Demand::Armed));
+    let (asked, _) = receive(&mut supervisor.link).await;
+    assert!(matches!(asked, FromOwner::NeedNode { path } if path == FIRST_NODE));
+    supervisor.link.send(&ToOwner::NoNode { why: "no camera".into() }, &[]).unwrap();
+    assert!(matches!(receive(&mut job.link).await.0, ToReader::Running { epoch: 1 }));
+    job.go_live();
+    job.skip_to(KEY).await;
+}
+
+#[tokio::test]
+async fn a_camera_that_is_missing_is_told_to_readers_and_supervisor_and_tried_again() {
+    let mut supervisor = Supervisor::start(&camera(CameraDevice::Path("/dev/video9".into()))).await;
+    let mut job = supervisor.attached("a").await;
+    job.say(&FromReader::Demand(Demand::Live));
+    assert!(matches!(receive(&mut supervisor.link).await.0, FromOwner::NeedNode { path } if path == "/dev/video9"));
+    supervisor.link.send(&ToOwner::NoNode { why: "/dev/video9: no such camera".into() }, &[]).unwrap();
+    let (told, _) = receive(&mut job.link).await;
+    assert!(matches!(&told, ToReader::Lost { why } if why.contains("no such camera")), "{told:?}");
+    assert!(matches!(supervisor.state().await, OwnerState::Lost(why) if why.contains("no such camera")));
+    // A node that is no camera is a lost one, too, and a later reader hears of it.
+    supervisor.link.send(&ToOwner::Rescan, &[]).unwrap();
+    assert!(matches!(receive(&mut supervisor.link).await.0, FromOwner::NeedNode { .. }));
+    let null = std::fs::File::open("/dev/null").unwrap();
+    supervisor.link.send(&ToOwner::Node, &[null.as_fd()]).unwrap();
+    assert!(matches!(supervisor.state().await, OwnerState::Lost(why) if why.contains("/dev/null")));
+    let mut late = supervisor.attached("late").await;
+    assert!(matches!(receive(&mut late.link).await.0, ToReader::Lost { why } if why.contains("/dev/null")));
+}
+
+#[tokio::test]
+async fn the_end_of_the_supervisor_ends_the_owner_within_250_ms() {
+    let supervisor = Supervisor::start(&camera(CameraDevice::TestPattern)).await;
+    let mut job = supervisor.attached("a").await;
+    job.go_live();
+    job.unit().await;
+    let closed = Instant::now();
+    drop(supervisor.link);
+    supervisor.owner.join().unwrap().unwrap();
+    assert!(closed.elapsed() < Duration::from_millis(250), "{:?}", closed.elapsed());
+    assert!(job.closed().await);
+}

@@ -156,10 +156,10 @@ impl Job {
         steps
     }
 
+    /// A job that tries several times is away since the first.
     fn rejoining(&mut self, now: Instant) -> Vec<Step> {
-        if let Phase::Running(presence) = &mut self.phase {
-            let terminated = matches!(presence, Presence::Rejoining { terminated: true, .. });
-            *presence = Presence::Rejoining { until: now + JOIN_LIMIT, terminated };
+        if let Phase::Running(presence @ (Presence::Inside | Presence::Back { .. })) = &mut self.phase {
+            *presence = Presence::Rejoining { until: now + JOIN_LIMIT, terminated: false };
         }
         vec![]
     }

@@ -160,6 +160,7 @@ fn a_job_that_was_terminated_while_rejoining_and_never_gets_back_is_ended_after_
     s.job("A", JobEvent::Rejoining);
     s.pass(seconds(20));
     s.message(server::termination("A"));
+    s.job("A", JobEvent::Rejoining);
     assert!(s.pass(Duration::from_millis(39_999)).is_empty());
     let reason = "terminated by the server while it could not rejoin its room";
     assert_eq!(s.pass(Duration::from_millis(1)), [format!("terminate A in 10 s: {reason}")]);

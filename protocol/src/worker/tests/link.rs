@@ -124,6 +124,39 @@ fn jobs_stay_over_a_reconnect_and_are_migrated() {
 }
 
 #[test]
+fn a_job_whose_end_was_told_is_not_migrated() {
+    let mut s = Script::running(options(), "A");
+    s.run_job("B");
+    s.job("A", JobEvent::Ending(success("done")));
+    s.give(broken());
+    s.pass(seconds(1));
+    assert_eq!(s.register(), ["send status 1.000 full", "send migrate B"]);
+}
+
+#[test]
+fn status_numbers_grow_and_start_again_with_each_registration() {
+    let mut s = Script::registered(options());
+    let numbers = |s: &mut Script, input| {
+        s.worker.handle(input, s.now);
+        let sent = std::iter::from_fn(|| s.worker.poll());
+        let numbers = sent.filter_map(|action| match action {
+            Action::Send(frame) => match server::decode(&frame) {
+                proto::worker_message::Message::UpdateWorker(status) => Some(status.seq),
+                _ => None,
+            },
+            _ => None,
+        });
+        numbers.collect::<Vec<_>>()
+    };
+    assert_eq!(numbers(&mut s, health(false)), [2]);
+    assert_eq!(numbers(&mut s, health(true)), [3]);
+    s.give(broken());
+    s.pass(seconds(1));
+    s.give(Input::LinkUp);
+    assert_eq!(numbers(&mut s, Input::Message(server::registered("AW_2"))), [1]);
+}
+
+#[test]
 fn a_worker_that_comes_back_full_says_so_before_anything_else() {
     let mut s = Script::running(Options { max_jobs: 1, ..options() }, "A");
     s.give(broken());

@@ -2,7 +2,9 @@
 
 mod jobs;
 mod link;
+mod model;
 mod offers;
+mod properties;
 mod server;
 mod stopping;
 

@@ -6,6 +6,7 @@
 #![warn(missing_docs)]
 
 pub mod api;
+pub mod guest;
 pub mod http;
 pub mod judge;
 pub mod paths;
@@ -18,6 +19,7 @@ pub mod token;
 pub mod worker;
 
 pub use api::Api;
+pub use guest::Guest;
 pub use judge::Judge;
 pub use proxy::Proxy;
 pub use server::Server;

@@ -36,6 +36,27 @@ pub fn example(name: &str) -> PathBuf {
     build(&["--example", name]).join("examples").join(name)
 }
 
+/// The worker for 64-bit ARM boards, as `tools/cross` builds it.
+pub fn guest_worker() -> PathBuf {
+    made("GUEST_WORKER", "tools/cross", "aarch64-unknown-linux-gnu")
+}
+
+/// Kernel and base archive of the emulated board.
+pub fn guest_image() -> PathBuf {
+    made("GUEST_IMAGE", "tools/guest", "build")
+}
+
+/// A path from the environment, else the last line that a command of ours prints.
+fn made(variable: &str, command: &str, argument: &str) -> PathBuf {
+    if let Some(path) = std::env::var_os(variable) {
+        return path.into();
+    }
+    let output = Command::new(root().join(command)).arg(argument).output().expect("part of the checkout");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let path = text.lines().last().map(PathBuf::from).filter(|path| path.exists());
+    path.unwrap_or_else(|| panic!("{command} {argument}: {}", String::from_utf8_lossy(&output.stderr)))
+}
+
 fn build(what: &[&str]) -> PathBuf {
     let test = std::env::current_exe().expect("a running test has a path");
     let profile = test.ancestors().nth(2).expect("tests run from <target>/<profile>/deps").to_owned();

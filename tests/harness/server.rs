@@ -35,16 +35,31 @@ impl Server {
 
     /// The same with more YAML, for example `room: {departure_timeout: 1}`.
     pub fn start_with(yaml: &str) -> Self {
+        Self::start_settings(&|ports| settings(ports, yaml))
+    }
+
+    fn start_settings(settings: &dyn Fn([u16; 3]) -> String) -> Self {
         for _ in 0..ATTEMPTS {
             let ports = [free_tcp(), free_tcp(), free_udp()];
             let config = std::env::temp_dir().join(format!("livekit-{}-{}.yaml", std::process::id(), ports[0]));
-            std::fs::write(&config, settings(ports, yaml)).expect("the temporary directory is writable");
+            std::fs::write(&config, settings(ports)).expect("the temporary directory is writable");
             let mut server = Self { process: None, config, http: (Ipv4Addr::LOCALHOST, ports[0]).into() };
             if server.try_start() {
                 return server;
             }
         }
         panic!("livekit-server did not start in {ATTEMPTS} attempts on free ports");
+    }
+
+    /// One whose media a guest behind QEMU's user network reaches: at the machine's own address, as loopback there is
+    /// the guest's.
+    pub fn start_for_guest() -> Self {
+        Self::start_settings(&|[http, tcp, udp]| {
+            format!(
+                "port: {http}\nbind_addresses: [127.0.0.1]\nkeys: {{{KEY}: {SECRET}}}\nlogging: {{level: info}}\n\
+                 rtc: {{tcp_port: {tcp}, udp_port: {udp}, use_external_ip: false}}\n"
+            )
+        })
     }
 
     /// For workers and SDKs.

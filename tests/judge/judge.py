@@ -11,6 +11,7 @@ import json
 import os
 import signal
 import sys
+import wave
 
 import numpy
 from livekit import rtc
@@ -43,6 +44,7 @@ class Judge:
         self.seen = set()
         self.gone = set()
         self.data = 0
+        self.recorded = []
         self.disconnected = False
         self.summed_up = now()
 
@@ -164,11 +166,27 @@ class Judge:
             async for event in stream:
                 at = now()
                 unheard = audio.first is None
-                audio.frame(numpy.frombuffer(event.frame.data, numpy.int16), at)
+                samples = numpy.frombuffer(event.frame.data, numpy.int16)
+                audio.frame(samples, at)
+                if self.options.save_wav:
+                    self._record(samples)
                 if unheard and audio.first is not None:
                     self.emit("first_audio", at, identity=identity, track=track.sid)
         finally:
             await stream.aclose()
+
+    def _record(self, samples):
+        """Writes the first seconds that were asked for, then closes the file and says so."""
+        if sum(map(len, self.recorded)) >= self.options.save_wav_seconds * AUDIO_RATE:
+            return
+        self.recorded.append(samples.copy())
+        if sum(map(len, self.recorded)) >= self.options.save_wav_seconds * AUDIO_RATE:
+            with wave.open(self.options.save_wav, "wb") as file:
+                file.setnchannels(1)
+                file.setsampwidth(2)
+                file.setframerate(AUDIO_RATE)
+                file.writeframes(numpy.concatenate(self.recorded).tobytes())
+            self.emit("sound", path=os.path.abspath(self.options.save_wav))
 
     def _save(self, frame):
         from PIL import Image
@@ -276,6 +294,8 @@ def arguments():
     parser.add_argument("--seconds", type=float, help="end after this long")
     parser.add_argument("--save-png", help="write one decoded frame to this file")
     parser.add_argument("--save-frame", type=int, default=30, help="which frame to save (default 30)")
+    parser.add_argument("--save-wav", help="write decoded sound to this file")
+    parser.add_argument("--save-wav-seconds", type=float, default=6, help="how much of it (default 6)")
     parser.add_argument("--publish-tone", type=float, metavar="HZ")
     parser.add_argument("--commands", action="store_true", help="read JSON commands from standard input, leave at its end")
     parser.add_argument(

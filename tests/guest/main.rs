@@ -1,0 +1,3 @@
+//! Tests of the arm64 release binary on an emulated board with real kernel drivers, against a server on the host.
+
+mod media;

@@ -1,0 +1,102 @@
+//! A small arm64 board under QEMU with real kernel drivers, its console read line by line.
+
+use crate::process::{Log, Process};
+use crate::{paths, poll};
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+/// From power-on to the test script: 3 s when idle, more beside a busy build.
+const BOOT: Duration = Duration::from_secs(60);
+
+/// The host's loopback, as QEMU's user network shows it to the guest.
+pub const HOST: &str = "10.0.2.2";
+
+/// A running guest, killed on drop.
+#[derive(Debug)]
+pub struct Guest {
+    process: Process,
+    folder: PathBuf,
+}
+
+impl Guest {
+    /// Boots the base image with these files (path in the guest, mode, content) beside it and runs `script`.
+    pub fn boot(name: &str, files: &[(&str, u32, Content<'_>)], script: &str) -> Self {
+        let folder = std::env::temp_dir().join(format!("guest-{}-{name}", std::process::id()));
+        let tree = folder.join("tree");
+        for (path, mode, content) in files {
+            place(&tree, path, *mode, content);
+        }
+        place(&tree, "test.sh", 0o755, &Content::Text(script));
+        let initrd = folder.join("initrd");
+        append_archive(&paths::guest_image().join("base.cpio.gz"), &tree, &initrd);
+        let mut command = Command::new("qemu-system-aarch64");
+        command.args(["-M", "virt", "-cpu", "cortex-a72", "-smp", "2", "-m", "512", "-accel", "tcg,thread=multi"]);
+        command.args(["-nographic", "-no-reboot", "-append", "console=ttyAMA0 quiet panic=-1"]);
+        command.args(["-netdev", "user,id=n", "-device", "virtio-net-pci,netdev=n,romfile="]);
+        command.arg("-kernel").arg(paths::guest_image().join("vmlinuz")).arg("-initrd").arg(&initrd);
+        let process = Process::start("guest", command.stdin(Stdio::null()));
+        let guest = Self { process, folder };
+        guest.wait_console("guest: ready", BOOT);
+        guest
+    }
+
+    /// Waits until the console has a line with this text.
+    #[track_caller]
+    pub fn wait_console(&self, text: &str, limit: Duration) -> String {
+        poll::until(&format!("the guest says {text:?}"), limit, || self.console().find(text))
+    }
+
+    /// What it printed lately.
+    pub fn console(&self) -> &Log {
+        &self.process.log
+    }
+
+    /// Waits until it has powered itself off.
+    #[track_caller]
+    pub fn wait_off(&mut self, limit: Duration) {
+        self.process.wait(limit);
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        self.process.kill();
+        // A leftover in the temporary directory is no failure.
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// What a file of the guest holds.
+#[derive(Debug)]
+pub enum Content<'a> {
+    /// This text.
+    Text(&'a str),
+    /// The same as this file of the host.
+    File(&'a Path),
+}
+
+fn place(tree: &Path, path: &str, mode: u32, content: &Content<'_>) {
+    use std::os::unix::fs::PermissionsExt;
+    let target = tree.join(path.trim_start_matches('/'));
+    fs::create_dir_all(target.parent().expect("a file lies in a folder")).expect("the temporary directory is writable");
+    match content {
+        Content::Text(text) => fs::write(&target, text),
+        Content::File(file) => fs::copy(file, &target).map(|_| ()),
+    }
+    .unwrap_or_else(|error| panic!("{}: {error}", target.display()));
+    fs::set_permissions(&target, fs::Permissions::from_mode(mode)).expect("the file is ours");
+}
+
+/// The kernel unpacks one archive after the other, so the base stays as it is.
+fn append_archive(base: &Path, tree: &Path, initrd: &Path) {
+    let mut out = File::create(initrd).expect("the temporary directory is writable");
+    let mut base = File::open(base).unwrap_or_else(|error| panic!("{}: {error}", base.display()));
+    io::copy(&mut base, &mut out).expect("the temporary directory has room");
+    let mut pack = Command::new("sh");
+    pack.args(["-c", "find . | cpio -o -H newc --quiet | gzip -1"]).current_dir(tree);
+    let status = pack.stdin(Stdio::null()).stdout(out).status().expect("a shell is part of the base system");
+    assert!(status.success(), "packing {}: {status}", tree.display());
+}

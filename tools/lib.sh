@@ -61,13 +61,17 @@ free_port() {
   "$JUDGE_PYTHON" -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
 }
 
-# wait_for SECONDS WHAT COMMAND...: runs the command until it succeeds; fails when that takes too long.
+# wait_for PID SECONDS WHAT COMMAND...: runs the command until it succeeds; fails when that takes too long or when the
+# process it depends on has ended.
 wait_for() {
-  local deadline=$((SECONDS + $1)) what=$2
-  shift 2
+  local pid=$1 deadline=$((SECONDS + $2)) what=$3
+  shift 3
   until "$@" >/dev/null 2>&1; do
-    if ((SECONDS >= deadline)); then
-      say "waited in vain: $what"
+    if ! kill -0 "$pid" 2>/dev/null; then
+      say "ended before $what"
+      return 1
+    elif ((SECONDS >= deadline)); then
+      say "waited in vain until $what"
       return 1
     fi
     sleep 0.1

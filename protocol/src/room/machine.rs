@@ -1,69 +1,350 @@
-//! The room's states and their transitions.
+//! The room's inputs, its drain and its deadlines. What each input leads to is in the files beside this one.
 
-use super::{Command, Config, Frame, LocalAddress, Output, Proto, SignalError, Stats, TrackId};
+use super::data::DataQueues;
+use super::link::{Backlog, KeepAlive, Phase, Retries};
+use super::negotiate::Negotiation;
+use super::participants::Roster;
+use super::peer::{Peer, PeerEvent};
+use super::publish::{Publications, Written};
+use super::reconnect::Own;
+use super::signal::{self, Request};
+use super::subscribe::Subscriptions;
+use super::{
+    Command, Config, Event, Frame, Kind, LocalAddress, Output, Proto, SignalError, Stats, TrackId,
+};
+use crate::secret::Secret;
+use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// Media are dead when nothing comes for this long: either side sends something every 3 s at least. If signalling
+/// outlives it for long, the server takes UDP away from this identity for minutes.
+const MEDIA_SILENCE: Duration = Duration::from_secs(4);
+/// A gap in feedback after which receivers have probably lost packets that nobody will ask for in time.
+const FEEDBACK_GAP: Duration = Duration::from_millis(500);
+/// How long the peer connection may be closed before the Leave comes that explains it.
+const CLOSE_GRACE: Duration = Duration::from_secs(1);
+/// Due timeouts handled in one call: a paced video frame takes one per packet. The rest is done in the next call.
+const MAX_TURNS: usize = 512;
 
 /// One room: signalling and one peer connection.
 #[derive(Debug)]
-pub struct Room {}
+pub struct Room {
+    pub(super) config: Config,
+    /// The newest token.
+    pub(super) token: Secret,
+    pub(super) random: Random,
+    pub(super) phase: Phase,
+    pub(super) retries: Retries,
+    pub(super) keep_alive: KeepAlive,
+    pub(super) backlog: Backlog,
+    pub(super) peer: Peer,
+    pub(super) media: MediaPath,
+    pub(super) negotiation: Negotiation,
+    pub(super) publications: Publications,
+    pub(super) subscriptions: Subscriptions,
+    pub(super) roster: Roster,
+    pub(super) data: DataQueues,
+    pub(super) own: Own,
+    pub(super) addresses: Vec<LocalAddress>,
+    /// Told to leave while the signal connection was away.
+    pub(super) leaving: Option<Instant>,
+    pub(super) out: VecDeque<Output>,
+    pub(super) stats: Stats,
+}
 
-#[allow(unused_variables, clippy::todo, missing_docs)]
+/// What is known about the path of media.
+#[derive(Debug)]
+pub(super) struct MediaPath {
+    /// ICE, DTLS and keys stand.
+    pub(super) up: bool,
+    /// Last packet that was for us.
+    pub(super) heard: Instant,
+    /// The peer connection was closed by the other side; the Leave must come before this.
+    pub(super) closed: Option<Instant>,
+    /// Passive TCP candidates not tried yet.
+    pub(super) tcp: VecDeque<SocketAddr>,
+    /// When to try the next of them, unless ICE is up.
+    pub(super) try_tcp: Option<Instant>,
+    /// UDP candidates of the server are known.
+    pub(super) udp: bool,
+}
+
+impl MediaPath {
+    pub(super) fn new(now: Instant) -> Self {
+        Self { up: false, heard: now, closed: None, tcp: VecDeque::new(), try_tcp: None, udp: false }
+    }
+
+    /// No packet for too long.
+    pub(super) fn dead(&self, now: Instant) -> bool {
+        now >= self.heard + MEDIA_SILENCE
+    }
+}
+
+/// SplitMix64: the numbers need to differ, not to be secret.
+#[derive(Debug)]
+pub(super) struct Random(pub(super) u64);
+
+impl Random {
+    pub(super) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+}
+
 impl Room {
     /// Starts to join; the first output is `Connect`.
     pub fn new(config: Config, addresses: &[LocalAddress], now: Instant) -> Self {
-        todo!()
+        let mut random = Random(config.seed);
+        let mut publications = Publications::default();
+        for track in &config.tracks {
+            publications.add(track.clone(), random.next());
+        }
+        let mut room = Self {
+            token: config.token.clone(),
+            random,
+            phase: Phase::Ended,
+            retries: Retries::new(now),
+            keep_alive: KeepAlive::new(5, 15, now),
+            backlog: Backlog::default(),
+            peer: Peer::new(addresses, None, now),
+            media: MediaPath::new(now),
+            negotiation: Negotiation::default(),
+            publications,
+            subscriptions: Subscriptions::default(),
+            roster: Roster::default(),
+            data: DataQueues::default(),
+            own: Own::default(),
+            addresses: addresses.to_vec(),
+            leaving: None,
+            out: VecDeque::new(),
+            stats: Stats::default(),
+            config,
+        };
+        room.join(now);
+        room
     }
+
     /// The signal socket is open.
     pub fn signal_open(&mut self, now: Instant) {
-        todo!()
+        if let Phase::Opening { attempt, .. } = self.phase {
+            self.phase = Phase::Opening { until: now + super::link::FIRST_MESSAGE_TIMEOUT, attempt };
+            self.keep_alive.reopened(now);
+        }
     }
-    /// A binary frame (protobuf `SignalResponse`). Malformed ones are counted and ignored.
+
+    /// A binary frame (protobuf `SignalResponse`). Malformed ones are ignored, and so are those of an unknown kind.
     pub fn signal_message(&mut self, frame: &[u8], now: Instant) {
-        todo!()
+        if matches!(self.phase, Phase::Ended | Phase::Waiting { .. }) {
+            return;
+        }
+        self.keep_alive.heard(now);
+        match signal::decode(frame) {
+            Some(message) => self.respond(message, now),
+            None => tracing::debug!(bytes = frame.len(), "signal message of an unknown kind or malformed"),
+        }
+        self.settle(now);
     }
+
     /// The signal socket could not be opened or is gone.
     pub fn signal_closed(&mut self, why: SignalError, now: Instant) {
-        todo!()
+        self.signal_lost(why, now);
+        self.settle(now);
     }
+
     /// A packet came. TCP packets come without their length prefix.
     pub fn packet(&mut self, proto: Proto, source: SocketAddr, destination: SocketAddr, payload: &[u8], now: Instant) {
-        todo!()
+        if self.phase != Phase::Ended && self.peer.receive(proto, source, destination, payload, now) {
+            let silence = now.saturating_duration_since(self.media.heard);
+            self.media.heard = now;
+            if self.media.up && silence > FEEDBACK_GAP {
+                self.refresh_video();
+            }
+        }
+        self.settle(now);
     }
+
     /// The stream asked for by `OpenTcp` is open from `local`.
     pub fn tcp_open(&mut self, local: SocketAddr, remote: SocketAddr, now: Instant) {
-        todo!()
+        self.peer.tcp_open(local, remote);
+        self.settle(now);
     }
+
     /// It failed or closed.
     pub fn tcp_closed(&mut self, remote: SocketAddr, now: Instant) {
-        todo!()
+        tracing::debug!(%remote, "ICE-TCP stream closed");
+        if !self.peer.ice_up() && !self.media.tcp.is_empty() {
+            self.media.try_tcp = Some(now);
+        }
+        self.settle(now);
     }
+
     /// The board's addresses changed: new UDP sockets were bound.
     pub fn addresses(&mut self, addresses: &[LocalAddress], now: Instant) {
-        todo!()
+        self.addresses = addresses.to_vec();
+        self.peer.add_addresses(addresses);
+        if self.phase == Phase::Live {
+            self.negotiation.restart_ice();
+        }
+        self.settle(now);
     }
+
     /// A command of the job.
     pub fn command(&mut self, command: Command, now: Instant) {
-        todo!()
+        if self.phase != Phase::Ended {
+            self.obey(command, now);
+            self.settle(now);
+        }
     }
+
     /// Sends one frame. Before the connection stands, or while muted, it is dropped and counted.
     pub fn write(&mut self, track: &TrackId, frame: Frame<'_>, now: Instant) {
-        todo!()
+        if frame.captured > now {
+            self.stats.stamps_clamped += 1;
+        }
+        let captured = frame.captured.min(now);
+        let Some(publication) = self.publications.get_mut(track) else { return };
+        let video = publication.track.kind == Kind::Video;
+        let written =
+            if self.media.up { publication.write(&mut self.peer, &frame, captured, now) } else { Written::Dropped };
+        match written {
+            Written::Sent(packets, bytes) => {
+                self.stats.packets_out += packets;
+                self.stats.bytes_out += bytes;
+                self.turn(now);
+                self.settle(now);
+            }
+            Written::Dropped => self.stats.frames_dropped += u64::from(video),
+            Written::KeyframeNeeded => {
+                self.stats.frames_dropped += u64::from(video);
+                self.event(Event::KeyframeNeeded(track.clone()));
+            }
+        }
     }
+
     /// A deadline passed.
     pub fn timeout(&mut self, now: Instant) {
-        todo!()
+        self.turn(now);
+        self.check_deadlines(now);
+        self.settle(now);
     }
+
     /// Next output.
     pub fn poll(&mut self) -> Option<Output> {
-        todo!()
+        self.out.pop_front()
     }
+
     /// When `timeout` must be called.
     pub fn deadline(&self) -> Option<Instant> {
-        todo!()
+        let peer = self.peer.deadline();
+        if self.phase == Phase::Ended {
+            return peer;
+        }
+        let alive = self.phase.signalling().then(|| self.keep_alive.deadline());
+        let silence = (self.media.up && self.phase == Phase::Live).then(|| self.media.heard + MEDIA_SILENCE);
+        let tcp = if self.peer.ice_up() { None } else { self.media.try_tcp };
+        let answer = if self.phase.signalling() { self.negotiation.deadline() } else { None };
+        [
+            peer,
+            alive,
+            silence,
+            tcp,
+            answer,
+            self.phase.deadline(),
+            self.media.closed,
+            self.leaving,
+            self.subscriptions.deadline(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
+
     /// Counters.
     pub fn stats(&self) -> Stats {
-        todo!()
+        self.stats
     }
+
+    pub(super) fn event(&mut self, event: Event) {
+        self.out.push_back(Output::Event(event));
+    }
+
+    /// Sends a request, or keeps it until the signal connection is back.
+    pub(super) fn request(&mut self, request: Request) {
+        match self.phase {
+            Phase::Connecting { .. } | Phase::Live => self.request_now(request),
+            _ => self.backlog.push(request),
+        }
+    }
+
+    pub(super) fn request_now(&mut self, request: Request) {
+        self.out.push_back(Output::Signal(signal::encode(request)));
+    }
+
+    /// Lets the peer connection do what is due, the pacer above all.
+    fn turn(&mut self, now: Instant) {
+        self.peer.timeout(now);
+        for _ in 0..MAX_TURNS {
+            self.drain(now);
+            if self.peer.deadline().is_none_or(|at| at > now) {
+                break;
+            }
+            self.peer.timeout(now);
+        }
+    }
+
+    /// After each input: offers what is due, and takes everything out of the peer connection.
+    pub(super) fn settle(&mut self, now: Instant) {
+        if self.phase.signalling() && self.negotiation.ready() {
+            self.offer(now);
+        }
+        self.drain(now);
+    }
+
+    fn drain(&mut self, now: Instant) {
+        while let Some(event) = self.peer.poll() {
+            match event {
+                PeerEvent::Transmit { proto, source, destination, payload } => {
+                    self.out.push_back(Output::Transmit { proto, source, destination, payload });
+                }
+                _ if self.phase == Phase::Ended => {}
+                PeerEvent::Connected => self.media_connected(now),
+                PeerEvent::Closed => self.media_closed(now),
+                PeerEvent::KeyframeNeeded(section) => {
+                    if let Some(p) = self.publications.by_section(section) {
+                        let id = p.track.id.clone();
+                        self.event(Event::KeyframeNeeded(id));
+                    }
+                }
+                PeerEvent::Media(section, packet) => {
+                    let events = self.subscriptions.media(section, packet, &mut self.peer);
+                    self.out.extend(events.into_iter().map(Output::Event));
+                }
+                PeerEvent::ChannelOpen | PeerEvent::ChannelDrained => self.data.flush(&mut self.peer),
+                PeerEvent::Data(channel, bytes) => {
+                    if let Some(data) = self.data.receive(channel, &bytes) {
+                        self.event(Event::Data(data));
+                    }
+                }
+                PeerEvent::Estimate(bps) => self.event(Event::Bandwidth(bps)),
+            }
+        }
+    }
+
+    fn media_closed(&mut self, now: Instant) {
+        self.media.up = false;
+        // Why it was closed comes a moment later on the signal socket. Without one nothing can be resumed.
+        self.media.closed = Some(now + CLOSE_GRACE);
+    }
+
+    /// Milliseconds since 1970 by the anchor of the configuration.
+    pub(super) fn wall_ms(&self, now: Instant) -> i64 {
+        let (anchor, since_epoch) = self.config.wall_anchor;
+        let wall = since_epoch + now.saturating_duration_since(anchor);
+        i64::try_from(wall.as_millis()).unwrap_or(i64::MAX)
+    }
+
 }

@@ -10,10 +10,23 @@
 //! Driving rule: after every call of a `&mut self` method, poll [`Room::poll`] until it returns `None`, then sleep
 //! until [`Room::deadline`] or the next input.
 
+mod data;
+mod deadlines;
+mod link;
 mod machine;
+mod negotiate;
+mod participants;
+mod peer;
+mod publish;
+mod reconnect;
+mod respond;
 pub mod rtp;
+mod signal;
+mod signoff;
+mod subscribe;
 
 pub use machine::Room;
+pub use signoff::{SignOff, Step};
 
 use crate::secret::Secret;
 use std::collections::BTreeMap;

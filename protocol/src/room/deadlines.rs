@@ -1,0 +1,78 @@
+//! What happens when something has taken too long.
+
+use super::link::Phase;
+use super::machine::Room;
+use super::{End, Event, Kind, LocalTrack, Output, TrackId};
+use std::time::{Duration, Instant};
+
+/// UDP gets this head start before a TCP stream is opened.
+const TCP_HEAD_START: Duration = Duration::from_millis(500);
+
+impl Room {
+    pub(super) fn check_deadlines(&mut self, now: Instant) {
+        if self.phase == Phase::Ended {
+            return;
+        }
+        if self.leaving.is_some_and(|at| at <= now) {
+            return self.end(End::Unreachable("left while the server could not be reached".to_owned()), now);
+        }
+        if self.media.closed.is_some_and(|at| at <= now) {
+            return self.rejoin("peer connection closed by the server", now);
+        }
+        if self.phase.deadline().is_some_and(|at| at <= now) {
+            self.phase_overdue(now);
+        }
+        if self.phase.signalling() {
+            self.check_signal(now);
+        }
+        if self.phase == Phase::Live && self.media.up && self.media.dead(now) {
+            self.resume("no media packet for 4 s", now);
+        }
+        if self.media.try_tcp.is_some_and(|at| at <= now) {
+            self.try_tcp(now);
+        }
+        let events = self.subscriptions.timeout(now, &mut self.peer);
+        self.out.extend(events.into_iter().map(Output::Event));
+    }
+
+    fn check_signal(&mut self, now: Instant) {
+        let wall = self.wall_ms(now);
+        if self.keep_alive.silent(now) {
+            self.resume("signal connection silent", now);
+        } else if self.negotiation.deadline().is_some_and(|at| at <= now) {
+            self.rejoin("no answer to an offer", now);
+        } else if let Some(ping) = self.keep_alive.ping(wall, now) {
+            self.request_now(ping);
+        }
+    }
+
+    fn try_tcp(&mut self, now: Instant) {
+        self.media.try_tcp = None;
+        if self.peer.ice_up() {
+            return;
+        }
+        if let Some(address) = self.media.tcp.pop_front() {
+            self.media.try_tcp = (!self.media.tcp.is_empty()).then_some(now + TCP_HEAD_START * 4);
+            self.out.push_back(Output::OpenTcp(address));
+        }
+    }
+
+    /// When TCP may be tried: at once where the server gave nothing else.
+    pub(super) fn schedule_tcp(&mut self, all_known: bool, now: Instant) {
+        if self.media.tcp.is_empty() || self.peer.ice_up() {
+            return;
+        }
+        let at = if all_known && !self.media.udp { now } else { now + TCP_HEAD_START };
+        self.media.try_tcp = Some(self.media.try_tcp.map_or(at, |former| former.min(at)));
+    }
+
+    /// The next frame of each running video track should be a keyframe: receivers missed something.
+    pub(super) fn refresh_video(&mut self) {
+        let running = |t: &LocalTrack| t.kind == Kind::Video && !t.muted;
+        let ids: Vec<TrackId> =
+            self.publications.iter().filter(|p| running(&p.track)).map(|p| p.track.id.clone()).collect();
+        for id in ids {
+            self.event(Event::KeyframeNeeded(id));
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! The signal connection: its phase, keep-alive, retries, and what waits while it is away.
+
+use super::signal::{self, Request, lk};
+use crate::backoff::Backoff;
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+/// First delay between attempts.
+const FIRST_DELAY: Duration = Duration::from_millis(200);
+/// Largest delay between attempts: after a server restart a job must be back within three seconds.
+const LARGEST_DELAY: Duration = Duration::from_secs(2);
+/// The shell opens a socket in 5 s or reports that it cannot; longer means that it forgot.
+pub(super) const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
+/// From the open socket to the first message.
+pub(super) const FIRST_MESSAGE_TIMEOUT: Duration = Duration::from_secs(5);
+/// From the join to connected media.
+pub(super) const MEDIA_TIMEOUT: Duration = Duration::from_secs(15);
+/// From a resumed signal connection to an answered offer and living media.
+pub(super) const SYNC_TIMEOUT: Duration = Duration::from_secs(8);
+/// The server forgets a participant about 20 s after its media died: later resumes are refused.
+pub(super) const RESUME_WINDOW: Duration = Duration::from_secs(20);
+/// The worker ends a job that did not join in 60 s; this leaves it the true reason.
+pub(super) const JOIN_WINDOW: Duration = Duration::from_secs(55);
+/// How long a room that worked is tried again: a server update with a slow start.
+pub(super) const REJOIN_WINDOW: Duration = Duration::from_secs(180);
+
+/// Requests kept while the signal connection is away; further ones are dropped, and the log says so.
+const MAX_QUEUED: usize = 256;
+/// Limits for what the server announces, so that a broken value neither floods nor starves.
+const PING_INTERVAL: std::ops::RangeInclusive<i32> = 1..=60;
+const PING_TIMEOUT: std::ops::RangeInclusive<i32> = 3..=120;
+
+/// What an attempt wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Attempt {
+    /// The first join.
+    Join,
+    /// The old session goes on.
+    Resume,
+    /// A new session.
+    Rejoin,
+}
+
+/// Where the room stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Waits before the next attempt.
+    Waiting { until: Instant, attempt: Attempt },
+    /// The socket is asked for, or open without a first message yet.
+    Opening { until: Instant, attempt: Attempt },
+    /// Joined; media is being connected.
+    Connecting { until: Instant },
+    /// Resumed; the re-offer must be answered, and dead media come back.
+    Syncing { until: Instant },
+    /// All is well.
+    Live,
+    /// Over.
+    Ended,
+}
+
+impl Phase {
+    /// When it has taken too long.
+    pub(super) fn deadline(self) -> Option<Instant> {
+        match self {
+            Self::Waiting { until, .. }
+            | Self::Opening { until, .. }
+            | Self::Connecting { until }
+            | Self::Syncing { until } => Some(until),
+            Self::Live | Self::Ended => None,
+        }
+    }
+
+    /// A session exists on the signal socket.
+    pub(super) fn signalling(self) -> bool {
+        matches!(self, Self::Connecting { .. } | Self::Syncing { .. } | Self::Live)
+    }
+
+    /// The attempt under way.
+    pub(super) fn attempt(self) -> Option<Attempt> {
+        match self {
+            Self::Waiting { attempt, .. } | Self::Opening { attempt, .. } => Some(attempt),
+            Self::Connecting { .. } | Self::Syncing { .. } | Self::Live | Self::Ended => None,
+        }
+    }
+}
+
+/// Retries of one outage.
+#[derive(Debug)]
+pub(super) struct Retries {
+    backoff: Backoff,
+    since: Instant,
+}
+
+impl Retries {
+    pub(super) fn new(now: Instant) -> Self {
+        Self { backoff: Backoff::new(FIRST_DELAY, LARGEST_DELAY), since: now }
+    }
+
+    /// The delay before the next attempt, or `None` when `window` is over.
+    pub(super) fn fail(&mut self, window: Duration, random: u64, now: Instant) -> Option<Duration> {
+        (now.saturating_duration_since(self.since) < window).then(|| self.backoff.fail(random))
+    }
+}
+
+/// Keep-alive of the signal socket.
+#[derive(Debug)]
+pub(super) struct KeepAlive {
+    interval: Duration,
+    timeout: Duration,
+    next_ping: Instant,
+    heard: Instant,
+    rtt_ms: i64,
+}
+
+impl KeepAlive {
+    pub(super) fn new(interval_s: i32, timeout_s: i32, now: Instant) -> Self {
+        let seconds = |value: i32, limits: std::ops::RangeInclusive<i32>| {
+            Duration::from_secs(value.clamp(*limits.start(), *limits.end()).unsigned_abs().into())
+        };
+        let interval = seconds(interval_s, PING_INTERVAL);
+        Self { interval, timeout: seconds(timeout_s, PING_TIMEOUT), next_ping: now + interval, heard: now, rtt_ms: 0 }
+    }
+
+    /// Any message came.
+    pub(super) fn heard(&mut self, now: Instant) {
+        self.heard = now;
+    }
+
+    /// The socket is new: silence counts from here.
+    pub(super) fn reopened(&mut self, now: Instant) {
+        self.heard = now;
+        self.next_ping = now + self.interval;
+    }
+
+    /// A pong for the ping sent at `sent_ms`.
+    pub(super) fn pong(&mut self, sent_ms: i64, wall_ms: i64) {
+        self.rtt_ms = wall_ms.saturating_sub(sent_ms).clamp(0, 60_000);
+    }
+
+    /// Nothing was heard for too long.
+    pub(super) fn silent(&self, now: Instant) -> bool {
+        now >= self.heard + self.timeout
+    }
+
+    /// The ping that is due.
+    pub(super) fn ping(&mut self, wall_ms: i64, now: Instant) -> Option<Request> {
+        if now < self.next_ping {
+            return None;
+        }
+        self.next_ping = now + self.interval;
+        Some(Request::PingReq(lk::Ping { timestamp: wall_ms, rtt: self.rtt_ms }))
+    }
+
+    pub(super) fn deadline(&self) -> Instant {
+        self.next_ping.min(self.heard + self.timeout)
+    }
+}
+
+/// Requests that wait for the signal connection to come back.
+#[derive(Debug, Default)]
+pub(super) struct Backlog(VecDeque<Request>);
+
+impl Backlog {
+    pub(super) fn push(&mut self, request: Request) {
+        if self.0.len() < MAX_QUEUED {
+            self.0.push_back(request);
+        } else {
+            tracing::warn!("signal request dropped: {MAX_QUEUED} wait for the connection already");
+        }
+    }
+
+    pub(super) fn take(&mut self) -> impl Iterator<Item = Vec<u8>> {
+        std::mem::take(&mut self.0).into_iter().map(signal::encode)
+    }
+}

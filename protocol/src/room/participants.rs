@@ -1,0 +1,93 @@
+//! Who is in the room.
+
+use super::signal::{self, lk};
+use super::{Event, Participant, RemoteTrack, TrackSid};
+use std::collections::BTreeMap;
+
+/// Participants remembered at most; further ones are not told. A room of a board is far smaller.
+const MAX_PARTICIPANTS: usize = 2000;
+
+/// The other participants by sid.
+#[derive(Debug, Default)]
+pub(super) struct Roster {
+    /// Our own sid; empty before the first join.
+    pub(super) me: String,
+    others: BTreeMap<String, Known>,
+    /// After a resume the server sends a complete list: who is not in it has left.
+    resync: bool,
+}
+
+#[derive(Debug)]
+struct Known {
+    version: u32,
+    participant: Participant,
+}
+
+impl Roster {
+    /// A new session.
+    pub(super) fn join(&mut self, me: String, others: &[lk::ParticipantInfo]) -> Vec<Participant> {
+        *self = Self { me, ..Self::default() };
+        for info in others {
+            self.insert(info);
+        }
+        self.others.values().map(|k| k.participant.clone()).collect()
+    }
+
+    /// The next list that names us is complete.
+    pub(super) fn expect_complete_list(&mut self) {
+        self.resync = true;
+    }
+
+    /// Takes an update; older versions are ignored.
+    pub(super) fn update(&mut self, infos: &[lk::ParticipantInfo]) -> Vec<Event> {
+        let mut events = Vec::new();
+        if self.resync && infos.iter().any(|i| i.sid == self.me) {
+            self.resync = false;
+            let absent: Vec<String> =
+                self.others.keys().filter(|sid| infos.iter().all(|i| i.sid != **sid)).cloned().collect();
+            events.extend(absent.iter().filter_map(|sid| self.remove(sid)));
+        }
+        for info in infos {
+            if info.sid == self.me {
+                continue;
+            }
+            if info.state() == lk::participant_info::State::Disconnected {
+                events.extend(self.remove(&info.sid));
+            } else {
+                events.extend(self.insert(info).map(Event::ParticipantChanged));
+            }
+        }
+        events
+    }
+
+    fn remove(&mut self, sid: &str) -> Option<Event> {
+        self.others.remove(sid).map(|k| Event::ParticipantLeft(k.participant))
+    }
+
+    fn insert(&mut self, info: &lk::ParticipantInfo) -> Option<Participant> {
+        let participant = signal::participant(info);
+        let nothing_new = match self.others.get(&info.sid) {
+            Some(known) => info.version < known.version || known.participant == participant,
+            None => self.others.len() >= MAX_PARTICIPANTS,
+        };
+        if nothing_new {
+            return None;
+        }
+        let known = Known { version: info.version, participant: participant.clone() };
+        self.others.insert(info.sid.clone(), known);
+        Some(participant)
+    }
+
+    /// A track and its publisher's identity.
+    pub(super) fn track(&self, sid: &TrackSid) -> Option<(&RemoteTrack, &str)> {
+        let of = |p: &'_ Known| p.participant.tracks.iter().any(|t| t.sid == *sid);
+        let publisher = &self.others.values().find(|k| of(k))?.participant;
+        let track = publisher.tracks.iter().find(|t| t.sid == *sid)?;
+        Some((track, &publisher.identity))
+    }
+
+    /// The identity behind a sid; `None` for our own.
+    pub(super) fn identity(&self, sid: &str) -> Option<&str> {
+        self.others.get(sid).map(|k| k.participant.identity.as_str())
+    }
+}

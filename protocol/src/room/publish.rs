@@ -1,0 +1,350 @@
+//! Local tracks: their publication, their RTP clocks and sequence numbers.
+
+use super::peer::{Outgoing, Peer, Section};
+use super::rtp::h264;
+use super::signal::lk;
+use super::{Frame, Kind, LocalTrack, TrackId, TrackSid};
+use std::time::{Duration, Instant};
+
+/// RTP payload bytes: with all headers a packet stays under 1,200 bytes, which every path carries.
+const PAYLOAD_LIMIT: usize = 1150;
+/// While a keyframe is awaited and others come, ask again this often.
+const KEYFRAME_REMINDER: Duration = Duration::from_millis(500);
+/// Sample counts that leave the capture time by more than this are not believed.
+const AUDIO_SLIP: Duration = Duration::from_millis(100);
+/// RTP ticks of the usual Opus packet, 20 ms.
+const OPUS_TICKS: u64 = 960;
+/// Characters of a track id that go into its cid; SDP allows 64 with the rest.
+const CID_CHARS: usize = 48;
+
+/// How far a publication's m-line is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// Not offered yet.
+    New,
+    /// In the outstanding offer.
+    Offered(Section),
+    /// Answered.
+    Sending(Section),
+}
+
+/// One local track.
+#[derive(Debug)]
+pub(super) struct Publication {
+    pub(super) track: LocalTrack,
+    pub(super) cid: String,
+    pub(super) stage: Stage,
+    /// As the server published it.
+    pub(super) info: Option<lk::TrackInfo>,
+    /// To be taken out as soon as its section can be stopped.
+    pub(super) removed: bool,
+    pub(super) wanted: bool,
+    stream: Stream,
+}
+
+/// What a frame led to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Written {
+    /// Queued: packets, payload bytes.
+    Sent(u64, u64),
+    /// Dropped.
+    Dropped,
+    /// Dropped, and the source should make a keyframe.
+    KeyframeNeeded,
+}
+
+impl Publication {
+    fn new(track: LocalTrack, serial: u32, random: u64) -> Self {
+        let name: String = track.id.0.chars().filter(char::is_ascii_alphanumeric).take(CID_CHARS).collect();
+        let stream = Stream::new(random);
+        let cid = format!("{name}-{serial}");
+        Self { track, cid, stage: Stage::New, info: None, removed: false, wanted: true, stream }
+    }
+
+    /// Its sid, once published.
+    pub(super) fn sid(&self) -> Option<TrackSid> {
+        self.info.as_ref().map(|i| TrackSid(i.sid.clone()))
+    }
+
+    fn section(&self) -> Option<Section> {
+        match self.stage {
+            Stage::New => None,
+            Stage::Offered(s) | Stage::Sending(s) => Some(s),
+        }
+    }
+
+    /// The next frames are of no use before a keyframe.
+    pub(super) fn await_keyframe(&mut self) {
+        self.stream.awaits_keyframe = self.track.kind == Kind::Video;
+        self.stream.reminded = None;
+    }
+
+    /// Packetizes a frame into the peer.
+    pub(super) fn write(&mut self, peer: &mut Peer, frame: &Frame<'_>, captured: Instant, now: Instant) -> Written {
+        let Stage::Sending(section) = self.stage else { return Written::Dropped };
+        if self.track.muted {
+            return Written::Dropped;
+        }
+        match self.track.kind {
+            Kind::Audio => self.write_audio(peer, section, frame, captured),
+            Kind::Video => self.write_video(peer, section, frame, captured, now),
+        }
+    }
+
+    fn write_audio(&mut self, peer: &mut Peer, section: Section, frame: &Frame<'_>, captured: Instant) -> Written {
+        let marker = self.stream.last.is_none() || frame.discontinuity;
+        let timestamp = self.stream.audio_time(frame, captured);
+        let packet = Outgoing {
+            sequence: self.stream.take_sequence(),
+            timestamp,
+            captured,
+            marker,
+            level: Some(frame.level),
+            payload: frame.data.into(),
+        };
+        let bytes = frame.data.len() as u64;
+        if peer.send(section, Kind::Audio, packet) { Written::Sent(1, bytes) } else { Written::Dropped }
+    }
+
+    fn write_video(
+        &mut self,
+        peer: &mut Peer,
+        section: Section,
+        frame: &Frame<'_>,
+        captured: Instant,
+        now: Instant,
+    ) -> Written {
+        if self.stream.awaits_keyframe {
+            if !h264::is_keyframe(frame.data) {
+                return self.stream.remind(now);
+            }
+            self.stream.awaits_keyframe = false;
+        }
+        let timestamp = self.stream.video_time(captured);
+        let mut packets = Vec::new();
+        h264::packetize(frame.data, PAYLOAD_LIMIT, &mut packets);
+        let (mut count, mut bytes) = (0, 0);
+        for p in packets {
+            bytes += p.payload.len() as u64;
+            count += 1;
+            let packet = Outgoing {
+                sequence: self.stream.take_sequence(),
+                timestamp,
+                captured,
+                marker: p.marker,
+                level: None,
+                payload: p.payload.into(),
+            };
+            if !peer.send(section, Kind::Video, packet) {
+                return Written::Dropped;
+            }
+        }
+        Written::Sent(count, bytes)
+    }
+}
+
+/// RTP state that lives as long as the SSRC.
+#[derive(Debug)]
+struct Stream {
+    sequence: u64,
+    /// RTP time of the first frame.
+    base: u64,
+    last: Option<Sent>,
+    awaits_keyframe: bool,
+    reminded: Option<Instant>,
+}
+
+/// The last frame.
+#[derive(Clone, Copy, Debug)]
+struct Sent {
+    captured: Instant,
+    time: u64,
+    samples: u64,
+}
+
+impl Stream {
+    fn new(random: u64) -> Self {
+        // The receiver's rollover counter starts at 0: the first number must be below 65,536, and with room to the
+        // wrap a lost first packet cannot be taken for one.
+        let sequence = random & 0x3fff;
+        Self { sequence, base: random >> 33, last: None, awaits_keyframe: true, reminded: None }
+    }
+
+    fn take_sequence(&mut self) -> u64 {
+        self.sequence += 1;
+        self.sequence - 1
+    }
+
+    fn remind(&mut self, now: Instant) -> Written {
+        if self.reminded.is_some_and(|at| now < at + KEYFRAME_REMINDER) {
+            return Written::Dropped;
+        }
+        self.reminded = Some(now);
+        Written::KeyframeNeeded
+    }
+
+    /// 90 kHz from the capture time, strictly increasing.
+    fn video_time(&mut self, captured: Instant) -> u32 {
+        let time = match self.last {
+            None => self.base,
+            Some(last) => last.time + ticks(captured.saturating_duration_since(last.captured), 90_000).max(1),
+        };
+        // The remainder of the division must not add up: only what was counted is taken off.
+        let counted = self.last.map_or(captured, |last| last.captured + duration(time - last.time, 90_000));
+        self.last = Some(Sent { captured: counted, time, samples: 0 });
+        time as u32
+    }
+
+    /// 48 kHz from the sample count; where the count does not go on, from the capture time.
+    fn audio_time(&mut self, frame: &Frame<'_>, captured: Instant) -> u32 {
+        let time = match self.last {
+            None => self.base,
+            Some(last) => {
+                let elapsed = ticks(captured.saturating_duration_since(last.captured), 48_000);
+                let slip = ticks(AUDIO_SLIP, 48_000);
+                let step = match frame.samples.checked_sub(last.samples) {
+                    Some(counted) if counted > 0 && (!frame.discontinuity || counted.abs_diff(elapsed) < slip) => {
+                        counted
+                    }
+                    _ => elapsed.max(OPUS_TICKS),
+                };
+                last.time + step
+            }
+        };
+        self.last = Some(Sent { captured, time, samples: frame.samples });
+        time as u32
+    }
+}
+
+fn ticks(duration: Duration, rate: u64) -> u64 {
+    (duration.as_nanos() * u128::from(rate) / 1_000_000_000) as u64
+}
+
+fn duration(ticks: u64, rate: u64) -> Duration {
+    // Rounded up, so that `ticks` of it gives the same number again.
+    Duration::from_nanos((ticks.saturating_mul(1_000_000_000)).div_ceil(rate))
+}
+
+/// All local tracks.
+#[derive(Debug, Default)]
+pub(super) struct Publications {
+    list: Vec<Publication>,
+    serial: u32,
+}
+
+impl Publications {
+    /// Adds a track; false where one of that id is published already.
+    pub(super) fn add(&mut self, track: LocalTrack, random: u64) -> bool {
+        if self.get(&track.id).is_some() {
+            return false;
+        }
+        self.serial += 1;
+        self.list.push(Publication::new(track, self.serial, random));
+        true
+    }
+
+    /// For a new connection: every track begins again under a new cid, in the order it had.
+    pub(super) fn restart(&mut self, mut random: impl FnMut() -> u64) {
+        self.list.retain(|p| !p.removed);
+        for p in &mut self.list {
+            self.serial += 1;
+            *p = Publication::new(p.track.clone(), self.serial, random());
+        }
+    }
+
+    /// The requests that announce all tracks.
+    pub(super) fn requests(&self) -> Vec<lk::AddTrackRequest> {
+        self.iter().map(|p| super::signal::add_track(&p.track, &p.cid)).collect()
+    }
+
+    /// All that are not on their way out.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Publication> {
+        self.list.iter().filter(|p| !p.removed)
+    }
+
+    /// All that are not on their way out.
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Publication> {
+        self.list.iter_mut().filter(|p| !p.removed)
+    }
+
+    pub(super) fn get(&self, id: &TrackId) -> Option<&Publication> {
+        self.iter().find(|p| p.track.id == *id)
+    }
+
+    pub(super) fn get_mut(&mut self, id: &TrackId) -> Option<&mut Publication> {
+        self.iter_mut().find(|p| p.track.id == *id)
+    }
+
+    pub(super) fn by_cid(&mut self, cid: &str) -> Option<&mut Publication> {
+        self.iter_mut().find(|p| p.cid == cid)
+    }
+
+    pub(super) fn by_sid(&mut self, sid: &str) -> Option<&mut Publication> {
+        self.iter_mut().find(|p| p.info.as_ref().is_some_and(|i| i.sid == sid))
+    }
+
+    pub(super) fn by_section(&self, section: Section) -> Option<&Publication> {
+        self.iter().find(|p| p.section() == Some(section))
+    }
+
+    /// Sum of what the unmuted video tracks want, bit/s; `None` without video.
+    pub(super) fn video_bitrate(&self) -> Option<u32> {
+        let video: Vec<_> = self.iter().filter(|p| p.track.kind == Kind::Video).collect();
+        let sum = |total: u32, p: &&Publication| total.saturating_add(p.track.bitrate);
+        (!video.is_empty()).then(|| video.iter().filter(|p| !p.track.muted).fold(0, sum))
+    }
+
+    /// Tracks for the next offer.
+    pub(super) fn to_offer(&self) -> Vec<(Kind, &str)> {
+        self.iter().filter(|p| p.stage == Stage::New).map(|p| (p.track.kind, p.cid.as_str())).collect()
+    }
+
+    /// The sections of [`Publications::to_offer`], in its order.
+    pub(super) fn offered(&mut self, sections: &[Section]) {
+        let new = self.list.iter_mut().filter(|p| !p.removed && p.stage == Stage::New);
+        for (p, section) in new.zip(sections) {
+            p.stage = Stage::Offered(*section);
+        }
+    }
+
+    /// The offer was answered: offered sections send now. Returns those of video.
+    pub(super) fn answered(&mut self) -> Vec<Section> {
+        let mut video = Vec::new();
+        for p in &mut self.list {
+            if let Stage::Offered(section) = p.stage {
+                p.stage = Stage::Sending(section);
+                video.extend((p.track.kind == Kind::Video).then_some(section));
+            }
+        }
+        video
+    }
+
+    /// Marks a track for removal. Returns whether an offer is needed for it.
+    pub(super) fn remove(&mut self, id: &TrackId) -> bool {
+        let Some(p) = self.get_mut(id) else { return false };
+        p.removed = true;
+        let offered = p.stage != Stage::New;
+        self.list.retain(|p| !p.removed || p.stage != Stage::New);
+        offered
+    }
+
+    /// Sections of removed tracks that can be stopped now; they are forgotten.
+    pub(super) fn take_stopped(&mut self) -> Vec<Section> {
+        let stopped = |p: &Publication| match p.stage {
+            Stage::Sending(section) if p.removed => Some(section),
+            _ => None,
+        };
+        let sections = self.list.iter().filter_map(stopped).collect();
+        self.list.retain(|p| stopped(p).is_none());
+        sections
+    }
+
+    /// Whether anything waits for an offer.
+    pub(super) fn needs_offer(&self) -> bool {
+        self.list.iter().any(|p| match p.stage {
+            Stage::New => !p.removed,
+            Stage::Offered(_) => false,
+            Stage::Sending(_) => p.removed,
+        })
+    }
+}

@@ -1,0 +1,340 @@
+//! Join, resume, rejoin, leave: how phases change.
+
+use super::link::{
+    Attempt, Backlog, JOIN_WINDOW, MEDIA_TIMEOUT, OPEN_TIMEOUT, Phase, REJOIN_WINDOW, RESUME_WINDOW, Retries,
+    SYNC_TIMEOUT,
+};
+use super::machine::{MediaPath, Room};
+use super::negotiate::Negotiation;
+use super::peer::Peer;
+use super::signal::{self, Request, lk};
+use super::{End, Event, Output, SignalError};
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+/// First bandwidth estimate: it doubles in a second where the path allows, and no path of a board is far below.
+const FIRST_ESTIMATE: u32 = 1_000_000;
+/// A Leave that cannot be sent because the signal connection is away waits this long for it.
+const LEAVE_WAIT: Duration = Duration::from_secs(2);
+
+/// What the job changed about its own participant, kept because a new session starts from the token again.
+#[derive(Debug, Default)]
+pub(super) struct Own {
+    pub(super) name: Option<String>,
+    pub(super) metadata: Option<String>,
+    pub(super) attributes: BTreeMap<String, String>,
+}
+
+impl Own {
+    /// The request that makes it so.
+    pub(super) fn request(&self) -> Option<Request> {
+        let changed = self.name.is_some() || self.metadata.is_some() || !self.attributes.is_empty();
+        changed.then(|| {
+            Request::UpdateMetadata(lk::UpdateParticipantMetadata {
+                name: self.name.clone().unwrap_or_default(),
+                metadata: self.metadata.clone().unwrap_or_default(),
+                attributes: self.attributes.clone().into_iter().collect(),
+                request_id: 1,
+            })
+        })
+    }
+}
+
+impl Room {
+    /// Opens a new session with a new peer connection.
+    pub(super) fn join(&mut self, now: Instant) {
+        let attempt = if self.roster.me.is_empty() { Attempt::Join } else { Attempt::Rejoin };
+        let bandwidth = self.publications.video_bitrate().map(|_| FIRST_ESTIMATE);
+        self.peer = Peer::new(&self.addresses, bandwidth, now);
+        self.media = MediaPath::new(now);
+        self.negotiation = Negotiation::default();
+        let random = &mut self.random;
+        self.publications.restart(|| random.next());
+        self.data.rejoin();
+        // What waited is part of the join: tracks, mutes, subscriptions, own attributes.
+        self.backlog = Backlog::default();
+        if self.config.auto_subscribe {
+            // A spare section saves the first subscription a round trip.
+            self.negotiation.require(1, 0);
+        }
+        let tracks = self.publications.requests();
+        let offer = self.make_offer(now).expect("a first offer adds the data channels");
+        let request = signal::join_request(&self.config.version, self.config.auto_subscribe, tracks, offer);
+        self.open(&request, attempt, now);
+    }
+
+    fn open(&mut self, request: &lk::JoinRequest, attempt: Attempt, now: Instant) {
+        let url = signal::join_url(&self.config.url, request);
+        self.phase = Phase::Opening { until: now + OPEN_TIMEOUT, attempt };
+        self.out.push_back(Output::Connect { url, token: self.token.clone() });
+    }
+
+    fn open_resume(&mut self, now: Instant) {
+        let request = signal::resume_request(&self.config.version, self.config.auto_subscribe, &self.roster.me);
+        self.open(&request, Attempt::Resume, now);
+    }
+
+    /// The signal connection is gone or must be replaced; the session shall go on.
+    pub(super) fn resume(&mut self, why: &str, now: Instant) {
+        if matches!(self.phase, Phase::Connecting { .. } | Phase::Syncing { .. }) || !self.media.up {
+            // The server drops a participant without connected media at once.
+            return self.rejoin(why, now);
+        }
+        tracing::info!(why, "resuming");
+        self.out.push_back(Output::CloseSignal);
+        self.event(Event::Resuming(why.to_owned()));
+        self.retries = Retries::new(now);
+        self.open_resume(now);
+    }
+
+    /// Starts a new session.
+    pub(super) fn rejoin(&mut self, why: &str, now: Instant) {
+        if matches!(self.phase.attempt(), Some(Attempt::Join | Attempt::Rejoin)) {
+            return self.attempt_failed(why.to_owned(), now);
+        }
+        tracing::info!(why, "rejoining");
+        self.out.push_back(Output::CloseSignal);
+        self.retire_peer();
+        let gone = self.subscriptions.clear();
+        self.out.extend(gone.into_iter().map(Output::Event));
+        self.stats.rejoins += 1;
+        self.retries = Retries::new(now);
+        self.event(Event::Rejoining(why.to_owned()));
+        self.join(now);
+    }
+
+    /// The old connection says goodbye as far as it can.
+    fn retire_peer(&mut self) {
+        self.peer.close();
+        while let Some(event) = self.peer.poll() {
+            if let super::peer::PeerEvent::Transmit { proto, source, destination, payload } = event {
+                self.out.push_back(Output::Transmit { proto, source, destination, payload });
+            }
+        }
+    }
+
+    /// An attempt failed: try again later, or otherwise.
+    pub(super) fn attempt_failed(&mut self, why: String, now: Instant) {
+        let Some(attempt) = self.phase.attempt() else { return };
+        let window = match attempt {
+            Attempt::Join => JOIN_WINDOW,
+            Attempt::Resume => RESUME_WINDOW,
+            Attempt::Rejoin => REJOIN_WINDOW,
+        };
+        match self.retries.fail(window, self.random.next(), now) {
+            Some(delay) => {
+                tracing::debug!(why, ?attempt, ?delay, "room connection attempt failed");
+                self.out.push_back(Output::CloseSignal);
+                self.phase = Phase::Waiting { until: now + delay, attempt };
+            }
+            None if attempt == Attempt::Resume => self.rejoin(&why, now),
+            None => self.end(End::Unreachable(why), now),
+        }
+    }
+
+    /// The signal socket is gone.
+    pub(super) fn signal_lost(&mut self, why: SignalError, now: Instant) {
+        let resuming = self.phase.attempt() == Some(Attempt::Resume);
+        match self.phase {
+            Phase::Ended | Phase::Waiting { .. } => {}
+            Phase::Opening { .. } => match why {
+                SignalError::Refused { status: status @ 401..=403 } => self.end(End::Refused(refusal(status)), now),
+                SignalError::Refused { status: 400..=499 } if resuming => self.rejoin("resume refused", now),
+                SignalError::Refused { status } if (400..500).contains(&status) && status != 429 => {
+                    self.end(End::Refused(refusal(status)), now);
+                }
+                why => self.attempt_failed(describe(&why), now),
+            },
+            Phase::Connecting { .. } | Phase::Syncing { .. } | Phase::Live if self.media.closed.is_some() => {
+                self.rejoin("peer and signal connection closed", now);
+            }
+            Phase::Connecting { .. } | Phase::Syncing { .. } | Phase::Live => self.resume(&describe(&why), now),
+        }
+    }
+
+    /// The phase has taken too long.
+    pub(super) fn phase_overdue(&mut self, now: Instant) {
+        match self.phase {
+            Phase::Waiting { attempt: Attempt::Resume, .. } => self.open_resume(now),
+            Phase::Waiting { attempt: Attempt::Join | Attempt::Rejoin, .. } => self.join(now),
+            Phase::Opening { .. } => self.attempt_failed("the server does not answer".to_owned(), now),
+            Phase::Connecting { .. } => self.rejoin("media could not be connected in 15 s", now),
+            Phase::Syncing { .. } => self.rejoin("media did not come back after the resume", now),
+            Phase::Live | Phase::Ended => {}
+        }
+    }
+
+    /// `join` came: a session exists.
+    pub(super) fn joined(&mut self, join: lk::JoinResponse, now: Instant) {
+        let Phase::Opening { attempt: Attempt::Join | Attempt::Rejoin, .. } = self.phase else { return };
+        if !join.alternative_url.is_empty() {
+            tracing::info!("the server names another one for this room");
+            self.config.url = join.alternative_url;
+            return self.attempt_failed("moved to another server".to_owned(), now);
+        }
+        let Some(me) = join.participant else {
+            return self.attempt_failed("join without a participant".to_owned(), now);
+        };
+        self.keep_alive = super::link::KeepAlive::new(join.ping_interval, join.ping_timeout, now);
+        self.phase = Phase::Connecting { until: now + MEDIA_TIMEOUT };
+        let participants = self.roster.join(me.sid.clone(), &join.other_participants);
+        if self.leaving.is_some() {
+            return self.leave(now);
+        }
+        self.event(Event::Joined { sid: me.sid, identity: me.identity, participants });
+        if let Some(request) = self.own.request() {
+            self.request_now(request);
+        }
+        self.flush_backlog();
+        self.resubscribe();
+    }
+
+    /// Subscriptions that differ from auto_subscribe are not part of a join.
+    fn resubscribe(&mut self) {
+        if !self.subscriptions.exceptions.is_empty() {
+            let request = Request::Subscription(self.subscription_exceptions());
+            self.request_now(request);
+        }
+    }
+
+    fn subscription_exceptions(&self) -> lk::UpdateSubscription {
+        lk::UpdateSubscription {
+            track_sids: self.subscriptions.exceptions.iter().map(|s| s.0.clone()).collect(),
+            subscribe: !self.config.auto_subscribe,
+            participant_tracks: Vec::new(),
+        }
+    }
+
+    /// `reconnect` came: the old session goes on.
+    pub(super) fn reconnected(&mut self, response: &lk::ReconnectResponse, now: Instant) {
+        let Phase::Opening { attempt: Attempt::Resume, .. } = self.phase else { return };
+        self.phase = Phase::Syncing { until: now + SYNC_TIMEOUT };
+        if self.leaving.is_some() {
+            return self.leave(now);
+        }
+        self.roster.expect_complete_list();
+        let state = self.sync_state();
+        self.request_now(Request::SyncState(state));
+        self.data.replay(response.last_message_seq);
+        // A track that appeared meanwhile is only told in an answer.
+        let spare = u32::from(!self.peer.has_idle_section());
+        self.negotiation.require(spare, 0);
+        if self.media.dead(now) {
+            self.negotiation.restart_ice();
+        }
+        if let Some(offer) = self.negotiation.offer_again(now) {
+            self.request_now(Request::Offer(offer));
+        }
+    }
+
+    fn sync_state(&mut self) -> lk::SyncState {
+        let (offer, answer) = self.negotiation.settled().unzip();
+        let published = |p: &super::publish::Publication| {
+            Some(lk::TrackPublishedResponse { cid: p.cid.clone(), track: Some(p.info.clone()?) })
+        };
+        let channel = |(label, id): (&str, u32)| lk::DataChannelInfo {
+            label: label.to_owned(),
+            id,
+            target: lk::SignalTarget::Publisher.into(),
+        };
+        lk::SyncState {
+            offer,
+            answer,
+            subscription: Some(self.subscription_exceptions()),
+            publish_tracks: self.publications.iter().filter_map(published).collect(),
+            data_channels: self.peer.channel_ids().into_iter().map(channel).collect(),
+            datachannel_receive_states: self.data.receive_states(),
+            ..Default::default()
+        }
+    }
+
+    /// Resumed when all offers are answered and packets come.
+    pub(super) fn finish_resume(&mut self, now: Instant) {
+        let Phase::Syncing { .. } = self.phase else { return };
+        if !self.negotiation.idle() || self.media.dead(now) {
+            return;
+        }
+        self.phase = Phase::Live;
+        self.stats.resumes += 1;
+        self.event(Event::Resumed);
+        self.flush_backlog();
+        self.data.flush(&mut self.peer);
+    }
+
+    fn flush_backlog(&mut self) {
+        self.out.extend(self.backlog.take().map(Output::Signal));
+    }
+
+    /// ICE and DTLS stand.
+    pub(super) fn media_connected(&mut self, now: Instant) {
+        self.media.up = true;
+        self.media.heard = now;
+        self.media.try_tcp = None;
+        for p in self.publications.iter_mut() {
+            p.await_keyframe();
+        }
+        self.peer.set_bandwidth(0, self.publications.video_bitrate().unwrap_or(0));
+        if let Phase::Connecting { .. } = self.phase {
+            self.phase = Phase::Live;
+            self.event(Event::Connected);
+        }
+    }
+
+    /// Makes and sends the offer that is due.
+    pub(super) fn offer(&mut self, now: Instant) {
+        if let Some(offer) = self.make_offer(now) {
+            self.request_now(Request::Offer(offer));
+        } else {
+            self.finish_resume(now);
+        }
+    }
+
+    fn make_offer(&mut self, now: Instant) -> Option<lk::SessionDescription> {
+        let stop = self.publications.take_stopped();
+        let changes = self.negotiation.take(self.publications.to_offer(), stop);
+        let offer = self.peer.offer(&changes)?;
+        self.publications.offered(&offer.sections);
+        Some(self.negotiation.offered(offer.sdp, now))
+    }
+
+    /// The job wants to leave.
+    pub(super) fn leave(&mut self, now: Instant) {
+        if self.phase.signalling() {
+            self.request_now(signal::leave());
+            self.end(End::Left, now);
+        } else if self.roster.me.is_empty() {
+            self.end(End::Left, now);
+        } else {
+            self.leaving = Some(now + LEAVE_WAIT);
+        }
+    }
+
+    /// The end: nothing but goodbyes follow.
+    pub(super) fn end(&mut self, end: End, now: Instant) {
+        tracing::info!(?end, "room ended");
+        self.peer.close();
+        self.phase = Phase::Ended;
+        self.settle(now);
+        self.out.push_back(Output::CloseSignal);
+        self.event(Event::Ended(end));
+    }
+}
+
+fn describe(why: &SignalError) -> String {
+    match why {
+        SignalError::Refused { status } => format!("the server answered HTTP {status}"),
+        SignalError::Tls(why) => format!("TLS: {why}"),
+        SignalError::Broken(why) => why.clone(),
+        SignalError::Closed => "the server closed the signal connection".to_owned(),
+    }
+}
+
+fn refusal(status: u16) -> String {
+    let why = match status {
+        401 => "the token is not valid: wrong key or secret, expired, or the clock of board or server is wrong",
+        403 => "the token does not allow this",
+        404 => "the room does not exist and is not created by itself",
+        _ => "the request is not accepted",
+    };
+    format!("HTTP {status}: {why}")
+}

@@ -1,0 +1,291 @@
+//! What the server's messages and the job's commands lead to.
+
+use super::link::{Attempt, Phase};
+use super::machine::Room;
+use super::peer::RemoteCandidate;
+use super::signal::{self, Request, Response, lk};
+use super::{Command, End, Event, Output, TrackId, TrackSid};
+use std::time::Instant;
+
+impl Room {
+    /// One message of the server.
+    pub(super) fn respond(&mut self, message: Response, now: Instant) {
+        match message {
+            Response::Join(join) => self.joined(join, now),
+            Response::Reconnect(response) => self.reconnected(&response, now),
+            Response::Leave(leave) => self.told_to_leave(&leave, now),
+            Response::Answer(answer) => self.answered(&answer, now),
+            Response::Trickle(trickle) => self.trickle(&trickle, now),
+            Response::TrackPublished(published) => self.published(published),
+            Response::TrackUnpublished(unpublished) => self.unpublished_by_server(&unpublished.track_sid),
+            Response::MediaSectionsRequirement(r) => self.negotiation.require(r.num_audios, r.num_videos),
+            Response::Update(update) => self.participants(&update.participants),
+            Response::Mute(mute) => self.muted_by_server(&mute),
+            Response::RefreshToken(token) => {
+                self.token = crate::secret::Secret::new(token);
+                self.event(Event::Token(self.token.clone()));
+            }
+            Response::PongResp(pong) => {
+                let wall = self.wall_ms(now);
+                self.keep_alive.pong(pong.last_ping_timestamp, wall);
+            }
+            Response::SubscribedQualityUpdate(update) => self.quality_wanted(&update),
+            Response::SubscriptionResponse(response) => self.subscription_failed(&response),
+            Response::RequestResponse(response) => self.request_refused(response),
+            Response::SpeakersChanged(speakers) => self.speakers(&speakers.speakers),
+            Response::ConnectionQuality(update) => self.quality(&update.updates),
+            _ => {}
+        }
+    }
+
+    fn told_to_leave(&mut self, leave: &lk::LeaveRequest, now: Instant) {
+        use lk::leave_request::Action;
+        let reason = leave.reason();
+        let why = format!("the server says {} ({})", leave.action().as_str_name(), reason.as_str_name());
+        match leave.action() {
+            Action::Disconnect => match ending(reason) {
+                Some(end) => self.end(end, now),
+                None => self.rejoin(&why, now),
+            },
+            Action::Resume if self.phase.attempt() == Some(Attempt::Resume) => self.attempt_failed(why, now),
+            Action::Resume => self.resume(&why, now),
+            Action::Reconnect => self.rejoin(&why, now),
+        }
+    }
+
+    fn answered(&mut self, answer: &lk::SessionDescription, now: Instant) {
+        if !self.negotiation.answered(answer) {
+            return tracing::debug!(id = answer.id, "answer without an offer");
+        }
+        if let Err(error) = self.peer.answer(&answer.sdp) {
+            tracing::warn!(%error, "answer refused");
+            return self.rejoin("the server's SDP answer is not usable", now);
+        }
+        for section in self.publications.answered() {
+            self.peer.prepare_video(section);
+        }
+        for line in answer.sdp.lines().filter_map(|l| l.trim().strip_prefix("a=candidate")) {
+            self.candidate(&format!("candidate{line}"));
+        }
+        self.schedule_tcp(false, now);
+        if self.publications.needs_offer() {
+            self.negotiation.request();
+        }
+        let events = self.subscriptions.map(&answer.mid_to_track_id, &self.roster);
+        self.out.extend(events.into_iter().map(Output::Event));
+        self.finish_resume(now);
+    }
+
+    fn trickle(&mut self, trickle: &lk::TrickleRequest, now: Instant) {
+        if let Some(line) = signal::candidate(trickle) {
+            self.candidate(&line);
+        }
+        self.schedule_tcp(trickle.r#final, now);
+    }
+
+    fn candidate(&mut self, line: &str) {
+        match self.peer.remote_candidate(line) {
+            Some(RemoteCandidate::Udp) => self.media.udp = true,
+            // Only what our own addresses can reach.
+            Some(RemoteCandidate::Tcp(address)) => {
+                if self.addresses.iter().any(|a| a.ip.is_ipv4() == address.is_ipv4()) {
+                    self.media.tcp.push_back(address);
+                }
+            }
+            None => {}
+        }
+    }
+
+    fn published(&mut self, published: lk::TrackPublishedResponse) {
+        let Some(info) = published.track else { return };
+        let Some(p) = self.publications.by_cid(&published.cid) else { return };
+        let (id, sid, muted) = (p.track.id.clone(), info.sid.clone(), p.track.muted);
+        let differs = info.muted != muted;
+        p.info = Some(info);
+        if differs {
+            self.request(Request::Mute(lk::MuteTrackRequest { sid: sid.clone(), muted }));
+        }
+        self.event(Event::Published(id, TrackSid(sid)));
+    }
+
+    fn unpublished_by_server(&mut self, sid: &str) {
+        if let Some(p) = self.publications.by_sid(sid) {
+            let id = p.track.id.clone();
+            self.unpublish(&id);
+            self.event(Event::Unpublished(id, "unpublished by the server".to_owned()));
+        }
+    }
+
+    fn unpublish(&mut self, id: &TrackId) {
+        if self.publications.remove(id) {
+            self.negotiation.request();
+        }
+    }
+
+    fn participants(&mut self, infos: &[lk::ParticipantInfo]) {
+        let mut events = self.roster.update(infos);
+        events.extend(self.subscriptions.announce(&self.roster));
+        self.out.extend(events.into_iter().map(Output::Event));
+    }
+
+    fn muted_by_server(&mut self, mute: &lk::MuteTrackRequest) {
+        let Some(p) = self.publications.by_sid(&mute.sid) else { return };
+        if p.track.muted == mute.muted {
+            return;
+        }
+        p.track.muted = mute.muted;
+        p.await_keyframe();
+        let id = p.track.id.clone();
+        self.event(Event::Muted(id, mute.muted));
+    }
+
+    fn quality_wanted(&mut self, update: &lk::SubscribedQualityUpdate) {
+        let Some(p) = self.publications.by_sid(&update.track_sid) else { return };
+        // A track without layers is asked for under any quality.
+        let mut qualities = update.subscribed_codecs.iter().flat_map(|c| &c.qualities).peekable();
+        if qualities.peek().is_none() {
+            return;
+        }
+        let wanted = qualities.any(|q| q.enabled);
+        if p.wanted != wanted {
+            p.wanted = wanted;
+            let id = p.track.id.clone();
+            self.event(Event::Wanted(id, wanted));
+        }
+    }
+
+    fn subscription_failed(&mut self, response: &lk::SubscriptionResponse) {
+        let why = match response.err() {
+            lk::SubscriptionError::SeCodecUnsupported => "its codec is not H.264 or Opus",
+            lk::SubscriptionError::SeTrackNotfound => "there is no such track",
+            lk::SubscriptionError::SeUnknown => "the server does not say why",
+        };
+        self.event(Event::SubscribeFailed(TrackSid(response.track_sid.clone()), why.to_owned()));
+    }
+
+    fn request_refused(&mut self, response: lk::RequestResponse) {
+        use lk::request_response::{Reason, Request as Of};
+        let reason = response.reason();
+        if matches!(reason, Reason::Ok | Reason::Queued) {
+            return;
+        }
+        match response.request {
+            Some(Of::AddTrack(add)) => {
+                let Some(p) = self.publications.by_cid(&add.cid) else { return };
+                let id = p.track.id.clone();
+                self.unpublish(&id);
+                let why = format!("refused by the server: {} {}", reason.as_str_name(), response.message);
+                self.event(Event::Unpublished(id, why));
+            }
+            _ => tracing::warn!(reason = reason.as_str_name(), text = response.message, "request refused"),
+        }
+    }
+
+    fn speakers(&mut self, speakers: &[lk::SpeakerInfo]) {
+        let mut speaking: Vec<(String, f32)> = speakers
+            .iter()
+            .filter(|s| s.active)
+            .filter_map(|s| Some((self.roster.identity(&s.sid)?.to_owned(), s.level)))
+            .collect();
+        speaking.sort_by(|a, b| b.1.total_cmp(&a.1));
+        self.event(Event::Speakers(speaking));
+    }
+
+    fn quality(&mut self, updates: &[lk::ConnectionQualityInfo]) {
+        if let Some(ours) = updates.iter().find(|u| u.participant_sid == self.roster.me) {
+            self.event(Event::Quality(match ours.quality() {
+                lk::ConnectionQuality::Excellent => "excellent",
+                lk::ConnectionQuality::Good => "good",
+                lk::ConnectionQuality::Poor => "poor",
+                lk::ConnectionQuality::Lost => "lost",
+            }));
+        }
+    }
+
+    /// One command of the job.
+    pub(super) fn obey(&mut self, command: Command, now: Instant) {
+        match command {
+            Command::Publish(track) => self.publish(track),
+            Command::Unpublish(id) => self.unpublish(&id),
+            Command::Mute(id, muted) => self.mute(&id, muted),
+            Command::Subscribe(sid, wanted) => self.subscribe(sid, wanted),
+            Command::RequestKeyframe(sid) => self.subscriptions.request_keyframe(&sid, &mut self.peer),
+            Command::Send(data) => {
+                let topic = data.topic.clone();
+                match self.data.push(data) {
+                    Ok(()) => self.data.flush(&mut self.peer),
+                    Err(why) => self.event(Event::DataRefused(topic, why)),
+                }
+            }
+            Command::Update { name, metadata, attributes } => {
+                let change = super::reconnect::Own { name, metadata, attributes };
+                if let Some(request) = change.request() {
+                    self.request(request);
+                }
+                self.own.name = change.name.or(self.own.name.take());
+                self.own.metadata = change.metadata.or(self.own.metadata.take());
+                self.own.attributes.extend(change.attributes);
+            }
+            Command::Leave => self.leave(now),
+            Command::Reconnect { full: true } => self.rejoin("asked for", now),
+            Command::Reconnect { full: false } if self.phase == Phase::Live => self.resume("asked for", now),
+            Command::Reconnect { full: false } => {}
+        }
+    }
+
+    fn publish(&mut self, track: super::LocalTrack) {
+        let id = track.id.clone();
+        let random = self.random.next();
+        if !self.publications.add(track, random) {
+            return self.event(Event::Unpublished(id, "a track of this id is published already".to_owned()));
+        }
+        if let Some(p) = self.publications.get(&id) {
+            let request = signal::add_track(&p.track, &p.cid);
+            // A join under way does not hold it; a rejoin will.
+            self.request(Request::AddTrack(request));
+            self.negotiation.request();
+        }
+    }
+
+    fn mute(&mut self, id: &TrackId, muted: bool) {
+        let Some(p) = self.publications.get_mut(id) else { return };
+        if p.track.muted == muted {
+            return;
+        }
+        p.track.muted = muted;
+        p.await_keyframe();
+        let video = p.track.kind == super::Kind::Video;
+        if let Some(sid) = p.sid() {
+            self.request(Request::Mute(lk::MuteTrackRequest { sid: sid.0, muted }));
+        }
+        if video && !muted {
+            self.event(Event::KeyframeNeeded(id.clone()));
+        }
+    }
+
+    fn subscribe(&mut self, sid: TrackSid, wanted: bool) {
+        if wanted == self.config.auto_subscribe {
+            self.subscriptions.exceptions.remove(&sid);
+        } else {
+            self.subscriptions.exceptions.insert(sid.clone());
+        }
+        self.request(Request::Subscription(lk::UpdateSubscription {
+            track_sids: vec![sid.0],
+            subscribe: wanted,
+            participant_tracks: Vec::new(),
+        }));
+    }
+}
+
+/// The end that a DISCONNECT means; `None` where the room goes on without this server process.
+fn ending(reason: lk::DisconnectReason) -> Option<End> {
+    use lk::DisconnectReason as Reason;
+    match reason {
+        Reason::ServerShutdown | Reason::Migration | Reason::SignalClose | Reason::StateMismatch => None,
+        Reason::ConnectionTimeout | Reason::MediaFailure | Reason::JoinFailure => None,
+        Reason::DuplicateIdentity => Some(End::DuplicateIdentity),
+        Reason::ParticipantRemoved => Some(End::Removed),
+        Reason::RoomDeleted | Reason::RoomClosed => Some(End::RoomClosed),
+        other => Some(End::Other(other.as_str_name().to_owned())),
+    }
+}

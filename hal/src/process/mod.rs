@@ -6,7 +6,9 @@ mod socket;
 mod spawn;
 
 pub use child::{Child, Ended};
+#[cfg(any(test, not(loom)))]
 pub(crate) use memfd::create as create_memfd;
+#[cfg(not(loom))]
 pub(crate) use memfd::{add_seals, seals};
 pub use memfd::{read_sealed, sealed_memfd};
 pub use socket::{MAX_FDS, Socket, inherited_control};

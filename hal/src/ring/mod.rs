@@ -1,16 +1,43 @@
-//! One writer, many readers, in a sealed memfd. The writer never waits; a reader that was lapped or saw a torn unit is
-//! told so and goes on at the newest unit. Readers treat every field as hostile.
+//! One writer, many readers, in a sealed memfd. The writer never waits and reads nothing back; a reader that was lapped
+//! or saw a torn unit is told so and goes on at the oldest unit that is left. Readers treat every field as hostile.
+//!
+//! ```text
+//! header       128 B   magic, layout | units written, oldest unit that is intact
+//! descriptors   64 B   each: generation (odd while its unit is not intact), place in the arena, what the unit is
+//! arena                payloads, one after the other, wrapping
+//! ```
+//! `protocol` holds the algorithm on slices of atomics and no `unsafe`, so that loom can run it:
+//! `RUSTFLAGS="--cfg loom" cargo test -p hal --release --lib ring::loom`. `mapping` lays those slices over shared memory.
 
-use std::os::fd::{BorrowedFd, OwnedFd};
+#[cfg(not(loom))]
+mod mapping;
+mod protocol;
+mod record;
+#[cfg(not(loom))]
+mod shared;
+
+#[cfg(not(loom))]
+pub use shared::{Reader, Writer};
+
+#[cfg(all(loom, test))]
+mod loom;
+#[cfg(all(test, not(loom)))]
+mod tests;
 
 /// Size of a ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Layout {
-    /// Descriptors; a power of two.
+    /// Descriptors; a power of two, 2 to [`MAX_SLOTS`].
     pub slots: u32,
-    /// Bytes of payload.
+    /// Bytes of payload; a multiple of 8, up to [`MAX_ARENA`].
     pub arena: u32,
 }
+
+/// Over ten seconds of any source of ours.
+pub const MAX_SLOTS: u32 = 1024;
+
+/// Bytes: ten times what the largest picture stream needs. Bounds what a hostile ring can make a reader map or copy.
+pub const MAX_ARENA: u32 = 16 << 20;
 
 /// This unit starts a group of pictures, or is any audio unit.
 pub const KEY: u32 = 1;
@@ -71,44 +98,4 @@ pub enum Error {
     /// The memfd is no ring of ours, or not sealed.
     #[error("ring: {0}")]
     Invalid(&'static str),
-}
-
-/// The one writer.
-#[derive(Debug)]
-pub struct Writer {}
-
-#[allow(unused_variables, clippy::todo)]
-impl Writer {
-    /// Makes, pre-faults and seals a ring.
-    pub fn create(name: &str, layout: Layout) -> Result<Self, Error> {
-        todo!()
-    }
-    /// To pass to readers.
-    pub fn fd(&self) -> BorrowedFd<'_> {
-        todo!()
-    }
-    /// Writes one unit and returns its sequence number.
-    pub fn push(&mut self, meta: Meta, payload: &[u8]) -> Result<u64, Error> {
-        todo!()
-    }
-}
-
-/// A reader with its own position, started at the newest unit.
-#[derive(Debug)]
-pub struct Reader {}
-
-#[allow(unused_variables, clippy::todo)]
-impl Reader {
-    /// Maps a ring read-only, after checking seals and size.
-    pub fn map(fd: OwnedFd) -> Result<Self, Error> {
-        todo!()
-    }
-    /// Copies the next unit into `buffer` (cleared first).
-    pub fn next(&mut self, buffer: &mut Vec<u8>) -> Next {
-        todo!()
-    }
-    /// Goes to the newest unit that has been written.
-    pub fn skip_to_newest(&mut self) {
-        todo!()
-    }
 }

@@ -11,7 +11,13 @@ pub mod media;
 pub mod net;
 pub mod supervisor;
 
-pub use job::{BoxError, JobContext, WorkerOptions, bridge};
+pub use control::{Format, Granted};
+pub use job::{
+    AudioOptions, AudioPacket, AudioStream, AudioWriter, BoxError, Error, Event, Events, JobContext, MAX_DATA, Pcm,
+    PcmChannels, PcmStream, Publication, VideoFrame, VideoOptions, VideoStream, VideoWriter, WorkerOptions, bridge,
+};
+pub use protocol::room::{Data, Kind, Participant, RemoteTrack, Source, TrackSid};
+pub use protocol::worker::{Accept, Answer, JobId, JobInfo, JobType, ParticipantInfo, RoomInfo};
 
 use std::process::ExitCode;
 

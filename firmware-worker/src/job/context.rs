@@ -1,0 +1,238 @@
+//! What an entrypoint can see and do.
+
+use super::events::{Events, Roster};
+use super::options::{BoxFuture, Userdata};
+use super::publication::{AudioOptions, AudioWriter, Publication, VideoOptions, VideoWriter};
+use super::request::{Reply, Request};
+use super::subscription::{AudioStream, VideoStream};
+use super::{Error, Event};
+use crate::control::Granted;
+use protocol::room::{Data, Participant, TrackSid};
+use protocol::worker::{JobInfo, JobResult};
+use serde::de::DeserializeOwned;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+
+/// Bytes of one data packet: what LiveKit's data channels carry in one message.
+pub const MAX_DATA: usize = 60_000;
+
+pub(super) type Hook = Box<dyn FnOnce(String) -> BoxFuture<()> + Send>;
+
+/// A job, for its entrypoint; clones are the same job.
+///
+/// Everything here talks to the room driver on another thread: code that blocks delays itself, never the room.
+#[derive(Clone)]
+pub struct JobContext {
+    shared: Arc<Shared>,
+}
+
+/// What the driver hands over with the job.
+pub(super) struct Shared {
+    pub job: JobInfo,
+    pub identity: String,
+    pub worker_id: String,
+    pub options: String,
+    pub sources: Vec<Granted>,
+    pub requests: mpsc::Sender<Request>,
+    /// One place: the first wish to end decides the result.
+    pub ends: mpsc::Sender<JobResult>,
+    pub roster: watch::Receiver<Roster>,
+    pub events: broadcast::Sender<Event>,
+    /// The reason, once the job is ending.
+    pub closing: watch::Receiver<Option<String>>,
+    pub prewarmed: Option<Userdata>,
+    pub hooks: Mutex<Vec<Hook>>,
+}
+
+impl JobContext {
+    pub(super) fn new(shared: Shared) -> Self {
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// The job as dispatched.
+    pub fn job(&self) -> &JobInfo {
+        &self.shared.job
+    }
+
+    /// Name of the room.
+    pub fn room_name(&self) -> &str {
+        &self.shared.job.room.name
+    }
+
+    /// The worker's id when the job was assigned, `AW_…`.
+    pub fn worker_id(&self) -> &str {
+        &self.shared.worker_id
+    }
+
+    /// The table `[job]` of the configuration.
+    pub fn options<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
+        let text = if self.shared.options.is_empty() { "{}" } else { &self.shared.options };
+        serde_json::from_str(text)
+    }
+
+    /// The sources that the configuration grants to jobs.
+    pub fn sources(&self) -> &[Granted] {
+        &self.shared.sources
+    }
+
+    /// What `prewarm` returned, if it is a `T`.
+    pub fn prewarmed<T: 'static>(&self) -> Option<&T> {
+        self.shared.prewarmed.as_ref()?.downcast_ref()
+    }
+
+    /// As whom this job is in the room.
+    pub fn identity(&self) -> &str {
+        &self.shared.identity
+    }
+
+    /// Our participant sid, `PA_…`; `None` before the join. A full reconnect changes it.
+    pub fn sid(&self) -> Option<String> {
+        let roster = self.shared.roster.borrow();
+        (!roster.sid.is_empty()).then(|| roster.sid.clone())
+    }
+
+    /// Joins the room. Tracks published before are part of the join, which is the fastest way to be seen.
+    pub async fn connect(&self) -> Result<(), Error> {
+        self.ask(|reply| Request::Connect { reply }).await
+    }
+
+    /// Everybody else who is in the room now.
+    pub fn participants(&self) -> Vec<Participant> {
+        self.shared.roster.borrow().participants.values().cloned().collect()
+    }
+
+    /// One of them.
+    pub fn participant(&self, identity: &str) -> Option<Participant> {
+        self.shared.roster.borrow().participants.get(identity).cloned()
+    }
+
+    /// Waits for a participant that is no agent: the one with this identity, or any.
+    pub async fn wait_for_participant(&self, identity: Option<&str>) -> Result<Participant, Error> {
+        let wanted = |p: &&Participant| identity.map_or(!p.agent, |wanted| p.identity == wanted);
+        let mut roster = self.shared.roster.clone();
+        let found = roster.wait_for(|roster| roster.participants.values().any(|p| wanted(&p))).await;
+        let found = found.map_err(|_| Error::Ended)?;
+        found.participants.values().find(wanted).cloned().ok_or(Error::Ended)
+    }
+
+    /// What happens in the room from now on. A receiver that falls far behind loses the oldest events and is told.
+    pub fn events(&self) -> Events {
+        Events(self.shared.events.subscribe())
+    }
+
+    /// Publishes a configured source by its name. Ready when the source is granted; its device opens meanwhile.
+    pub async fn publish(&self, source: &str) -> Result<Publication, Error> {
+        let name = source.to_owned();
+        let track = self.ask(|reply| Request::PublishSource { name, reply }).await?;
+        Ok(Publication::new(track, self.shared.requests.clone()))
+    }
+
+    /// Publishes a video track of your own frames.
+    pub async fn publish_video(&self, options: VideoOptions) -> Result<VideoWriter, Error> {
+        let track = options.into_track();
+        let track = self.ask(|reply| Request::PublishOwn { track, reply }).await?;
+        Ok(VideoWriter::new(track, self.shared.requests.clone()))
+    }
+
+    /// Publishes an audio track of your own packets.
+    pub async fn publish_audio(&self, options: AudioOptions) -> Result<AudioWriter, Error> {
+        let track = options.into_track();
+        let track = self.ask(|reply| Request::PublishOwn { track, reply }).await?;
+        Ok(AudioWriter::new(track, self.shared.requests.clone()))
+    }
+
+    /// Receives the Opus packets of a remote track.
+    pub async fn subscribe_audio(&self, sid: &TrackSid) -> Result<AudioStream, Error> {
+        let sid = sid.clone();
+        Ok(AudioStream::new(self.ask(|reply| Request::SubscribeAudio { sid, reply }).await?))
+    }
+
+    /// Receives the access units of a remote track.
+    pub async fn subscribe_video(&self, sid: &TrackSid) -> Result<VideoStream, Error> {
+        let frames = self.ask(|reply| Request::SubscribeVideo { sid: sid.clone(), reply }).await?;
+        Ok(VideoStream::new(sid.clone(), frames, self.shared.requests.clone()))
+    }
+
+    /// Sends data. What the room cannot take is told as [`Event::DataRefused`].
+    pub async fn send(&self, data: Data) -> Result<(), Error> {
+        if data.payload.len() > MAX_DATA {
+            return Err(Error::TooLarge { size: data.payload.len(), limit: MAX_DATA });
+        }
+        self.request(Request::Send(data)).await
+    }
+
+    /// Changes our display name.
+    pub async fn set_name(&self, name: &str) -> Result<(), Error> {
+        let name = Some(name.to_owned());
+        self.request(Request::Update { name, metadata: None, attributes: BTreeMap::new() }).await
+    }
+
+    /// Changes our metadata.
+    pub async fn set_metadata(&self, metadata: &str) -> Result<(), Error> {
+        let metadata = Some(metadata.to_owned());
+        self.request(Request::Update { name: None, metadata, attributes: BTreeMap::new() }).await
+    }
+
+    /// Sets these attributes of ours; an empty value deletes one, others stay.
+    pub async fn set_attributes(&self, attributes: BTreeMap<String, String>) -> Result<(), Error> {
+        self.request(Request::Update { name: None, metadata: None, attributes }).await
+    }
+
+    /// Ends the job as SUCCESS: hooks run, then it leaves.
+    pub fn shutdown(&self, reason: impl Into<String>) {
+        self.end(JobResult::Success { reason: reason.into() });
+    }
+
+    /// Ends the job as FAILED with this text.
+    pub fn fail(&self, error: impl fmt::Display) {
+        self.end(JobResult::Failed { error: error.to_string() });
+    }
+
+    /// Runs `hook` with the reason when the job ends, while it is still in the room. All hooks run together and have
+    /// `shutdown_timeout` (10 s by default).
+    pub fn add_shutdown_hook<H, F>(&self, hook: H)
+    where
+        H: FnOnce(String) -> F + Send + 'static,
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let hook: Hook = Box::new(move |reason| Box::pin(hook(reason)));
+        self.shared.hooks.lock().unwrap_or_else(PoisonError::into_inner).push(hook);
+    }
+
+    /// Waits until the job is ending and tells why.
+    pub async fn closing(&self) -> String {
+        let mut closing = self.shared.closing.clone();
+        match closing.wait_for(Option::is_some).await {
+            Ok(reason) => reason.clone().unwrap_or_default(),
+            Err(_) => "the job is over".into(),
+        }
+    }
+
+    pub(super) fn take_hooks(&self) -> Vec<Hook> {
+        std::mem::take(&mut *self.shared.hooks.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn end(&self, result: JobResult) {
+        // A full or closed channel: somebody ended the job before.
+        let _ = self.shared.ends.try_send(result);
+    }
+
+    async fn request(&self, request: Request) -> Result<(), Error> {
+        self.shared.requests.send(request).await.map_err(|_| Error::Ended)
+    }
+
+    async fn ask<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T, Error> {
+        let (reply, answer) = oneshot::channel();
+        self.request(request(reply)).await?;
+        answer.await.unwrap_or(Err(Error::Ended))
+    }
+}
+
+impl fmt::Debug for JobContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JobContext").field("job", &self.shared.job.id).finish_non_exhaustive()
+    }
+}

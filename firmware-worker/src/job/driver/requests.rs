@@ -1,0 +1,91 @@
+//! What the user's code asks for.
+
+use super::session::Session;
+use super::{Driver, random};
+use crate::control::FromJob;
+use crate::job::Error;
+use crate::job::request::{Reply, Request, TrackWatch};
+use crate::net::Tls;
+use protocol::room::{Command, Config};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+impl Driver {
+    pub(super) fn request(&mut self, request: Request, now: Instant) {
+        match request {
+            Request::Prewarmed(result) => self.prewarmed(result, now),
+            Request::Answer(answer) => self.tell(&FromJob::Answer(answer)),
+            Request::HooksDone => self.hooks_done(now),
+            Request::Connect { reply } => self.connect(reply),
+            Request::PublishSource { name, reply } => self.publish_source(&name, reply, now),
+            Request::PublishOwn { track, reply } => self.tracks.add_own(track, reply, self.session.as_mut()),
+            Request::Unpublish(id) => self.tracks.unpublish(&id, self.session.as_mut()),
+            Request::Mute(id, muted) => self.tracks.mute(&id, muted, self.session.as_mut()),
+            Request::Write(frame) => {
+                if let Some(session) = &mut self.session {
+                    self.tracks.write(&frame, session);
+                }
+            }
+            Request::SubscribeAudio { sid, reply } => {
+                let stream = self.session.as_mut().map(|session| self.subscriptions.audio(sid, session));
+                answer(reply, stream.ok_or(Error::NotJoined("subscribe")));
+            }
+            Request::SubscribeVideo { sid, reply } => {
+                let stream = self.session.as_mut().map(|session| self.subscriptions.video(sid, session));
+                answer(reply, stream.ok_or(Error::NotJoined("subscribe")));
+            }
+            Request::WantKeyframe(sid) => self.command(Command::RequestKeyframe(sid)),
+            Request::Send(data) => self.command(Command::Send(data)),
+            Request::Update { name, metadata, attributes } => {
+                self.command(Command::Update { name, metadata, attributes });
+            }
+        }
+    }
+
+    fn command(&mut self, command: Command) {
+        match &mut self.session {
+            Some(session) => session.command(command),
+            None => tracing::debug!(?command, "dropped: not in the room"),
+        }
+    }
+
+    fn publish_source(&mut self, name: &str, reply: Reply<TrackWatch>, now: Instant) {
+        let granted = self.setup.as_ref().and_then(|setup| setup.sources.iter().find(|s| s.name == name));
+        let Some(granted) = granted else {
+            let why = "no source of this name is configured".into();
+            return answer(reply, Err(Error::Denied { name: name.to_owned(), why }));
+        };
+        if self.tracks.add_source(granted, reply, now) {
+            self.tell(&FromJob::OpenSource { name: name.to_owned() });
+        }
+    }
+
+    fn connect(&mut self, reply: Reply<()>) {
+        if self.session.is_some() {
+            return answer(reply, Err(Error::JoinedAlready));
+        }
+        let (Some(setup), Some(spec)) = (&self.setup, &self.job) else {
+            return answer(reply, Err(Error::Join("there is no job yet".into())));
+        };
+        let tls = match Tls::new(&setup.ca_pem) {
+            Ok(tls) => tls,
+            Err(why) => return answer(reply, Err(Error::Join(why))),
+        };
+        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let config = Config {
+            url: spec.url.clone().filter(|url| !url.is_empty()).unwrap_or_else(|| setup.url.clone()),
+            token: spec.token.clone(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            auto_subscribe: false,
+            tracks: self.tracks.for_join(),
+            seed: random(),
+            wall_anchor: (Instant::now(), since_1970),
+        };
+        self.joining = Some(reply);
+        self.session = Some(Session::new(config, tls));
+    }
+}
+
+fn answer<T>(reply: Reply<T>, result: Result<T, Error>) {
+    // A caller that no longer waits needs no answer.
+    let _ = reply.send(result);
+}

@@ -1,0 +1,262 @@
+//! The room machine with its sockets: feeds it what comes, does what it wants, and keeps its events for the driver.
+
+use super::signal::{Signal, SignalEvent, Where};
+use super::tcp::{Tcp, TcpEvent};
+use super::udp::Udp;
+use crate::net::{Tls, host_and_port};
+use protocol::room::{Command, Config, Event, Frame, Output, Proto, Room, SignalError, Stats, TrackId};
+use protocol::secret::Secret;
+use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Instant;
+use tokio::sync::oneshot;
+
+/// Datagrams taken from a socket before the rest of the driver gets its turn.
+const RECEIVE_BATCH: usize = 32;
+
+/// Timeouts handled in a row. The pacer asks for one per packet; going through the runtime for each would cost a third
+/// more CPU. The limit keeps a deadline that never moves from stopping everything else.
+const TIMEOUT_BATCH: usize = 256;
+
+/// Something to feed to the room.
+#[derive(Debug)]
+pub enum Ready {
+    /// From the signal socket.
+    Signal(SignalEvent),
+    /// This UDP socket can be read.
+    Udp(usize),
+    /// From an ICE-TCP stream.
+    Tcp(TcpEvent),
+}
+
+/// A name that the supervisor must resolve.
+#[derive(Debug)]
+pub struct Lookup {
+    /// Host.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+    /// For the answer.
+    pub reply: oneshot::Sender<Result<Vec<SocketAddr>, String>>,
+}
+
+/// One room and its network.
+#[derive(Debug)]
+pub struct Session {
+    room: Room,
+    signal: Signal,
+    signal_open: bool,
+    udp: Udp,
+    tcp: Tcp,
+    events: VecDeque<Event>,
+    lookup: Option<Lookup>,
+    /// For the choice of interfaces, where the URL holds an address.
+    server: Option<IpAddr>,
+    addresses_due: bool,
+}
+
+impl Session {
+    /// Starts to join.
+    pub fn new(config: Config, tls: Tls) -> Self {
+        let server = host_and_port(&config.url).ok().and_then(|(host, _)| host.parse().ok());
+        let udp = Udp::bind(&interfaces(), server);
+        let room = Room::new(config, &udp.addresses(), Instant::now());
+        let mut session = Self {
+            room,
+            signal: Signal::new(tls),
+            signal_open: false,
+            udp,
+            tcp: Tcp::new(),
+            events: VecDeque::new(),
+            lookup: None,
+            server,
+            addresses_due: false,
+        };
+        session.drain();
+        session
+    }
+
+    /// Waits for the network. Cancel-safe.
+    pub async fn ready(&mut self) -> Ready {
+        tokio::select! {
+            index = self.udp.readable() => Ready::Udp(index),
+            event = self.signal.next() => Ready::Signal(event),
+            event = self.tcp.next() => Ready::Tcp(event),
+        }
+    }
+
+    /// Feeds what [`Session::ready`] gave.
+    pub fn handle(&mut self, ready: Ready) {
+        match ready {
+            Ready::Signal(event) => self.signal_event(event),
+            Ready::Udp(index) => self.datagrams(index),
+            Ready::Tcp(event) => self.tcp_event(event),
+        }
+    }
+
+    /// Asks something of the room.
+    pub fn command(&mut self, command: Command) {
+        self.room.command(command, Instant::now());
+        self.drain();
+    }
+
+    /// Sends a frame.
+    pub fn write(&mut self, track: &TrackId, frame: Frame<'_>) {
+        self.room.write(track, frame, Instant::now());
+        self.drain();
+    }
+
+    /// When [`Session::tick`] is due.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.room.deadline()
+    }
+
+    /// Handles a deadline that has passed.
+    pub fn tick(&mut self, now: Instant) {
+        if self.room.deadline().is_some_and(|deadline| deadline <= now) {
+            self.room.timeout(now);
+            self.drain();
+        }
+    }
+
+    /// The next thing that happened in the room.
+    pub fn event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// A lookup that nobody has taken care of yet.
+    pub fn lookup(&mut self) -> Option<Lookup> {
+        self.lookup.take()
+    }
+
+    /// Counters.
+    pub fn stats(&self) -> Stats {
+        self.room.stats()
+    }
+
+    /// Whether a Leave would reach the server.
+    pub fn signal_open(&self) -> bool {
+        self.signal_open
+    }
+
+    /// Waits until the closed signal socket has sent everything. Cancel-safe.
+    pub async fn signal_closed(&mut self) {
+        self.signal.closed().await;
+    }
+
+    fn signal_event(&mut self, event: SignalEvent) {
+        let now = Instant::now();
+        match event {
+            SignalEvent::Open => {
+                self.signal_open = true;
+                self.room.signal_open(now);
+            }
+            SignalEvent::Frame(frame) => self.room.signal_message(&frame, now),
+            SignalEvent::Closed(why) => {
+                self.signal_open = false;
+                self.signal.close();
+                self.room.signal_closed(why, now);
+            }
+        }
+        self.drain();
+    }
+
+    fn datagrams(&mut self, index: usize) {
+        for _ in 0..RECEIVE_BATCH {
+            let Some((source, local, payload)) = self.udp.receive(index) else { return };
+            self.room.packet(Proto::Udp, source, local, payload, Instant::now());
+            self.drain();
+        }
+    }
+
+    fn tcp_event(&mut self, event: TcpEvent) {
+        let now = Instant::now();
+        match event {
+            TcpEvent::Open { local, remote } => self.room.tcp_open(local, remote, now),
+            TcpEvent::Packet { local, remote, payload } => self.room.packet(Proto::Tcp, remote, local, &payload, now),
+            TcpEvent::Closed { remote } => {
+                self.tcp.close(remote);
+                self.room.tcp_closed(remote, now);
+            }
+        }
+        self.drain();
+    }
+
+    /// Everything the room wants after one input, with the timeouts that are due by then.
+    fn drain(&mut self) {
+        for _ in 0..TIMEOUT_BATCH {
+            while let Some(output) = self.room.poll() {
+                self.act(output);
+            }
+            let now = Instant::now();
+            if std::mem::take(&mut self.addresses_due) {
+                self.look_at_addresses(now);
+                continue;
+            }
+            match self.room.deadline() {
+                Some(deadline) if deadline <= now => self.room.timeout(now),
+                _ => return,
+            }
+        }
+    }
+
+    fn act(&mut self, output: Output) {
+        match output {
+            Output::Connect { url, token } => self.connect(url, token),
+            Output::Signal(frame) => self.signal.send(frame),
+            Output::CloseSignal => {
+                self.signal_open = false;
+                self.signal.close();
+            }
+            Output::Transmit { proto: Proto::Udp, source, destination, payload } => {
+                self.udp.send(source, destination, &payload);
+            }
+            Output::Transmit { proto: Proto::Tcp, destination, payload, .. } => self.tcp.send(destination, payload),
+            Output::OpenTcp(remote) => {
+                if !self.tcp.open(remote) {
+                    self.room.tcp_closed(remote, Instant::now());
+                }
+            }
+            Output::Event(event) => {
+                // A lost connection is the moment at which the board may have moved to another network.
+                self.addresses_due |= matches!(event, Event::Resuming(_) | Event::Rejoining(_));
+                self.events.push_back(event);
+            }
+        }
+    }
+
+    fn connect(&mut self, url: String, token: Secret) {
+        self.signal_open = false;
+        let (host, port) = match host_and_port(&url) {
+            Ok(place) => place,
+            Err(why) => {
+                self.room.signal_closed(SignalError::Broken(why), Instant::now());
+                return;
+            }
+        };
+        let place = match host.parse::<IpAddr>() {
+            Ok(ip) => Where::Known(SocketAddr::new(ip, port)),
+            Err(_) => {
+                let (reply, answer) = oneshot::channel();
+                self.lookup = Some(Lookup { host, port, reply });
+                Where::Asked(answer)
+            }
+        };
+        self.signal.open(url, token, place);
+    }
+
+    fn look_at_addresses(&mut self, now: Instant) {
+        if self.udp.rebind(&interfaces(), self.server) {
+            let addresses = self.udp.addresses();
+            tracing::info!(count = addresses.len(), "the board's addresses changed");
+            self.room.addresses(&addresses, now);
+        }
+    }
+}
+
+fn interfaces() -> Vec<hal::interfaces::Address> {
+    hal::interfaces::addresses().unwrap_or_else(|error| {
+        tracing::warn!(%error, "list network interfaces");
+        Vec::new()
+    })
+}

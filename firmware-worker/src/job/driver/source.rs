@@ -1,0 +1,266 @@
+//! A configured source as this job reads it: the socket to its owner, the ring, and what to do when either ends.
+//!
+//! ```text
+//! Asked --SourceFd--> Attaching --Attached--> Reading
+//! any --end of the socket, nonsense--> Waiting --backoff--> Asked
+//! ```
+
+use super::timeline::{Anchor, Timeline};
+use crate::control::{Demand, Format, FromReader, Link, LinkError, ToReader, VERSION};
+use hal::process::Socket;
+use hal::ring::{self, Next, Reader};
+use protocol::backoff::Backoff;
+use protocol::room::Frame;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream as StdUnixStream;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncRead, ReadBuf};
+use tokio::net::UnixStream;
+
+/// Until a question to the supervisor is repeated: it may have lost its owner in between.
+const ASK_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// First and longest wait after an owner has died. The supervisor restarts owners with a backoff of its own.
+const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+
+/// Units read in a row before the rest of the driver gets its turn.
+const READ_BATCH: usize = 16;
+
+/// What a source wants to tell.
+#[derive(Debug)]
+pub enum Happening {
+    /// There may be units in the ring.
+    Rung,
+    /// The ring is there.
+    Attached(Format),
+    /// The device runs (again).
+    Running,
+    /// The device is gone, its owner tries to get it back.
+    Lost(String),
+    /// The owner is gone: ask for it again when [`Source::deadline`] comes.
+    Gone(String),
+}
+
+/// A configured source.
+#[derive(Debug)]
+pub struct Source {
+    /// Its name.
+    pub name: String,
+    /// Units that were overwritten before we read them.
+    pub lapped: u64,
+    state: State,
+    backoff: Backoff,
+    timeline: Timeline,
+    demand: Demand,
+    rate: Option<u32>,
+    /// Video goes on with a keyframe only.
+    needs_key: bool,
+    /// Something is missing before the next unit.
+    gap: bool,
+}
+
+#[derive(Debug)]
+enum State {
+    Asked { until: Instant },
+    Attaching { link: Link },
+    Reading { link: Link, ring: Ring },
+    Waiting { until: Instant },
+}
+
+#[derive(Debug)]
+struct Ring {
+    reader: Reader,
+    doorbell: UnixStream,
+    video: bool,
+    /// The last read stopped early.
+    more: bool,
+}
+
+impl Source {
+    /// The supervisor is being asked for it.
+    pub fn new(name: String, now: Instant) -> Self {
+        Self {
+            name,
+            lapped: 0,
+            state: State::Asked { until: now + ASK_TIMEOUT },
+            backoff: Backoff::new(RETRY.0, RETRY.1),
+            timeline: Timeline::default(),
+            demand: Demand::Armed,
+            rate: None,
+            needs_key: true,
+            gap: false,
+        }
+    }
+
+    /// When [`Source::due`] has something to say.
+    pub fn deadline(&self) -> Option<Instant> {
+        match self.state {
+            State::Asked { until } | State::Waiting { until } => Some(until),
+            State::Attaching { .. } | State::Reading { .. } => None,
+        }
+    }
+
+    /// Whether the supervisor must be asked (again) now.
+    pub fn due(&mut self, now: Instant) -> bool {
+        let due = self.deadline().is_some_and(|deadline| deadline <= now);
+        if due {
+            self.state = State::Asked { until: now + ASK_TIMEOUT };
+        }
+        due
+    }
+
+    /// The supervisor's answer: a socket to the owner.
+    pub fn granted(&mut self, socket: OwnedFd) -> Result<(), LinkError> {
+        let system = |source| LinkError::System { call: "take over", source };
+        let link = Link::new(Socket::from_fd(socket).map_err(system)?)?;
+        link.send(&FromReader::Attach { version: VERSION }, &[])?;
+        link.send(&FromReader::Demand(self.demand), &[])?;
+        if let Some(bps) = self.rate {
+            link.send(&FromReader::Rate { bps }, &[])?;
+        }
+        self.state = State::Attaching { link };
+        Ok(())
+    }
+
+    /// Gives up on this owner for a while.
+    pub fn retry(&mut self, now: Instant, random: u64) {
+        self.gap = true;
+        self.needs_key = true;
+        self.state = State::Waiting { until: now + self.backoff.fail(random) };
+    }
+
+    /// How much the device is wanted.
+    pub fn demand(&mut self, demand: Demand) {
+        if self.demand != demand {
+            // What lies in the ring from before is of no use to a viewer who comes back.
+            self.needs_key |= demand == Demand::Live;
+            self.demand = demand;
+            self.tell(&FromReader::Demand(demand));
+        }
+    }
+
+    /// A receiver cannot go on without a keyframe.
+    pub fn keyframe(&mut self) {
+        self.tell(&FromReader::Keyframe);
+    }
+
+    /// Bit/s this job's network carries.
+    pub fn rate(&mut self, bps: u32) {
+        if self.rate != Some(bps) {
+            self.rate = Some(bps);
+            self.tell(&FromReader::Rate { bps });
+        }
+    }
+
+    /// Waits for the owner.
+    pub fn poll(&mut self, context: &mut Context<'_>) -> Poll<Happening> {
+        match &mut self.state {
+            State::Asked { .. } | State::Waiting { .. } => Poll::Pending,
+            State::Attaching { link } => link.poll_receive(context).map(|message| self.message(message)),
+            State::Reading { link, ring } => {
+                if let Poll::Ready(happening) = ring.poll(context) {
+                    return Poll::Ready(happening);
+                }
+                link.poll_receive(context).map(|message| self.message(message))
+            }
+        }
+    }
+
+    /// Reads what has come and hands it on as frames. `true` when a keyframe must be asked for to go on.
+    pub fn read(&mut self, anchor: &Anchor, buffer: &mut Vec<u8>, mut send: impl FnMut(Frame<'_>)) -> bool {
+        let State::Reading { ring, .. } = &mut self.state else { return false };
+        let mut keyframe = false;
+        ring.more = true;
+        for _ in 0..READ_BATCH {
+            match ring.reader.next(buffer) {
+                Next::Empty => {
+                    ring.more = false;
+                    break;
+                }
+                Next::Lapped(units) => {
+                    self.lapped += units;
+                    self.gap = true;
+                    self.needs_key |= ring.video;
+                    keyframe |= ring.video;
+                }
+                Next::Unit(meta) if ring.video && self.needs_key && meta.flags & ring::KEY == 0 => {}
+                Next::Unit(meta) => {
+                    self.needs_key = false;
+                    self.backoff.reset();
+                    let captured = anchor.instant(meta.captured_ns);
+                    let place = self.timeline.place(meta.position, captured, meta.epoch);
+                    let gap = std::mem::take(&mut self.gap);
+                    send(Frame {
+                        data: buffer,
+                        captured,
+                        samples: place.samples,
+                        discontinuity: gap || place.discontinuity || meta.flags & ring::DISCONTINUITY != 0,
+                        level: meta.level,
+                    });
+                }
+            }
+        }
+        keyframe
+    }
+
+    fn message(&mut self, message: Result<(ToReader, Vec<OwnedFd>), LinkError>) -> Happening {
+        match message {
+            Ok((ToReader::Attached { format }, fds)) => self.attached(format, fds),
+            Ok((ToReader::Running { .. }, _)) => Happening::Running,
+            Ok((ToReader::Lost { why }, _)) => Happening::Lost(why),
+            Err(error) => Happening::Gone(error.to_string()),
+        }
+    }
+
+    fn attached(&mut self, format: Format, fds: Vec<OwnedFd>) -> Happening {
+        let ring = match Ring::new(format, fds) {
+            Ok(ring) => ring,
+            Err(why) => return Happening::Gone(why),
+        };
+        let now = State::Waiting { until: Instant::now() };
+        match std::mem::replace(&mut self.state, now) {
+            State::Attaching { link } | State::Reading { link, .. } => {
+                self.state = State::Reading { link, ring };
+                Happening::Attached(format)
+            }
+            State::Asked { .. } | State::Waiting { .. } => Happening::Gone("a ring without a link".into()),
+        }
+    }
+
+    fn tell(&self, message: &FromReader) {
+        let (State::Attaching { link } | State::Reading { link, .. }) = &self.state else { return };
+        if let Err(error) = link.send(message, &[]) {
+            // An owner that does not read is found by the supervisor's pings, one that is gone by the next receive.
+            tracing::debug!(source = %self.name, %error, "message to the owner dropped");
+        }
+    }
+}
+
+impl Ring {
+    fn new(format: Format, fds: Vec<OwnedFd>) -> Result<Self, String> {
+        let [ring, doorbell]: [OwnedFd; 2] =
+            fds.try_into().map_err(|fds: Vec<_>| format!("{} descriptors beside Attached", fds.len()))?;
+        let reader = Reader::map(ring).map_err(|e| e.to_string())?;
+        let doorbell = StdUnixStream::from(doorbell);
+        doorbell.set_nonblocking(true).map_err(|e| format!("doorbell: {e}"))?;
+        let doorbell = UnixStream::from_std(doorbell).map_err(|e| format!("doorbell: {e}"))?;
+        Ok(Self { reader, doorbell, video: matches!(format, Format::H264 { .. }), more: true })
+    }
+
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Happening> {
+        if self.more {
+            return Poll::Ready(Happening::Rung);
+        }
+        // A byte per unit: what fits here is what a reader can be behind by before it is lapped anyway.
+        let mut bytes = [0; 128];
+        let mut bytes = ReadBuf::new(&mut bytes);
+        match Pin::new(&mut self.doorbell).poll_read(context, &mut bytes) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Ok(())) if !bytes.filled().is_empty() => Poll::Ready(Happening::Rung),
+            Poll::Ready(Ok(())) => Poll::Ready(Happening::Gone("the doorbell was closed".into())),
+            Poll::Ready(Err(error)) => Poll::Ready(Happening::Gone(format!("doorbell: {error}"))),
+        }
+    }
+}

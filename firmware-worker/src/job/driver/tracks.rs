@@ -1,0 +1,378 @@
+//! Our own tracks: what feeds them, who muted them, what the room knows of them.
+
+use super::session::Session;
+use super::source::{Happening, Source};
+use super::timeline::Anchor;
+use crate::control::{Demand, Format, Granted};
+use crate::job::Error;
+use crate::job::publication::TrackState;
+use crate::job::request::{OwnFrame, Reply, TrackWatch};
+use protocol::room::{Command, Event, Frame, Kind, LocalTrack, Source as TrackSource, TrackId};
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+use std::task::{Context, Poll};
+use std::time::Instant;
+use tokio::sync::watch;
+
+/// What a microphone's track wants at most; Opus at full band needs less.
+const AUDIO_BITRATE: u32 = 64_000;
+
+/// All local tracks, by their id.
+#[derive(Debug)]
+pub struct Tracks {
+    locals: BTreeMap<TrackId, Local>,
+    /// Makes ids unique: a name may be published, unpublished and published again.
+    count: u32,
+    anchor: Anchor,
+    /// One unit; grows to the largest.
+    buffer: Vec<u8>,
+    connected: bool,
+}
+
+#[derive(Debug)]
+struct Local {
+    track: LocalTrack,
+    state: watch::Sender<TrackState>,
+    held: Held,
+    /// Muted as the room knows it; `None` until the room knows the track.
+    told: Option<bool>,
+    feed: Feed,
+    /// Who waits for the grant.
+    reply: Option<Reply<TrackWatch>>,
+}
+
+/// Who muted a track; it flows when nobody did.
+#[derive(Clone, Copy, Debug, Default)]
+struct Held {
+    user: bool,
+    server: bool,
+    device: bool,
+}
+
+#[derive(Debug)]
+enum Feed {
+    Source(Box<Source>),
+    Own,
+}
+
+impl Tracks {
+    /// None yet.
+    pub fn new(anchor: Anchor) -> Self {
+        Self { locals: BTreeMap::new(), count: 0, anchor, buffer: Vec::new(), connected: false }
+    }
+
+    /// Adds a configured source. `true` when the supervisor must be asked for it.
+    pub fn add_source(&mut self, granted: &Granted, reply: Reply<TrackWatch>, now: Instant) -> bool {
+        if self.named(&granted.name).is_some() {
+            refuse(reply, Error::PublishedAlready(granted.name.clone()));
+            return false;
+        }
+        let feed = Feed::Source(Box::new(Source::new(granted.name.clone(), now)));
+        self.add(describe(granted), feed, Some(reply));
+        true
+    }
+
+    /// Adds a track that the user writes.
+    pub fn add_own(&mut self, track: LocalTrack, reply: Reply<TrackWatch>, session: Option<&mut Session>) {
+        if self.named(&track.name).is_some() {
+            return refuse(reply, Error::PublishedAlready(track.name));
+        }
+        let id = self.add(track, Feed::Own, None);
+        let local = self.locals.get_mut(&id).expect("just added");
+        if let Some(session) = session {
+            local.publish(session);
+        }
+        // A caller that no longer waits has dropped its task; the track goes with the next sweep.
+        let _ = reply.send(Ok((id, local.state.subscribe())));
+    }
+
+    fn add(&mut self, mut track: LocalTrack, feed: Feed, reply: Option<Reply<TrackWatch>>) -> TrackId {
+        track.id = TrackId(format!("{}-{}", track.name, self.count));
+        self.count += 1;
+        let id = track.id.clone();
+        let state = watch::Sender::new(TrackState { bitrate: track.bitrate, ..TrackState::default() });
+        self.locals.insert(id.clone(), Local { track, state, held: Held::default(), told: None, feed, reply });
+        id
+    }
+
+    /// The supervisor gave a source's socket.
+    pub fn granted(&mut self, name: &str, socket: OwnedFd, session: Option<&mut Session>, now: Instant, random: u64) {
+        let connected = self.connected;
+        let Some(local) = self.named(name) else { return };
+        let Feed::Source(source) = &mut local.feed else { return };
+        if let Err(error) = source.granted(socket) {
+            tracing::warn!(source = name, %error, "attach");
+            source.retry(now, random);
+        }
+        if let Some(reply) = local.reply.take() {
+            // The track stays published even if its caller no longer waits.
+            let _ = reply.send(Ok((local.track.id.clone(), local.state.subscribe())));
+        }
+        if let Some(session) = session {
+            if local.told.is_none() {
+                local.publish(session);
+            }
+            local.settle(connected, Some(session));
+        }
+    }
+
+    /// The supervisor refused a source: for good if it was never there, else it is asked again.
+    pub fn denied(&mut self, name: &str, why: String, now: Instant, random: u64) {
+        let Some(local) = self.named(name) else { return };
+        let id = local.track.id.clone();
+        if let Some(reply) = local.reply.take() {
+            refuse(reply, Error::Denied { name: name.to_owned(), why });
+            self.locals.remove(&id);
+        } else if let Feed::Source(source) = &mut local.feed {
+            tracing::warn!(source = name, why, "the source is refused for now");
+            source.retry(now, random);
+        }
+    }
+
+    /// Tracks for the join.
+    pub fn for_join(&mut self) -> Vec<LocalTrack> {
+        let ready = self.locals.values_mut().filter(|local| local.reply.is_none());
+        ready.map(Local::announce).collect()
+    }
+
+    /// Takes a track out of the room.
+    pub fn unpublish(&mut self, id: &TrackId, session: Option<&mut Session>) {
+        if let (Some(local), Some(session)) = (self.locals.remove(id), session)
+            && local.told.is_some()
+        {
+            session.command(Command::Unpublish(id.clone()));
+        }
+    }
+
+    /// Takes tracks out of the room whose writer is gone.
+    pub fn sweep(&mut self, session: &mut Session) {
+        let gone = |local: &Local| matches!(local.feed, Feed::Own) && local.state.is_closed();
+        let ids: Vec<_> = self.locals.values().filter(|l| gone(l)).map(|l| l.track.id.clone()).collect();
+        for id in ids {
+            self.unpublish(&id, Some(session));
+        }
+    }
+
+    /// The user mutes or unmutes a track; unmuting lifts the server's mute too.
+    pub fn mute(&mut self, id: &TrackId, muted: bool, session: Option<&mut Session>) {
+        let connected = self.connected;
+        let Some(local) = self.locals.get_mut(id) else { return };
+        local.held.user = muted;
+        local.held.server &= muted;
+        local.settle(connected, session);
+    }
+
+    /// A frame of the user's own.
+    pub fn write(&self, frame: &OwnFrame, session: &mut Session) {
+        if self.locals.contains_key(&frame.track) {
+            let OwnFrame { data, captured, samples, level, .. } = frame;
+            let (captured, samples, level) = (*captured, *samples, *level);
+            session.write(&frame.track, Frame { data, captured, samples, discontinuity: false, level });
+        }
+    }
+
+    /// Waits for the owners of all sources.
+    pub fn poll(&mut self, context: &mut Context<'_>) -> Poll<(TrackId, Happening)> {
+        for (id, local) in &mut self.locals {
+            if let Feed::Source(source) = &mut local.feed
+                && let Poll::Ready(happening) = source.poll(context)
+            {
+                return Poll::Ready((id.clone(), happening));
+            }
+        }
+        Poll::Pending
+    }
+
+    /// Acts on what an owner did.
+    pub fn happened(
+        &mut self,
+        id: &TrackId,
+        happening: Happening,
+        session: Option<&mut Session>,
+        now: Instant,
+        random: u64,
+    ) {
+        let Some(local) = self.locals.get_mut(id) else { return };
+        let Feed::Source(source) = &mut local.feed else { return };
+        match happening {
+            Happening::Rung => return local.forward(&self.anchor, &mut self.buffer, session),
+            Happening::Attached(format) => tracing::debug!(source = %source.name, ?format, "attached"),
+            Happening::Running => local.held.device = false,
+            Happening::Lost(why) => {
+                tracing::warn!(source = %source.name, why, "the device is gone; waiting for it");
+                local.held.device = true;
+            }
+            Happening::Gone(why) => {
+                tracing::warn!(source = %source.name, why, "its owner is gone; asking for it again");
+                source.retry(now, random);
+                local.held.device = true;
+            }
+        }
+        local.settle(self.connected, session);
+    }
+
+    /// When [`Tracks::due`] has something to say.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.sources().filter_map(Source::deadline).min()
+    }
+
+    /// Sources for which the supervisor must be asked (again) now.
+    pub fn due(&mut self, now: Instant) -> Vec<String> {
+        let mut names = Vec::new();
+        for local in self.locals.values_mut() {
+            if let Feed::Source(source) = &mut local.feed
+                && source.due(now)
+            {
+                names.push(source.name.clone());
+            }
+        }
+        names
+    }
+
+    /// Units that this job was too slow for.
+    pub fn lapped(&self) -> u64 {
+        self.sources().map(|source| source.lapped).sum()
+    }
+
+    /// Acts on an event of the room about our tracks.
+    pub fn event(&mut self, event: &Event, session: &mut Session) {
+        match event {
+            Event::Connected => self.connected(session),
+            Event::Published(id, sid) => self.update(id, |state| state.sid = Some(sid.clone())),
+            Event::Unpublished(id, why) => {
+                self.update(id, |state| state.ended = Some(why.clone()));
+                self.locals.remove(id);
+            }
+            Event::Muted(id, muted) => self.muted_by_server(id, *muted, session),
+            Event::KeyframeNeeded(id) => self.keyframe(id),
+            Event::Bandwidth(bps) => self.bandwidth(*bps),
+            _ => {}
+        }
+    }
+
+    fn connected(&mut self, session: &mut Session) {
+        self.connected = true;
+        for local in self.locals.values_mut() {
+            local.settle(true, Some(session));
+        }
+    }
+
+    fn muted_by_server(&mut self, id: &TrackId, muted: bool, session: &mut Session) {
+        let connected = self.connected;
+        let Some(local) = self.locals.get_mut(id) else { return };
+        local.held.server = muted;
+        local.told = Some(muted);
+        local.settle(connected, Some(session));
+    }
+
+    fn keyframe(&mut self, id: &TrackId) {
+        self.update(id, |state| state.keyframes += 1);
+        if let Some(Local { feed: Feed::Source(source), .. }) = self.locals.get_mut(id) {
+            source.keyframe();
+        }
+    }
+
+    /// Shares the bandwidth by what the video tracks want at most.
+    fn bandwidth(&mut self, bps: u32) {
+        let flows = |local: &Local| local.track.kind == Kind::Video && !local.held.any();
+        let wanted: u64 = self.locals.values().filter(|l| flows(l)).map(|l| u64::from(l.track.bitrate)).sum();
+        for local in self.locals.values_mut().filter(|l| flows(l)) {
+            let ceiling = u64::from(local.track.bitrate);
+            let share = (u64::from(bps) * ceiling / wanted.max(1)).min(ceiling) as u32;
+            local.state.send_if_modified(|state| std::mem::replace(&mut state.bitrate, share) != share);
+            if let Feed::Source(source) = &mut local.feed {
+                source.rate(share);
+            }
+        }
+    }
+
+    fn update(&self, id: &TrackId, change: impl FnOnce(&mut TrackState)) {
+        if let Some(local) = self.locals.get(id) {
+            local.state.send_modify(change);
+        }
+    }
+
+    fn named(&mut self, name: &str) -> Option<&mut Local> {
+        self.locals.values_mut().find(|local| local.track.name == name)
+    }
+
+    fn sources(&self) -> impl Iterator<Item = &Source> {
+        self.locals.values().filter_map(|local| match &local.feed {
+            Feed::Source(source) => Some(&**source),
+            Feed::Own => None,
+        })
+    }
+}
+
+impl Local {
+    /// The track as the room must know it.
+    fn announce(&mut self) -> LocalTrack {
+        let muted = self.held.any();
+        self.told = Some(muted);
+        LocalTrack { muted, ..self.track.clone() }
+    }
+
+    fn publish(&mut self, session: &mut Session) {
+        let track = self.announce();
+        session.command(Command::Publish(track));
+    }
+
+    /// Tells everybody who must know whether the track flows.
+    fn settle(&mut self, connected: bool, session: Option<&mut Session>) {
+        let muted = self.held.any();
+        if let (Some(session), Some(told)) = (session, self.told)
+            && told != muted
+        {
+            self.told = Some(muted);
+            session.command(Command::Mute(self.track.id.clone(), muted));
+        }
+        self.state.send_if_modified(|state| std::mem::replace(&mut state.muted, muted) != muted);
+        if let Feed::Source(source) = &mut self.feed {
+            source.demand(match (self.held.user || self.held.server, connected) {
+                (true, _) => Demand::Off,
+                (false, true) => Demand::Live,
+                (false, false) => Demand::Armed,
+            });
+        }
+    }
+
+    fn forward(&mut self, anchor: &Anchor, buffer: &mut Vec<u8>, mut session: Option<&mut Session>) {
+        let Feed::Source(source) = &mut self.feed else { return };
+        let mut flows = false;
+        let keyframe = source.read(anchor, buffer, |frame| {
+            flows = true;
+            if let Some(session) = session.as_deref_mut() {
+                session.write(&self.track.id, frame);
+            }
+        });
+        if keyframe {
+            source.keyframe();
+        }
+        if flows && self.held.device {
+            self.held.device = false;
+            self.settle(true, session);
+        }
+    }
+}
+
+impl Held {
+    fn any(self) -> bool {
+        self.user || self.server || self.device
+    }
+}
+
+fn describe(granted: &Granted) -> LocalTrack {
+    let (kind, source, width, height, bitrate) = match granted.format {
+        Format::H264 { width, height, bitrate, .. } => {
+            (Kind::Video, TrackSource::Camera, u32::from(width), u32::from(height), bitrate)
+        }
+        Format::Opus { .. } => (Kind::Audio, TrackSource::Microphone, 0, 0, AUDIO_BITRATE),
+    };
+    let id = TrackId(String::new());
+    LocalTrack { id, name: granted.name.clone(), kind, source, width, height, bitrate, muted: false }
+}
+
+fn refuse(reply: Reply<TrackWatch>, error: Error) {
+    // A caller that no longer waits needs no answer.
+    let _ = reply.send(Err(error));
+}

@@ -1,0 +1,56 @@
+//! What a job's requests can fail with.
+
+/// Why a request of the entrypoint failed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// Nothing can be asked any more.
+    #[error("the job is over")]
+    Ended,
+    /// Too many requests are waiting for the room driver.
+    #[error("the room driver's queue is full")]
+    Busy,
+    /// The room could not be joined.
+    #[error("join: {0}")]
+    Join(String),
+    /// `connect` was called before.
+    #[error("join: the job has joined already")]
+    JoinedAlready,
+    /// It needs the room.
+    #[error("{0}: the job has not joined its room")]
+    NotJoined(&'static str),
+    /// The configuration has no such source for this job, or its device cannot be had.
+    #[error("source {name:?}: {why}")]
+    Denied {
+        /// Source.
+        name: String,
+        /// In plain words.
+        why: String,
+    },
+    /// One track per name.
+    #[error("track {0:?} is published already")]
+    PublishedAlready(String),
+    /// The server refused or ended the track.
+    #[error("track {track:?}: {why}")]
+    Unpublished {
+        /// Its name.
+        track: String,
+        /// In plain words.
+        why: String,
+    },
+    /// More than one packet can hold.
+    #[error("data of {size} bytes does not fit a packet of {limit}")]
+    TooLarge {
+        /// Its size.
+        size: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// An encoder or decoder failed.
+    #[error("{call}: {why}")]
+    Codec {
+        /// Operation.
+        call: &'static str,
+        /// Why.
+        why: String,
+    },
+}

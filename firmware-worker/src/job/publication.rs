@@ -1,0 +1,224 @@
+//! Handles of local tracks: configured sources and frames of the user's own.
+
+use super::Error;
+use super::request::{OwnFrame, Request, TrackWatch};
+use protocol::room::{Kind, LocalTrack, Source, TrackId, TrackSid};
+use std::time::Instant;
+use tokio::sync::{mpsc, watch};
+
+/// What the driver tells about a local track.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct TrackState {
+    /// Known once the server has published it.
+    pub sid: Option<TrackSid>,
+    /// Muted, by whomever.
+    pub muted: bool,
+    /// Bit/s it should not exceed now.
+    pub bitrate: u32,
+    /// How often a receiver asked for a keyframe.
+    pub keyframes: u64,
+    /// Why the server ended it.
+    pub ended: Option<String>,
+}
+
+/// A configured source in the room. It stays published when this handle is dropped.
+#[derive(Debug)]
+pub struct Publication {
+    track: Track,
+}
+
+#[derive(Debug)]
+struct Track {
+    id: TrackId,
+    state: watch::Receiver<TrackState>,
+    requests: mpsc::Sender<Request>,
+}
+
+impl Track {
+    fn new((id, state): TrackWatch, requests: mpsc::Sender<Request>) -> Self {
+        Self { id, state, requests }
+    }
+
+    async fn published(&mut self) -> Result<TrackSid, Error> {
+        let state = self.state.wait_for(|s| s.sid.is_some() || s.ended.is_some()).await.map_err(|_| Error::Ended)?;
+        match (&state.sid, &state.ended) {
+            (_, Some(why)) => Err(Error::Unpublished { track: self.id.0.clone(), why: why.clone() }),
+            (Some(sid), None) => Ok(sid.clone()),
+            (None, None) => Err(Error::Ended),
+        }
+    }
+
+    async fn request(&self, request: Request) -> Result<(), Error> {
+        self.requests.send(request).await.map_err(|_| Error::Ended)
+    }
+}
+
+impl Publication {
+    pub(super) fn new(track: TrackWatch, requests: mpsc::Sender<Request>) -> Self {
+        Self { track: Track::new(track, requests) }
+    }
+
+    /// Waits until the server has published it.
+    pub async fn published(&mut self) -> Result<TrackSid, Error> {
+        self.track.published().await
+    }
+
+    /// Mutes it: the device is no longer wanted and may close. Unmuting also lifts a mute by the server.
+    pub async fn set_muted(&self, muted: bool) -> Result<(), Error> {
+        self.track.request(Request::Mute(self.track.id.clone(), muted)).await
+    }
+
+    /// Whether it is muted now: by us, by the server, or because its device is gone.
+    pub fn muted(&self) -> bool {
+        self.track.state.borrow().muted
+    }
+
+    /// Takes it out of the room and lets the device go.
+    pub async fn unpublish(self) -> Result<(), Error> {
+        self.track.request(Request::Unpublish(self.track.id.clone())).await
+    }
+}
+
+/// A video track fed with the user's own H.264.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VideoOptions {
+    /// Name shown to others.
+    pub name: String,
+    /// Pixels.
+    pub width: u32,
+    /// Pixels.
+    pub height: u32,
+    /// Bit/s at most.
+    pub bitrate: u32,
+    /// What it shows.
+    pub source: Source,
+}
+
+impl VideoOptions {
+    pub(super) fn into_track(self) -> LocalTrack {
+        LocalTrack {
+            id: TrackId(String::new()),
+            name: self.name,
+            kind: Kind::Video,
+            source: self.source,
+            width: self.width,
+            height: self.height,
+            bitrate: self.bitrate,
+            muted: false,
+        }
+    }
+}
+
+/// An audio track fed with the user's own Opus.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AudioOptions {
+    /// Name shown to others.
+    pub name: String,
+    /// Bit/s.
+    pub bitrate: u32,
+    /// What it is.
+    pub source: Source,
+}
+
+impl AudioOptions {
+    pub(super) fn into_track(self) -> LocalTrack {
+        LocalTrack {
+            id: TrackId(String::new()),
+            name: self.name,
+            kind: Kind::Audio,
+            source: self.source,
+            width: 0,
+            height: 0,
+            bitrate: self.bitrate,
+            muted: false,
+        }
+    }
+}
+
+/// Writes access units; dropping it unpublishes the track.
+#[derive(Debug)]
+pub struct VideoWriter {
+    track: Track,
+    /// Requests that [`VideoWriter::keyframe_wanted`] has reported.
+    keyframes: u64,
+}
+
+impl VideoWriter {
+    pub(super) fn new(track: TrackWatch, requests: mpsc::Sender<Request>) -> Self {
+        Self { track: Track::new(track, requests), keyframes: 0 }
+    }
+
+    /// Sends one access unit (constrained baseline, Annex B, SPS and PPS before each IDR). Frames are dropped while
+    /// the track is muted or the room is not connected. Waits when the driver is behind.
+    pub async fn write(&self, access_unit: Vec<u8>, captured: Instant) -> Result<(), Error> {
+        let track = self.track.id.clone();
+        self.track.request(Request::Write(OwnFrame { track, data: access_unit, captured, samples: 0, level: 0 })).await
+    }
+
+    /// Whether a receiver asked for a keyframe since the last call: make the next access unit one.
+    pub fn keyframe_wanted(&mut self) -> bool {
+        let asked = self.track.state.borrow().keyframes;
+        std::mem::replace(&mut self.keyframes, asked) != asked
+    }
+
+    /// Bit/s that the network carries now; encode to no more.
+    pub fn bitrate(&self) -> u32 {
+        self.track.state.borrow().bitrate
+    }
+
+    /// Waits until the server has published it.
+    pub async fn published(&mut self) -> Result<TrackSid, Error> {
+        self.track.published().await
+    }
+
+    /// Mutes or unmutes it.
+    pub async fn set_muted(&self, muted: bool) -> Result<(), Error> {
+        self.track.request(Request::Mute(self.track.id.clone(), muted)).await
+    }
+}
+
+/// Writes Opus packets; dropping it unpublishes the track.
+#[derive(Debug)]
+pub struct AudioWriter {
+    track: Track,
+}
+
+impl AudioWriter {
+    pub(super) fn new(track: TrackWatch, requests: mpsc::Sender<Request>) -> Self {
+        Self { track: Track::new(track, requests) }
+    }
+
+    /// Sends one Opus packet. `samples` is its position at 48 kHz on the writer's own count; `level` its loudness in
+    /// -dBov (0 loudest, 127 silence). Waits when the driver is behind.
+    pub async fn write(&self, packet: Vec<u8>, captured: Instant, samples: u64, level: u8) -> Result<(), Error> {
+        let track = self.track.id.clone();
+        self.track.request(Request::Write(OwnFrame { track, data: packet, captured, samples, level })).await
+    }
+
+    /// Waits until the server has published it.
+    pub async fn published(&mut self) -> Result<TrackSid, Error> {
+        self.track.published().await
+    }
+
+    /// Mutes or unmutes it.
+    pub async fn set_muted(&self, muted: bool) -> Result<(), Error> {
+        self.track.request(Request::Mute(self.track.id.clone(), muted)).await
+    }
+}
+
+impl Drop for VideoWriter {
+    fn drop(&mut self) {
+        unpublish(&self.track);
+    }
+}
+
+impl Drop for AudioWriter {
+    fn drop(&mut self) {
+        unpublish(&self.track);
+    }
+}
+
+/// When the queue is full the driver finds out by itself: at each ping it unpublishes tracks whose writer is gone.
+fn unpublish(track: &Track) {
+    let _ = track.requests.try_send(Request::Unpublish(track.id.clone()));
+}

@@ -1,0 +1,96 @@
+//! What the user's side asks of the room driver, over one bounded channel.
+
+use super::Error;
+use super::publication::TrackState;
+use protocol::room::{Data, LocalTrack, TrackId, TrackSid};
+use protocol::worker::Answer;
+use std::collections::BTreeMap;
+use std::time::Instant;
+use tokio::sync::{broadcast, oneshot, watch};
+
+/// Requests that may wait for the driver. A full queue makes async callers wait and others fail with `Error::Busy`.
+pub(super) const QUEUE: usize = 64;
+
+pub(super) type Reply<T> = oneshot::Sender<Result<T, Error>>;
+
+/// A local track as its owner sees it.
+pub(super) type TrackWatch = (TrackId, watch::Receiver<TrackState>);
+
+#[derive(Debug)]
+pub(super) enum Request {
+    /// `prewarm` is through; an error is its text.
+    Prewarmed(Result<(), String>),
+    /// `on_request` decided.
+    Answer(Answer),
+    /// All shutdown hooks are through.
+    HooksDone,
+    /// Join the room; answered when joined.
+    Connect {
+        reply: Reply<()>,
+    },
+    /// Publish a configured source; answered when it was granted.
+    PublishSource {
+        name: String,
+        reply: Reply<TrackWatch>,
+    },
+    /// Publish frames of the user's own. The driver makes the id from the name.
+    PublishOwn {
+        track: LocalTrack,
+        reply: Reply<TrackWatch>,
+    },
+    Unpublish(TrackId),
+    Mute(TrackId, bool),
+    /// One frame of the user's own.
+    Write(OwnFrame),
+    SubscribeAudio {
+        sid: TrackSid,
+        reply: Reply<broadcast::Receiver<AudioPacket>>,
+    },
+    SubscribeVideo {
+        sid: TrackSid,
+        reply: Reply<broadcast::Receiver<VideoFrame>>,
+    },
+    WantKeyframe(TrackSid),
+    Send(Data),
+    Update {
+        name: Option<String>,
+        metadata: Option<String>,
+        attributes: BTreeMap<String, String>,
+    },
+}
+
+/// A frame from a writer.
+#[derive(Debug)]
+pub(super) struct OwnFrame {
+    pub track: TrackId,
+    pub data: Vec<u8>,
+    pub captured: Instant,
+    /// Audio: position at 48 kHz.
+    pub samples: u64,
+    /// Audio: -dBov.
+    pub level: u8,
+}
+
+/// One Opus packet of a subscribed track, in arrival order, duplicates removed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AudioPacket {
+    /// Extended RTP sequence number: a gap is a lost packet.
+    pub sequence: u64,
+    /// Extended RTP time, 48 kHz.
+    pub timestamp: u64,
+    /// Opus.
+    pub payload: Vec<u8>,
+    /// When it came.
+    pub arrived: Instant,
+}
+
+/// One access unit of a subscribed track, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VideoFrame {
+    /// Extended RTP time, 90 kHz.
+    pub timestamp: u64,
+    /// H.264, Annex B.
+    pub data: Vec<u8>,
+    /// Starts with an IDR.
+    pub keyframe: bool,
+}

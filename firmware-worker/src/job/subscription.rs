@@ -1,0 +1,215 @@
+//! Media of other participants.
+
+use super::Error;
+use super::request::{AudioPacket, Request, VideoFrame};
+use opusic_c::{Channels, Decoder, SampleRate};
+use protocol::room::TrackSid;
+use tokio::sync::broadcast::{self, error::RecvError};
+use tokio::sync::mpsc;
+
+/// Opus packets that a slow reader may fall behind by: 1.3 s of 20 ms packets.
+pub(super) const AUDIO_BACKLOG: usize = 64;
+
+/// Access units that a slow reader may fall behind by: half a second at 30 fps.
+pub(super) const VIDEO_BACKLOG: usize = 16;
+
+/// The longest Opus packet, 120 ms at 48 kHz.
+const MAX_PACKET_SAMPLES: usize = 5760;
+
+/// Opus packets of a remote track. Dropping it ends the subscription.
+#[derive(Debug)]
+pub struct AudioStream {
+    packets: broadcast::Receiver<AudioPacket>,
+    missed: u64,
+}
+
+impl AudioStream {
+    pub(super) fn new(packets: broadcast::Receiver<AudioPacket>) -> Self {
+        Self { packets, missed: 0 }
+    }
+
+    /// The next packet; `None` when the track or the job is over. A reader that is too slow loses the oldest packets,
+    /// which [`AudioStream::missed`] counts. Cancel-safe.
+    pub async fn next(&mut self) -> Option<AudioPacket> {
+        loop {
+            match self.packets.recv().await {
+                Ok(packet) => return Some(packet),
+                Err(RecvError::Lagged(missed)) => self.missed += missed,
+                Err(RecvError::Closed) => return None,
+            }
+        }
+    }
+
+    /// Packets lost because this reader was too slow.
+    pub fn missed(&self) -> u64 {
+        self.missed
+    }
+
+    /// Decodes to samples at 48 kHz. Lost packets leave a gap in the timestamps; nothing is concealed.
+    pub fn into_pcm(self, channels: PcmChannels) -> Result<PcmStream, Error> {
+        let count = match channels {
+            PcmChannels::Mono => Channels::Mono,
+            PcmChannels::Stereo => Channels::Stereo,
+        };
+        let decoder = Decoder::new(count, SampleRate::Hz48000)
+            .map_err(|e| Error::Codec { call: "create an Opus decoder", why: format!("{e:?}") })?;
+        let channels = count as usize;
+        Ok(PcmStream { packets: self, decoder, channels, samples: vec![0.0; MAX_PACKET_SAMPLES * channels] })
+    }
+}
+
+/// Channels to decode to; Opus mixes as needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PcmChannels {
+    /// One.
+    Mono,
+    /// Two, interleaved.
+    Stereo,
+}
+
+/// Decoded audio of a remote track.
+pub struct PcmStream {
+    packets: AudioStream,
+    decoder: Decoder,
+    channels: usize,
+    samples: Vec<f32>,
+}
+
+/// A decoded packet.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Pcm<'a> {
+    /// RTP time of the first sample, 48 kHz.
+    pub timestamp: u64,
+    /// Samples from -1 to 1, interleaved.
+    pub samples: &'a [f32],
+}
+
+impl PcmStream {
+    /// The next packet, decoded; `None` when the track or the job is over. Damaged packets are skipped. Cancel-safe.
+    pub async fn next(&mut self) -> Option<Pcm<'_>> {
+        loop {
+            let packet = self.packets.next().await?;
+            if packet.payload.is_empty() {
+                continue;
+            }
+            if let Ok(frames) = self.decoder.decode_float_to_slice(&packet.payload, &mut self.samples, false) {
+                return Some(Pcm { timestamp: packet.timestamp, samples: &self.samples[..frames * self.channels] });
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for PcmStream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PcmStream").field("packets", &self.packets).finish_non_exhaustive()
+    }
+}
+
+/// Access units of a remote track, beginning with a keyframe. Dropping it ends the subscription.
+#[derive(Debug)]
+pub struct VideoStream {
+    sid: TrackSid,
+    frames: broadcast::Receiver<VideoFrame>,
+    requests: mpsc::Sender<Request>,
+    needs_keyframe: bool,
+    missed: u64,
+}
+
+impl VideoStream {
+    pub(super) fn new(sid: TrackSid, frames: broadcast::Receiver<VideoFrame>, requests: mpsc::Sender<Request>) -> Self {
+        Self { sid, frames, requests, needs_keyframe: true, missed: 0 }
+    }
+
+    /// The next frame that can be decoded; `None` when the track or the job is over. A reader that is too slow loses
+    /// the oldest frames, goes on at the next keyframe, and [`VideoStream::missed`] counts them. Cancel-safe.
+    pub async fn next(&mut self) -> Option<VideoFrame> {
+        loop {
+            match self.frames.recv().await {
+                Ok(frame) if self.needs_keyframe && !frame.keyframe => self.missed += 1,
+                Ok(frame) => {
+                    self.needs_keyframe = false;
+                    return Some(frame);
+                }
+                Err(RecvError::Lagged(missed)) => {
+                    self.missed += missed;
+                    self.needs_keyframe = true;
+                    self.request_keyframe();
+                }
+                Err(RecvError::Closed) => return None,
+            }
+        }
+    }
+
+    /// Frames lost because this reader was too slow, or not decodable without an earlier keyframe.
+    pub fn missed(&self) -> u64 {
+        self.missed
+    }
+
+    /// Asks the publisher for a keyframe.
+    pub fn request_keyframe(&self) {
+        // With a full queue the request is lost; the room asks by itself when frames are missing.
+        let _ = self.requests.try_send(Request::WantKeyframe(self.sid.clone()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use opusic_c::{Application, Encoder};
+    use std::time::Instant;
+
+    fn packet(sequence: u64, payload: Vec<u8>) -> AudioPacket {
+        AudioPacket { sequence, timestamp: sequence * 960, payload, arrived: Instant::now() }
+    }
+
+    #[tokio::test]
+    async fn a_slow_audio_reader_loses_the_oldest_packets_and_can_tell_how_many() {
+        let (sender, receiver) = broadcast::channel(2);
+        let mut stream = AudioStream::new(receiver);
+        for sequence in 0..5 {
+            sender.send(packet(sequence, vec![1])).expect("the stream listens");
+        }
+        assert_eq!(stream.next().await.map(|p| p.sequence), Some(3));
+        assert_eq!(stream.missed(), 3);
+    }
+
+    #[tokio::test]
+    async fn a_slow_video_reader_asks_for_a_keyframe_and_goes_on_with_it() {
+        let (sender, receiver) = broadcast::channel(2);
+        let (requests, mut asked) = mpsc::channel(4);
+        let mut stream = VideoStream::new(TrackSid("TR_1".into()), receiver, requests);
+        let frame = |timestamp, keyframe| VideoFrame { timestamp, data: vec![], keyframe };
+        sender.send(frame(0, true)).expect("the stream listens");
+        assert_eq!(stream.next().await.map(|f| f.timestamp), Some(0));
+        for (timestamp, keyframe) in [(1, false), (2, false), (3, false), (4, true)] {
+            sender.send(frame(timestamp, keyframe)).expect("the stream listens");
+        }
+        assert_eq!(stream.next().await.map(|f| f.timestamp), Some(4));
+        assert!(matches!(asked.try_recv(), Ok(Request::WantKeyframe(sid)) if sid.0 == "TR_1"));
+        assert_eq!(stream.missed(), 3);
+    }
+
+    #[tokio::test]
+    async fn opus_is_decoded_to_the_tone_that_went_in_and_damage_is_skipped() {
+        let mut encoder = Encoder::new(Channels::Mono, SampleRate::Hz48000, Application::Audio).expect("encoder");
+        let (sender, receiver) = broadcast::channel(8);
+        sender.send(packet(0, vec![])).expect("the stream listens");
+        for sequence in 1..4 {
+            let tone: Vec<f32> = (0..960)
+                .map(|i| (std::f32::consts::TAU * 440.0 * (sequence * 960 + i) as f32 / 48000.0).sin() * 0.5)
+                .collect();
+            let mut out = vec![0; 1500];
+            let length = encoder.encode_float_to_slice(&tone, &mut out).expect("encodes");
+            out.truncate(length);
+            sender.send(packet(sequence as u64, out)).expect("the stream listens");
+        }
+        let mut pcm = AudioStream::new(receiver).into_pcm(PcmChannels::Mono).expect("decoder");
+        let mut loudest = 0f32;
+        for expected in 1..4 {
+            let decoded = pcm.next().await.expect("a packet");
+            assert_eq!((decoded.timestamp, decoded.samples.len()), (expected * 960, 960));
+            loudest = decoded.samples.iter().fold(0.0, |a, s| a.max(s.abs()));
+        }
+        assert!((0.4..0.6).contains(&loudest), "{loudest}");
+    }
+}

@@ -1,0 +1,248 @@
+//! Job processes without the process: a test plays the supervisor at the other end of the control socket.
+
+use super::*;
+use crate::control::{Format, FromJob, Granted, JobSetup, ToJob};
+use protocol::secret::Secret;
+use protocol::worker::{Accept, Answer, JobId, JobInfo, JobResult, JobSpec, JobType, RoomInfo};
+use serde::Serialize;
+use std::os::fd::AsFd;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use tokio::time::timeout;
+
+/// Longer than anything here may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+struct Supervisor {
+    link: Link,
+    job: JoinHandle<anyhow::Result<ExitCode>>,
+}
+
+impl Supervisor {
+    /// Starts a job and gives it its setup.
+    async fn start(options: WorkerOptions) -> Self {
+        let (ours, theirs) = Socket::pair().expect("socketpair");
+        let job = std::thread::spawn(move || run(theirs, options));
+        let mut supervisor = Self { link: Link::new(ours).expect("link"), job };
+        assert!(matches!(supervisor.next().await, FromJob::Hello { version } if version == crate::control::VERSION));
+        let format = Format::Opus { channels: 1, frame_ms: 20 };
+        let setup = JobSetup {
+            url: "ws://127.0.0.1:1".into(),
+            sources: vec![Granted { name: "microphone".into(), format }],
+            shutdown_timeout_ms: 2000,
+            ca_pem: String::new(),
+            options: r#"{"answer": 42}"#.into(),
+        };
+        supervisor.send_body(&ToJob::Setup, &setup);
+        supervisor
+    }
+
+    /// The same with the job assigned and its entrypoint started.
+    async fn running(options: WorkerOptions) -> Self {
+        let mut supervisor = Self::start(options).await;
+        supervisor.send_body(&ToJob::Spec, &spec());
+        assert!(matches!(supervisor.next().await, FromJob::Prewarmed));
+        assert!(matches!(supervisor.next().await, FromJob::Ready));
+        supervisor
+    }
+
+    fn send(&self, message: &ToJob) {
+        self.link.send(message, &[]).expect("the job reads");
+    }
+
+    fn send_body<T: Serialize>(&self, message: &ToJob, body: &T) {
+        let bytes = postcard::to_stdvec(body).expect("encodes");
+        let memfd = hal::process::sealed_memfd("body", &bytes).expect("memfd");
+        self.link.send(message, &[memfd.as_fd()]).expect("the job reads");
+    }
+
+    async fn next(&mut self) -> FromJob {
+        timeout(PATIENCE, self.link.receive()).await.expect("in time").expect("a message").0
+    }
+
+    async fn ending(&mut self) -> JobResult {
+        match self.next().await {
+            FromJob::Ending(result) => result,
+            other => panic!("{other:?} instead of Ending"),
+        }
+    }
+
+    /// Acknowledges, and waits until the job is over.
+    fn finish(self) -> ExitCode {
+        self.send(&ToJob::Ack);
+        self.job.join().expect("no panic").expect("a clean end")
+    }
+}
+
+fn spec() -> JobSpec {
+    JobSpec { job: job(), accept: Accept::default(), url: None, token: Secret::new("t"), worker_id: "AW_1".into() }
+}
+
+fn job() -> JobInfo {
+    JobInfo {
+        id: JobId("AJ_1".into()),
+        kind: JobType::Room,
+        room: RoomInfo { name: "r".into(), ..RoomInfo::default() },
+        participant: None,
+        metadata: "m".into(),
+        attributes: Default::default(),
+        agent_name: String::new(),
+        dispatch_id: String::new(),
+        deployment: String::new(),
+    }
+}
+
+fn success(reason: &str) -> JobResult {
+    JobResult::Success { reason: reason.into() }
+}
+
+fn failed(error: &str) -> JobResult {
+    JobResult::Failed { error: error.into() }
+}
+
+#[tokio::test]
+async fn an_error_of_the_entrypoint_ends_the_job_failed_with_its_text() {
+    let mut supervisor = Supervisor::running(WorkerOptions::new(async |_| Err("no such luck".into()))).await;
+    assert_eq!(supervisor.ending().await, failed("no such luck"));
+    assert_eq!(supervisor.finish(), ExitCode::FAILURE);
+}
+
+#[tokio::test]
+async fn an_entrypoint_that_returns_leaves_its_job_running_until_it_is_terminated() {
+    let mut supervisor = Supervisor::running(WorkerOptions::new(async |_| Ok(()))).await;
+    supervisor.send(&ToJob::Ping { id: 7 });
+    assert!(matches!(supervisor.next().await, FromJob::Pong { id: 7, .. }));
+    supervisor.send(&ToJob::Terminate { reason: "drained".into(), grace_ms: 5000 });
+    assert_eq!(supervisor.ending().await, success("drained"));
+    assert_eq!(supervisor.finish(), ExitCode::SUCCESS);
+}
+
+#[tokio::test]
+async fn the_entrypoint_finds_its_job_its_options_and_what_prewarm_made() {
+    let options = WorkerOptions::new(async |context: JobContext| {
+        let table: serde_json::Value = context.options()?;
+        let prewarmed: Option<&String> = context.prewarmed();
+        context.shutdown(format!(
+            "{} {} {} {} {:?} {}",
+            context.room_name(),
+            context.job().metadata,
+            context.identity(),
+            table["answer"],
+            prewarmed,
+            context.sources()[0].name,
+        ));
+        Ok(())
+    });
+    let options = options.prewarm(|| Ok("warm".to_string()));
+    let mut supervisor = Supervisor::running(options).await;
+    assert_eq!(supervisor.ending().await, success(r#"r m agent-AJ_1 42 Some("warm") microphone"#));
+    supervisor.finish();
+}
+
+#[tokio::test]
+async fn a_failing_prewarm_ends_the_process_with_its_text() {
+    let options = WorkerOptions::new(async |_| Ok(())).prewarm(|| -> Result<(), _> { Err("no codec".into()) });
+    let mut supervisor = Supervisor::start(options).await;
+    assert_eq!(supervisor.ending().await, failed("prewarm: no codec"));
+    assert_eq!(supervisor.finish(), ExitCode::FAILURE);
+}
+
+#[tokio::test]
+async fn offers_are_answered_by_on_request() {
+    let options =
+        WorkerOptions::new(async |_| Ok(())).on_request(async |job| Answer::Reject { terminate: job.metadata == "m" });
+    let mut supervisor = Supervisor::start(options).await;
+    assert!(matches!(supervisor.next().await, FromJob::Prewarmed));
+    supervisor.send_body(&ToJob::Offer, &job());
+    assert!(matches!(supervisor.next().await, FromJob::Answer(Answer::Reject { terminate: true })));
+}
+
+#[tokio::test]
+async fn hooks_run_together_with_the_reason_before_the_end_is_told() {
+    let started = Instant::now();
+    let (sender, mut reasons) = mpsc::channel(4);
+    let mut supervisor = Supervisor::running(WorkerOptions::new(async move |context: JobContext| {
+        let together = Arc::new(tokio::sync::Barrier::new(2));
+        for _ in 0..2 {
+            let (together, sender) = (together.clone(), sender.clone());
+            context.add_shutdown_hook(async move |reason| {
+                together.wait().await;
+                sender.send(reason).await.expect("the test listens");
+            });
+        }
+        context.shutdown("done");
+        Ok(())
+    }))
+    .await;
+    assert_eq!(supervisor.ending().await, success("done"));
+    assert_eq!([reasons.recv().await, reasons.recv().await], [Some("done".into()), Some("done".into())]);
+    assert!(started.elapsed() < Duration::from_secs(2), "they waited for each other until the timeout");
+    supervisor.finish();
+}
+
+#[tokio::test]
+async fn an_entrypoint_that_blocks_its_thread_neither_stops_the_driver_nor_its_end() {
+    let (release, blocked) = std::sync::mpsc::channel::<()>();
+    let mut supervisor = Supervisor::running(WorkerOptions::new(async move |_| {
+        let _ = blocked.recv();
+        Ok(())
+    }))
+    .await;
+    supervisor.send(&ToJob::Ping { id: 1 });
+    assert!(matches!(supervisor.next().await, FromJob::Pong { id: 1, .. }));
+    let mut pace = tokio::time::interval(Duration::from_millis(10));
+    let silent = loop {
+        pace.tick().await;
+        supervisor.send(&ToJob::Ping { id: 2 });
+        if let FromJob::Pong { user_ms, driver_ms: 0, .. } = supervisor.next().await
+            && user_ms > 20
+        {
+            break user_ms;
+        }
+    };
+    assert!(silent < 10_000);
+    let asked = Instant::now();
+    supervisor.send(&ToJob::Terminate { reason: "enough".into(), grace_ms: 1000 });
+    assert_eq!(supervisor.ending().await, success("enough"));
+    assert!(asked.elapsed() < Duration::from_millis(1000), "{:?}", asked.elapsed());
+    supervisor.finish();
+    drop(release);
+}
+
+#[tokio::test]
+async fn the_job_ends_by_itself_within_250_ms_when_the_supervisor_is_gone() {
+    let supervisor = Supervisor::running(WorkerOptions::new(async |context: JobContext| {
+        context.closing().await;
+        Ok(())
+    }))
+    .await;
+    let gone = Instant::now();
+    drop(supervisor.link);
+    supervisor.job.join().expect("no panic").expect("a clean end");
+    assert!(gone.elapsed() < Duration::from_millis(250), "{:?}", gone.elapsed());
+}
+
+#[tokio::test]
+async fn a_missing_acknowledgement_does_not_keep_the_job() {
+    let mut supervisor = Supervisor::running(WorkerOptions::new(async |_| Err("x".into()))).await;
+    assert_eq!(supervisor.ending().await, failed("x"));
+    let told = Instant::now();
+    supervisor.job.join().expect("no panic").expect("a clean end");
+    assert!(told.elapsed() < Duration::from_millis(1000), "{:?}", told.elapsed());
+}
+
+#[tokio::test]
+async fn a_source_that_is_not_configured_or_refused_is_an_error_that_names_it() {
+    let mut supervisor = Supervisor::running(WorkerOptions::new(async |context: JobContext| {
+        let unknown = context.publish("camera").await.expect_err("not configured");
+        let refused = context.publish("microphone").await.expect_err("denied");
+        context.shutdown(format!("{unknown}; {refused}"));
+        Ok(())
+    }))
+    .await;
+    assert!(matches!(supervisor.next().await, FromJob::OpenSource { name } if name == "microphone"));
+    supervisor.send(&ToJob::Denied { name: "microphone".into(), why: "busy".into() });
+    let expected = r#"source "camera": no source of this name is configured; source "microphone": busy"#;
+    assert_eq!(supervisor.ending().await, success(expected));
+    supervisor.finish();
+}

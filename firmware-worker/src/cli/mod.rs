@@ -9,11 +9,12 @@ mod pending;
 mod token;
 
 use crate::config::{self, Config, Credentials, Defaults, read_secret};
+use crate::device;
 use crate::job::{self, WorkerOptions};
 use arguments::{Arguments, Command, Settings};
 use clap::Parser;
 use hal::process::{Socket, inherited_control};
-use pending::{device, supervisor};
+use pending::supervisor;
 use protocol::secret::Secret;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};

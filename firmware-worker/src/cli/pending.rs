@@ -1,14 +1,5 @@
 //! Stands for parts that are being written beside this one.
 
-pub(super) mod device {
-    use hal::process::Socket;
-    use std::process::ExitCode;
-
-    pub(in crate::cli) fn main(_control: Socket) -> ExitCode {
-        ExitCode::FAILURE
-    }
-}
-
 pub(super) mod supervisor {
     use crate::config::Config;
     use protocol::secret::Secret;

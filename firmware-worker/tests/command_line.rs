@@ -128,3 +128,11 @@ fn the_subcommands_of_child_processes_are_not_for_people() {
         assert!(stderr(&output).contains("no control socket"), "{}", stderr(&output));
     }
 }
+
+#[test]
+fn log_lines_carry_their_own_time_except_in_the_journal_which_gets_levels() {
+    let plain = stderr(&run(&["__owner"], &[]));
+    assert!(plain.starts_with("20") && plain.contains(" ERROR "), "{plain}");
+    let journal = stderr(&run(&["__owner"], &[("JOURNAL_STREAM", "8:1")]));
+    assert!(journal.starts_with("<3>ERROR "), "{journal}");
+}

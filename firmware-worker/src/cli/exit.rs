@@ -1,13 +1,11 @@
-//! Exit codes, as `--help` lists them; from sysexits.h where it has one.
+//! Exit codes, as `--help` lists them.
 
 /// Something failed that no other code names; for `connect`, the job failed.
 pub const FAILURE: u8 = 1;
 /// Wrong arguments.
 pub const USAGE: u8 = 2;
-/// The server, or something else that is needed, is not there (EX_UNAVAILABLE).
-pub const UNAVAILABLE: u8 = 69;
-/// The server refuses the credentials (EX_NOPERM).
-pub const REFUSED: u8 = 77;
+/// A second signal cut a drain short: jobs were stopped.
+pub const CUT_SHORT: u8 = 3;
 /// The configuration is wrong (EX_CONFIG). A service manager need not try again.
 pub const CONFIGURATION: u8 = 78;
 
@@ -20,6 +18,5 @@ Exit codes:
    0  ended as asked
    1  failed; for `connect`: the job failed
    2  wrong arguments
-  69  the server or something else that is needed is not there
-  77  the server refuses the credentials
+   3  a second signal cut the drain short, and jobs were stopped
   78  the configuration is wrong";

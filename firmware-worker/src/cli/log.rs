@@ -12,10 +12,10 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 
 /// Tells a child process its log level.
-pub const LEVEL_VARIABLE: &str = "FW_LOG";
+const LEVEL_VARIABLE: &str = "FW_LOG";
 
 /// Set by systemd where stderr goes to the journal, which has its own clock and reads levels from a prefix.
-pub const JOURNAL_VARIABLE: &str = "JOURNAL_STREAM";
+const JOURNAL_VARIABLE: &str = "JOURNAL_STREAM";
 
 /// Logs at `level` from now on. Libraries are heard at `warn`, and at `trace` in full.
 pub fn start(level: Level) {
@@ -34,6 +34,12 @@ pub fn start(level: Level) {
 pub fn start_child() {
     let level = std::env::var(LEVEL_VARIABLE).ok().and_then(|level| level.parse().ok());
     start(level.unwrap_or(Level::INFO));
+}
+
+/// What a child process must find in its environment to log as this one does.
+pub fn child_environment(level: Level) -> Vec<(&'static str, String)> {
+    let journal = std::env::var(JOURNAL_VARIABLE).ok().map(|stream| (JOURNAL_VARIABLE, stream));
+    [(LEVEL_VARIABLE, level.to_string())].into_iter().chain(journal).collect()
 }
 
 fn targets(level: Level) -> Targets {

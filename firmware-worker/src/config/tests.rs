@@ -75,6 +75,43 @@ fn without_a_file_there_is_one_camera_and_one_microphone() {
     assert_eq!(config.job_options, "{}");
 }
 
+/// The example with the keys of these tables taken out of their comments, but for those without a default.
+fn example() -> String {
+    const WITHOUT_DEFAULT: [&str; 8] =
+        ["url", "token_file", "api_key", "api_secret_file", "ca_file", "agent_name", "deployment", "max_jobs"];
+    let uncomment = |line: &str| match line.strip_prefix('#') {
+        Some(rest) if rest.starts_with("[[") => format!("{rest}\n"),
+        Some(rest) if rest.split_once(" = ").is_some_and(|(key, _)| plain_key(key, &WITHOUT_DEFAULT)) => {
+            format!("{rest}\n")
+        }
+        _ => format!("{line}\n"),
+    };
+    include_str!("../../config.example.toml").lines().map(uncomment).collect()
+}
+
+fn plain_key(key: &str, without: &[&str]) -> bool {
+    key.chars().all(|c| c.is_ascii_lowercase() || c == '_') && !without.contains(&key)
+}
+
+#[test]
+fn the_example_file_shows_the_defaults() {
+    let (shown, default) = (load_text(&example()).unwrap(), load_text("").unwrap());
+    assert_eq!(format!("{shown:?}"), format!("{default:?}"));
+}
+
+#[test]
+fn the_example_file_shows_every_key() {
+    let text = include_str!("../../config.example.toml");
+    let source = include_str!("written.rs");
+    let public =
+        source.lines().filter_map(|line| line.trim().strip_prefix("pub ")?.split_once(": ").map(|(key, _)| key));
+    let from_environment = ["token", "api_secret"];
+    for key in public.filter(|key| plain_key(key, &from_environment)) {
+        let shown = [format!("#{key} = "), format!("[{key}]"), format!(".{key}]")];
+        assert!(shown.iter().any(|form| text.contains(form)), "{key} is not in the example");
+    }
+}
+
 #[test]
 fn a_complete_file_means_what_it_says() {
     let config = load_text(

@@ -8,8 +8,8 @@ use crate::media::h264::{self, Coded, Encoder, Settings};
 use crate::media::pattern::Pattern;
 use crate::media::{I420, convert, jpeg};
 use hal::process::monotonic_ns;
-use hal::ring::{DISCONTINUITY, KEY, Layout, Meta};
-use hal::video::{Capture, Mode, PixelFormat};
+use hal::ring::{DISCONTINUITY, KEY, Layout, MAX_ARENA, Meta};
+use hal::video::{Capture, Mode, Picture, PixelFormat};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -41,7 +41,9 @@ pub enum Source {
 pub fn layout(camera: &config::Camera) -> Layout {
     let settings = settings(camera, camera.width, camera.height, camera.fps * 1000);
     let arena = (camera.bitrate as usize / 8 * ARENA_SECONDS).max(settings.largest_unit() * ARENA_UNITS);
-    Layout { slots: SLOTS, arena: u32::try_from(arena).unwrap_or(u32::MAX) }
+    // A rate beyond all sense gets the largest ring there is, and units that do not fit it are dropped and counted.
+    let arena = u32::try_from(arena.next_multiple_of(8)).unwrap_or(MAX_ARENA).min(MAX_ARENA);
+    Layout { slots: SLOTS, arena }
 }
 
 /// Opens the source on a thread of its own; what happens comes as events.
@@ -63,7 +65,7 @@ fn pattern(stage: &Stage, camera: &config::Camera) -> Result<(), String> {
     let period = 1000 * SECOND_NS / u64::from(milli_fps);
     let mut picture = Pattern::new(width, height);
     let mut frames = Frames::new(stage, camera, Mode { format: PixelFormat::Yu12, width, height, milli_fps });
-    stage.tell(Event::Running(format!("test pattern {}", frames.describe())));
+    stage.tell(Event::Running { description: format!("test pattern {}", frames.describe()), hardware: false });
     let mut due = monotonic_ns();
     while !stage.wanted.stop() {
         let now = monotonic_ns();
@@ -96,7 +98,10 @@ fn node_loop(stage: &Stage, camera: &config::Camera, node: OwnedFd, path: &str) 
     let mut raw = RawPictures::new(mode);
     let mut sequence = None;
     let mut silent = Duration::ZERO;
-    stage.tell(Event::Running(format!("{path} {:?} {}", mode.format, frames.describe())));
+    stage.tell(Event::Running {
+        description: format!("{path} {:?} {}", mode.format, frames.describe()),
+        hardware: true,
+    });
     while !stage.wanted.stop() {
         let Some(taken) = capture.next(STOP_CHECK).map_err(|e| e.to_string())? else {
             silent += STOP_CHECK;
@@ -114,11 +119,8 @@ fn node_loop(stage: &Stage, camera: &config::Camera, node: OwnedFd, path: &str) 
             frames.rest();
             continue;
         }
-        let (damaged, captured_ns) = (taken.damaged, taken.captured_ns);
-        // The buffer goes back to the driver before the encoder runs.
-        let decoded = !damaged && raw.decode(taken.data, taken.stride);
-        drop(taken);
-        if decoded {
+        let captured_ns = taken.captured_ns;
+        if raw.decode(taken) {
             frames.encode(&raw.picture, captured_ns)?;
         } else {
             frames.dropped();
@@ -139,16 +141,19 @@ impl RawPictures {
         Self { format: mode.format, picture: I420::new(mode.width, mode.height), jpeg: jpeg::Decoder::default() }
     }
 
-    /// Whether the picture could be taken.
-    fn decode(&mut self, data: &[u8], stride: usize) -> bool {
-        let failed = match self.format {
-            PixelFormat::Mjpeg => self.jpeg.decode(data, &mut self.picture).map_err(|e| e.to_string()),
-            raw => convert::to_i420(raw, data, stride, &mut self.picture).map_err(|e| e.to_string()),
+    /// Whether the picture could be taken. Its buffer goes back to the driver at the end, before the encoder runs.
+    fn decode(&mut self, taken: Picture<'_>) -> bool {
+        if taken.damaged {
+            return false;
+        }
+        let decoded = match self.format {
+            PixelFormat::Mjpeg => self.jpeg.decode(taken.data, &mut self.picture).map_err(|e| e.to_string()),
+            raw => convert::to_i420(raw, taken.data, taken.stride, &mut self.picture).map_err(|e| e.to_string()),
         };
-        if let Err(why) = &failed {
+        if let Err(why) = &decoded {
             tracing::trace!(why, "picture dropped");
         }
-        failed.is_ok()
+        decoded.is_ok()
     }
 }
 

@@ -53,12 +53,14 @@ impl Block {
     const EMPTY: Self = Self { samples: [0; MAX_PERIOD * MAX_CHANNELS], frames: 0, captured_ns: 0, gap: true };
 }
 
-/// Opens the microphone on threads of its own; what happens comes as events.
-pub fn start(microphone: &config::Microphone, outlet: Arc<Outlet>) -> io::Result<Pipeline> {
+/// Opens the microphone on threads of its own; what happens comes as events. `tone` allows an automatic microphone to be
+/// the tone where there is no card.
+pub fn start(microphone: &config::Microphone, tone: bool, outlet: Arc<Outlet>) -> io::Result<Pipeline> {
     let microphone = microphone.clone();
     Pipeline::spawn("microphone", outlet, move |stage| {
-        let input = Input::open(&microphone)?;
-        stage.tell(Event::Running(format!("{} opus {} kbit/s", input.name(), microphone.bitrate / 1000)));
+        let input = Input::open(&microphone, tone)?;
+        let description = format!("{} opus {} kbit/s", input.name(), microphone.bitrate / 1000);
+        stage.tell(Event::Running { description, hardware: matches!(input, Input::Card(..)) });
         run(stage, &microphone, input)
     })
 }
@@ -108,13 +110,14 @@ enum Input {
 }
 
 impl Input {
-    fn open(microphone: &config::Microphone) -> Result<Self, String> {
+    fn open(microphone: &config::Microphone, tone: bool) -> Result<Self, String> {
         let name = match &microphone.device {
             MicrophoneDevice::Tone => return Ok(Self::Tone),
             MicrophoneDevice::Alsa(name) => name.clone(),
             MicrophoneDevice::Auto => match hal::audio::list().into_iter().find(|card| card.capture) {
                 Some(card) => card.name,
-                None => return Ok(Self::Tone),
+                None if tone => return Ok(Self::Tone),
+                None => return Err("no sound card captures".into()),
             },
         };
         let capture = Capture::start(&name, microphone.channels).map_err(|e| e.to_string())?;

@@ -20,8 +20,6 @@ mod timeline;
 #[cfg(test)]
 mod tests;
 
-pub use owner::{CARD_PREFIX, FIRST_NODE};
-
 use crate::control::panic;
 use hal::process::{Socket, exit_now};
 use std::process::ExitCode;

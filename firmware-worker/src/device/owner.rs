@@ -27,10 +27,6 @@ use std::time::Instant;
 const MAX_SETUP: usize = 64 * 1024;
 /// Characters of a reason that are passed on: paths and driver texts stay far below, and a message must fit.
 const MAX_WHY_CHARS: usize = 400;
-/// Asks the supervisor for the first capture node it finds.
-pub const FIRST_NODE: &str = "auto";
-/// Starts the name of a card, where not a path but a card is asked for.
-pub const CARD_PREFIX: &str = "card:";
 
 /// What ends an owner.
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +60,9 @@ pub struct Owner {
     pipeline: Option<Pipeline>,
     /// The supervisor was asked for a node and has not answered.
     awaiting_node: bool,
+    /// Hardware has run. From then on an automatic device that is unplugged is a lost one: nobody who watched a camera
+    /// wants a test picture instead.
+    had_hardware: bool,
     /// What the running device is, in plain words.
     description: String,
 }
@@ -101,6 +100,7 @@ impl Owner {
             readers: Readers::default(),
             pipeline: None,
             awaiting_node: false,
+            had_hardware: false,
             description: String::new(),
         })
     }
@@ -209,7 +209,8 @@ impl Owner {
 
     fn device_event(&mut self, event: Event) {
         match event {
-            Event::Running(description) => {
+            Event::Running { description, hardware } => {
+                self.had_hardware |= hardware;
                 self.description = description;
                 self.handle(Input::Opened);
             }
@@ -271,13 +272,13 @@ impl Owner {
 
     fn open(&mut self) {
         let started = match &self.device.kind {
-            DeviceKind::Microphone(config) => microphone::start(config, self.outlet.clone()),
+            DeviceKind::Microphone(config) => microphone::start(config, !self.had_hardware, self.outlet.clone()),
             DeviceKind::Camera(config) => {
                 let path = match &config.device {
                     CameraDevice::TestPattern => None,
-                    CameraDevice::Auto => Some(FIRST_NODE.to_owned()),
+                    CameraDevice::Auto => Some("the first camera".into()),
                     CameraDevice::Path(path) => Some(path.to_string_lossy().into_owned()),
-                    CameraDevice::Card(card) => Some(format!("{CARD_PREFIX}{card}")),
+                    CameraDevice::Card(card) => Some(card.clone()),
                 };
                 if let Some(path) = path {
                     self.awaiting_node = true;
@@ -313,7 +314,7 @@ impl Owner {
             return;
         }
         match &self.device.kind {
-            DeviceKind::Camera(config) if config.device == CameraDevice::Auto => {
+            DeviceKind::Camera(config) if config.device == CameraDevice::Auto && !self.had_hardware => {
                 let started = camera::start(config, camera::Source::Pattern, self.outlet.clone());
                 self.started(started);
             }

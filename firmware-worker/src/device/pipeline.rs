@@ -55,8 +55,13 @@ impl Wanted {
 /// What the thread tells the control loop. The end of the channel is the end of the thread.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// The device delivers; what was chosen, in plain words.
-    Running(String),
+    /// The device delivers.
+    Running {
+        /// What was chosen, in plain words.
+        description: String,
+        /// A camera or a card, not a generator.
+        hardware: bool,
+    },
     /// A keyframe went into the ring.
     Key,
     /// The thread's last word: why the device is gone.

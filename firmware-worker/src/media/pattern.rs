@@ -1,4 +1,4 @@
-//! A test picture: colour bars, a block that moves, a wall clock and the frame's number.
+//! A test picture: colour bars, a block that moves, a wall clock, the frame's number and some snow.
 //!
 //! Only what changes is drawn again, so that a frame costs microseconds. A person reads delay and smoothness from it, a
 //! test the number.
@@ -10,6 +10,13 @@ const BARS: [[u8; 3]; 7] =
     [[180, 128, 128], [162, 44, 142], [131, 156, 44], [112, 72, 58], [84, 184, 198], [65, 100, 212], [35, 212, 114]];
 const BLACK: [u8; 3] = [16, 128, 128];
 const WHITE: [u8; 3] = [235, 128, 128];
+
+/// Spreads frame numbers over all seeds (the golden ratio in 64 bits).
+const SNOW_SEED: u64 = 0x9E37_79B9_7F4A_7C15;
+/// Luma of the darkest snow.
+const SNOW_DARKEST: u8 = 80;
+/// Snow spans 256 values divided by this: enough to cost bits, little enough to vanish first when they are few.
+const SNOW_CONTRAST: u8 = 4;
 
 /// Cells of a character, and with the gap to the next one.
 const GLYPH_WIDTH: usize = 5;
@@ -81,6 +88,7 @@ impl Pattern {
     /// The picture of frame `number` at `unix_ms` (UTC).
     pub fn draw(&mut self, number: u64, unix_ms: u64) -> &I420 {
         self.move_block(number);
+        self.snow(number);
         for (place, glyph) in clock(unix_ms).into_iter().enumerate() {
             self.put(0, place, glyph);
         }
@@ -102,6 +110,25 @@ impl Pattern {
         self.picture.fill(self.block_left, self.lane_top, self.block, self.block, BLACK);
         self.picture.fill(left, self.lane_top, self.block, self.block, WHITE);
         self.block_left = left;
+    }
+
+    /// Grey noise beside the text, anew with each frame: it takes bits as a camera's sensor does, so that rate control and
+    /// bandwidth estimation have something to work on.
+    fn snow(&mut self, number: u64) {
+        let (width, height) = (self.picture.width(), self.picture.height());
+        let (left, top) = (width * 7 / 8, self.text_top);
+        let mut random = number.wrapping_mul(SNOW_SEED) | 1;
+        let luma = self.picture.planes_mut().0;
+        for line in luma[top * width..].chunks_exact_mut(width).take(height / 6) {
+            for pixels in line[left..].chunks_mut(8) {
+                random ^= random << 13;
+                random ^= random >> 7;
+                random ^= random << 17;
+                for (pixel, byte) in pixels.iter_mut().zip(random.to_le_bytes()) {
+                    *pixel = SNOW_DARKEST + byte / SNOW_CONTRAST;
+                }
+            }
+        }
     }
 
     fn put(&mut self, line: usize, place: usize, glyph: usize) {

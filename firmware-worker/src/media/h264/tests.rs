@@ -2,6 +2,7 @@ use super::*;
 use crate::media::pattern::Pattern;
 use openh264::decoder::Decoder;
 use openh264::formats::YUVSource;
+use std::time::{Duration, Instant};
 
 const FRAME_NS: u64 = 33_333_333;
 
@@ -122,4 +123,37 @@ fn a_rate_asked_for_before_the_first_picture_holds() {
     assert_eq!(encoder.applied, 200_000);
     encoder.set_bitrate(u32::MAX).unwrap();
     assert_eq!(encoder.applied, 2_000_000);
+}
+
+/// `cargo test -p firmware-worker -- --ignored --nocapture milliseconds`
+#[test]
+#[ignore = "prints a cost, proves nothing"]
+fn milliseconds_of_one_core_for_a_second_of_720p30() {
+    const SECONDS: u64 = 5;
+    for ceiling in [2_000_000, 1_000_000, 500_000, 200_000] {
+        let hd = Settings { width: 1280, height: 720, ceiling, ..settings(ceiling) };
+        let mut encoder = Encoder::new(hd).unwrap();
+        let mut pattern = Pattern::new(hd.width, hd.height);
+        let (mut unit, mut drawing, mut encoding, mut bytes, mut skipped) =
+            (Vec::new(), Duration::ZERO, Duration::ZERO, 0, 0);
+        for n in 0..30 * SECONDS {
+            let start = Instant::now();
+            let picture = pattern.draw(n, n * 33);
+            let drawn = Instant::now();
+            let coded = encoder.encode(picture, n * FRAME_NS, false, &mut unit).unwrap();
+            skipped += u32::from(coded == Coded::Skipped);
+            drawing += drawn - start;
+            encoding += drawn.elapsed();
+            bytes += unit.len() as u64;
+        }
+        let per_second = |spent: Duration| spent.as_secs_f64() * 1000.0 / SECONDS as f64;
+        println!(
+            "720p30: pattern {:.2} ms/s, openh264 {:.1} ms/s, {} kbit/s of {}, {skipped} of {} skipped",
+            per_second(drawing),
+            per_second(encoding),
+            bytes * 8 / 1000 / SECONDS,
+            ceiling / 1000,
+            30 * SECONDS
+        );
+    }
 }

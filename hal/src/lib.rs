@@ -14,3 +14,4 @@ pub mod interfaces;
 pub mod process;
 pub mod ring;
 pub mod video;
+mod wait;

@@ -1,8 +1,14 @@
 //! V4L2 capture by our own thin ioctl layer: enumeration, formats, mmap streaming.
 
-use std::os::fd::OwnedFd;
+mod capture;
+mod list;
+mod modes;
+mod sys;
+
+pub use capture::Capture;
+pub use list::list;
+
 use std::path::PathBuf;
-use std::time::Duration;
 
 /// Pixel formats that we can take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,32 +94,7 @@ pub struct Picture<'a> {
     pub captured_ns: u64,
     /// Driver's frame counter: gaps are drops.
     pub sequence: u32,
-    /// The driver marked it as damaged.
+    /// The driver marked it as damaged, or it is shorter than a picture of its format.
     pub damaged: bool,
-}
-
-/// A streaming capture device.
-#[derive(Debug)]
-pub struct Capture {}
-
-/// Lists cameras under `/dev`, opening each node; nodes that cannot be opened are left out.
-pub fn list() -> Vec<Camera> {
-    Vec::new()
-}
-
-#[allow(unused_variables, clippy::todo)]
-impl Capture {
-    /// Chooses the nearest mode to the wanted one (prefers raw at small sizes, MJPEG where raw is too slow), sets it and
-    /// starts streaming with 4 mmap buffers. `path` is for messages.
-    pub fn start(fd: OwnedFd, path: &str, width: u32, height: u32, fps: u32) -> Result<Self, Error> {
-        todo!()
-    }
-    /// What was chosen.
-    pub fn mode(&self) -> Mode {
-        todo!()
-    }
-    /// The newest picture; older ones waiting are given back and counted by `sequence`. `None` after `timeout`.
-    pub fn next(&mut self, timeout: Duration) -> Result<Option<Picture<'_>>, Error> {
-        todo!()
-    }
+    _loan: capture::Loan<'a>,
 }

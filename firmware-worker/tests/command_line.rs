@@ -110,7 +110,7 @@ fn a_worker_token_is_refused_for_joining_a_room() {
     let token = stdout(&run(&["token"], &KEY));
     let output = run(&["connect", "--room", "demo"], &[URL, ("LIVEKIT_TOKEN", token.trim())]);
     assert_eq!(output.status.code(), Some(78));
-    assert!(stderr(&output).contains("no roomJoin grant"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("lacks the grant `video.roomJoin`"), "{}", stderr(&output));
 }
 
 #[test]

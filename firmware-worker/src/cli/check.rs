@@ -1,13 +1,13 @@
 //! `check`: what the worker would do with a configuration.
 
 use super::arguments::Settings;
-use super::{config_file, configuration_error, load};
+use super::{config_file, configuration_error, load, since_1970};
 use crate::config::{CameraDevice, Config, Credentials, Device, DeviceKind, MicrophoneDevice, read_secret};
 use protocol::secret::Secret;
 use std::fmt::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 pub(super) fn print(mut settings: Settings, file: Option<PathBuf>) -> ExitCode {
     settings.config = file.or(settings.config);
@@ -63,7 +63,7 @@ fn validity(token: &Secret) -> String {
         Err(error) => return error.to_string(),
     };
     let grant = if claims.agent { "" } else { ", NOT a worker token (no agent grant)" };
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now = since_1970();
     match claims.expires.checked_sub(now) {
         Some(left) => format!("valid for {}{grant}", rounded(left)),
         None => format!("EXPIRED {} ago{grant}", rounded(now - claims.expires)),

@@ -19,6 +19,7 @@ use protocol::secret::Secret;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// First argument of a job process.
 pub const JOB: &str = "__job";
@@ -97,16 +98,17 @@ fn join_token(config: &Config) -> Result<Option<Secret>, config::Error> {
         Credentials::Token(token) => token.clone(),
         Credentials::TokenFile(path) => read_secret(path)?,
     };
-    let why = match protocol::token::inspect(&token) {
-        Ok(claims) if claims.join => return Ok(Some(token)),
-        Ok(_) => {
-            "the token does not allow to join a room (no roomJoin grant); `connect` needs a join token, or API key \
-                  and secret"
-                .to_owned()
-        }
+    let why = match protocol::token::inspect(&token).map(|claims| claims.unfit_for_room(since_1970())) {
+        Ok(None) => return Ok(Some(token)),
+        Ok(Some(unfit)) => format!("{unfit}; give a join token, or API key and secret to mint one"),
         Err(error) => error.to_string(),
     };
-    Err(config::Error::Value { key: "token".into(), why })
+    Err(config::Error::Value { key: "connect".into(), why })
+}
+
+/// The wall clock, for tokens and display only.
+fn since_1970() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 /// Distinct for each board: two participants with one identity throw each other out.

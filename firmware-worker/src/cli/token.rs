@@ -1,7 +1,7 @@
 //! `token`: a worker token, made where the API secret may be.
 
 use super::arguments::Settings;
-use super::{config_file, configuration_error, environment, exit};
+use super::{config_file, configuration_error, environment, exit, since_1970};
 use crate::config::{self, Credentials};
 use protocol::secret::Secret;
 use protocol::token::{Grant, mint};
@@ -10,7 +10,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 pub(super) fn print(settings: Settings, ttl: Duration, output: Option<&Path>) -> ExitCode {
     let file = config_file(settings.config.as_deref());
@@ -40,8 +40,4 @@ fn write_new(path: &Path, token: &Secret) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     writeln!(file, "{}", token.expose())?;
     file.sync_all()
-}
-
-fn since_1970() -> Duration {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }

@@ -8,14 +8,21 @@ const STEP: Duration = Duration::from_millis(10);
 
 /// Looks until `look` gives a value; panics with `what` after `limit`.
 #[track_caller]
-pub fn until<T>(what: &str, limit: Duration, mut look: impl FnMut() -> Option<T>) -> T {
+pub fn until<T>(what: &str, limit: Duration, look: impl FnMut() -> Option<T>) -> T {
+    match try_until(limit, look) {
+        Some(value) => value,
+        None => panic!("not within {limit:?}: {what}"),
+    }
+}
+
+/// The same for who has something else to say in vain.
+pub fn try_until<T>(limit: Duration, mut look: impl FnMut() -> Option<T>) -> Option<T> {
     let deadline = Instant::now() + limit;
     loop {
-        if let Some(value) = look() {
-            return value;
+        match look() {
+            None if Instant::now() < deadline => thread::sleep(STEP),
+            found => return found,
         }
-        assert!(Instant::now() < deadline, "not within {limit:?}: {what}");
-        thread::sleep(STEP);
     }
 }
 

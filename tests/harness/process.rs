@@ -13,16 +13,26 @@ use std::time::Duration;
 /// Lines kept of each process, the newest: enough to tell why a test failed, small enough to read.
 const LOG_LINES: usize = 400;
 
+/// A line and when it came.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Line {
+    /// Seconds on CLOCK_MONOTONIC.
+    pub at: f64,
+    /// Without the line break.
+    pub text: String,
+}
+
 /// The newest lines of a process.
 #[derive(Clone, Debug, Default)]
-pub struct Log(Arc<Mutex<VecDeque<String>>>);
+pub struct Log(Arc<Mutex<VecDeque<Line>>>);
 
 impl Log {
-    fn lines(&self) -> MutexGuard<'_, VecDeque<String>> {
+    fn lines(&self) -> MutexGuard<'_, VecDeque<Line>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn push(&self, line: String) {
+    fn push(&self, text: String) {
+        let line = Line { at: poll::monotonic(), text };
         let mut lines = self.lines();
         if lines.len() == LOG_LINES {
             lines.pop_front();
@@ -30,14 +40,14 @@ impl Log {
         lines.push_back(line);
     }
 
-    /// The first kept line that contains `text`.
-    pub fn find(&self, text: &str) -> Option<String> {
-        self.lines().iter().find(|line| line.contains(text)).cloned()
+    /// The last line that contains `text`.
+    pub fn find(&self, text: &str) -> Option<Line> {
+        self.lines().iter().rev().find(|line| line.text.contains(text)).cloned()
     }
 
     /// Everything kept.
     pub fn text(&self) -> String {
-        Vec::from(self.lines().clone()).join("\n")
+        self.lines().iter().map(|line| line.text.as_str()).collect::<Vec<_>>().join("\n")
     }
 
     fn follow(&self, pipe: impl Read + Send + 'static) {

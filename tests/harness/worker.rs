@@ -1,6 +1,6 @@
 //! The worker binary under test.
 
-use crate::process::{Process, clean_command};
+use crate::process::{Line, Process, clean_command};
 use crate::server::{self, KEY, SECRET};
 use crate::{Server, http, paths, poll, procfs};
 use rustix::process::Signal;
@@ -162,9 +162,9 @@ impl Worker {
         });
     }
 
-    /// Waits until the log has a line with this text.
+    /// Waits until the log has a line with this text; the last one there is.
     #[track_caller]
-    pub fn wait_log(&self, text: &str, limit: Duration) -> String {
+    pub fn wait_log(&self, text: &str, limit: Duration) -> Line {
         poll::until(&format!("the worker says {text:?}"), limit, || self.process.log.find(text))
     }
 
@@ -191,6 +191,13 @@ impl Worker {
     /// Job processes, the prewarmed one among them.
     pub fn job_pids(&self) -> Vec<u32> {
         self.children("__job")
+    }
+
+    /// The process of a job that holds rings of device owners and is not among `known`; the prewarmed one holds none.
+    #[track_caller]
+    pub fn new_job(&self, known: &[u32]) -> u32 {
+        let streams = |pid: &u32| procfs::memfds(*pid) > 0 && !known.contains(pid);
+        poll::until("a job process with rings", REGISTER, || self.job_pids().into_iter().find(streams))
     }
 
     /// Device owners.

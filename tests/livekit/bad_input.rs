@@ -11,7 +11,7 @@ use tests::{Server, Worker};
 fn a_wrong_secret_is_named_and_retried() {
     let server = Server::start();
     let worker = Setup::new(&server).env("LIVEKIT_API_SECRET", "another-secret-of-thirty-two-chars").launch();
-    let line = worker.wait_log("401", SOON);
+    let line = worker.wait_log("401", SOON).text;
     assert!(line.contains("key") || line.contains("secret"), "{line}");
     assert_keeps_secret(&worker, "another-secret-of-thirty-two-chars");
 }

@@ -3,7 +3,7 @@
 use crate::SOON;
 use rustix::process::Signal;
 use std::time::{Duration, Instant};
-use tests::worker::{AGENT, Setup, Worker};
+use tests::worker::{AGENT, Setup};
 use tests::{Judge, Server, poll, process, procfs};
 
 #[test]
@@ -16,7 +16,7 @@ fn a_killed_job_is_shown_failed_with_its_signal_and_two_others_go_on() {
     for (room, judge) in rooms.iter().zip(&judges) {
         server.api().dispatch(room, AGENT, "");
         judge.sees_and_hears(0, 13.0, SOON);
-        jobs.push(new_job(&worker, &jobs));
+        jobs.push(worker.new_job(&jobs));
     }
     let marks = judges.each_ref().map(Judge::mark);
     let killed = poll::monotonic();
@@ -73,7 +73,7 @@ fn a_deleted_dispatch_ends_its_job_and_the_worker_takes_the_next() {
     let dispatch = server.api().dispatch("studio", AGENT, "");
     let judge = Judge::join(&server, "studio", "judge");
     judge.sees_and_hears(0, 13.0, SOON);
-    let job = new_job(&worker, &[]);
+    let job = worker.new_job(&[]);
     server.api().delete_dispatch("studio", &dispatch);
     judge.event("participant_left", SOON);
     poll::until("the job's process has ended", SOON, || (!procfs::alive(job)).then_some(()));
@@ -125,12 +125,4 @@ fn a_killed_supervisor_leaves_no_process_and_no_participant() {
     eprintln!("children gone {gone:.0?}, participant {:.0} ms after kill -9 of the supervisor", left * 1000.0);
     assert!(gone < Duration::from_secs(2), "children lived for {gone:?}");
     assert!(left < 3.0, "the participant stayed for {left:.2} s");
-}
-
-/// The job process that holds a participant: the only one beside `known` that is not the prewarmed one.
-fn new_job(worker: &Worker, known: &[u32]) -> u32 {
-    // A prewarmed process has not opened a UDP socket; a job in a room has.
-    let in_room = |pid: &u32| procfs::descriptors(*pid).iter().filter(|fd| fd.starts_with("/memfd:")).count() > 0;
-    let found = || worker.job_pids().into_iter().filter(in_room).find(|pid| !known.contains(pid));
-    poll::until("a job process with rings", SOON, found)
 }

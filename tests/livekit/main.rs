@@ -4,6 +4,7 @@ mod bad_input;
 mod dispatch;
 mod endings;
 mod leftovers;
+mod library;
 mod media;
 mod outages;
 mod rig;

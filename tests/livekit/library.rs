@@ -1,0 +1,123 @@
+//! Custom participants on the library, well-behaved and not.
+
+use crate::SOON;
+use serde_json::{Value, json};
+use std::path::PathBuf;
+use std::time::Duration;
+use tests::worker::{AGENT, Setup, Worker};
+use tests::{Judge, Server};
+
+#[test]
+fn a_job_knows_its_metadata_attributes_and_what_was_prewarmed() {
+    let (server, _worker) = start();
+    let judge = Judge::join(&server, "studio", "judge");
+    let request = json!({"room": "studio", "agentName": AGENT, "metadata": "tell me", "attributes": {"a": "b"}});
+    server.api().dispatch_with("studio", request);
+    let data = judge.event("data", SOON);
+    assert_eq!(data.text("topic"), "facts");
+    let facts: Value = serde_json::from_str(data.text("text")).unwrap();
+    let wanted = json!({
+        "metadata": "tell me", "attributes": {"a": "b"}, "agent_name": AGENT, "room": "studio", "listener": "judge",
+        "prewarmed": "warm",
+    });
+    assert_eq!(facts, wanted);
+}
+
+#[test]
+fn an_entrypoint_that_blocks_does_not_disturb_its_room() {
+    let (server, _worker) = start();
+    let judge = Judge::join(&server, "studio", "judge");
+    server.api().dispatch("studio", AGENT, "block 20");
+    judge.sees_and_hears(0, 13.0, SOON);
+    let blocked = judge.mark();
+    let end = Duration::from_secs(30);
+    let last = judge.wait_from(blocked, "18 s of sound", end, |event| event.number("audio", "heard_s") > 18.0);
+    let (sound, picture) = (last.number("audio", "max_gap_ms"), last.number("video", "max_gap_ms"));
+    assert!(sound < 200.0 && picture < 400.0, "gaps: {sound} ms of sound, {picture} ms of picture");
+}
+
+#[test]
+fn an_entrypoint_blocked_for_too_long_fails_its_job() {
+    let server = Server::start();
+    let setup = Setup::new(&server).binary(participant()).toml("[worker]\nunresponsive_timeout_s = 4\n");
+    let _worker = setup.start();
+    server.api().dispatch("studio", AGENT, "block 600");
+    let job = server.api().wait_status("studio", "JS_FAILED", Duration::from_secs(30));
+    assert!(job.error.contains("entrypoint blocked"), "{job:?}");
+}
+
+#[test]
+fn a_panic_in_a_spawned_task_fails_the_job_with_text_and_place() {
+    assert_fails("panic", &["the shutter broke", "tests/participant/main.rs:"]);
+}
+
+#[test]
+fn an_error_of_the_entrypoint_fails_the_job_with_its_text() {
+    assert_fails("fail", &["the lens cap is on"]);
+}
+
+#[test]
+fn a_job_that_shuts_itself_down_is_shown_as_success() {
+    let (server, _worker) = start();
+    server.api().dispatch("studio", AGENT, "finish");
+    server.api().wait_status("studio", "JS_SUCCESS", SOON);
+}
+
+#[test]
+fn a_shutdown_hook_runs_while_the_job_is_still_in_its_room() {
+    let (server, _worker) = start();
+    let judge = Judge::join(&server, "studio", "judge");
+    let dispatch = server.api().dispatch("studio", AGENT, "farewell");
+    judge.sees_and_hears(0, 13.0, SOON);
+    server.api().delete_dispatch("studio", &dispatch);
+    let data = judge.event("data", SOON);
+    assert_eq!(data.text("topic"), "farewell");
+    judge.event("participant_left", SOON);
+}
+
+#[test]
+fn on_request_names_the_participant() {
+    let (server, _worker) = start();
+    let judge = Judge::join(&server, "studio", "judge");
+    server.api().dispatch("studio", AGENT, "named");
+    let board = judge.event("participant_joined", SOON);
+    let told = ["identity", "name", "metadata"].map(|field| board.text(field));
+    assert_eq!(told, ["front-door", "Front door", "porch"]);
+    assert_eq!(board.field("attributes")["floor"], "0");
+}
+
+#[test]
+fn an_offer_that_is_declined_or_never_answered_goes_to_another_worker() {
+    let (server, _worker) = start();
+    let judges = ["decline", "ponder", "stumble"].map(|act| (act, Judge::join(&server, act, "judge")));
+    let _other = Setup::new(&server).start();
+    for (act, judge) in &judges {
+        server.api().dispatch(act, AGENT, act);
+        judge.sees_and_hears(0, 13.0, SOON);
+    }
+}
+
+#[test]
+fn a_forbidden_job_is_offered_to_nobody_else() {
+    let (server, _worker) = start();
+    server.api().dispatch("studio", AGENT, "forbid");
+    server.api().wait_status("studio", "JS_SUCCESS", SOON);
+    assert!(server.api().identities("studio").is_empty());
+}
+
+fn assert_fails(act: &str, words: &[&str]) {
+    let (server, worker) = start();
+    server.api().dispatch("studio", AGENT, act);
+    let job = server.api().wait_status("studio", "JS_FAILED", SOON);
+    assert!(words.iter().all(|word| job.error.contains(word)), "{job:?}\n{}", worker.log());
+}
+
+fn start() -> (Server, Worker) {
+    let server = Server::start();
+    let worker = Setup::new(&server).binary(participant()).start();
+    (server, worker)
+}
+
+fn participant() -> PathBuf {
+    env!("CARGO_BIN_EXE_participant").into()
+}

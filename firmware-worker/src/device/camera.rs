@@ -220,8 +220,9 @@ impl<'a> Frames<'a> {
         let encoder = match &mut self.encoder {
             Some(encoder) => encoder,
             none => {
+                let encoder = Encoder::new(Settings { bitrate, ..self.settings })?;
                 self.stage.outlet.counters.encoders.store(1, Relaxed);
-                none.insert(Encoder::new(Settings { bitrate, ..self.settings })?)
+                none.insert(encoder)
             }
         };
         encoder.set_bitrate(bitrate)?;

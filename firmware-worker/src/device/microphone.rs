@@ -1,11 +1,12 @@
 //! The microphone's threads: one reads periods and allocates nothing after its start, one encodes and publishes. A
 //! bounded queue lies between them, so that an encoder that is late never costs the card a period.
 
+use super::assembler::{Assembler, Block, MAX_CHANNELS, MAX_PERIOD, Packet};
 use super::outlet::Outlet;
 use super::pipeline::{Event, Pipeline, Stage};
-use super::timeline::{RATE, Timeline, to_ns};
+use super::timeline::{Timeline, to_ns};
 use crate::config::{self, MicrophoneDevice};
-use crate::media::opus::{self, PACKET_SAMPLES};
+use crate::media::opus;
 use crate::media::tone::Tone;
 use hal::audio::{Capture, Period};
 use hal::process::monotonic_ns;
@@ -24,9 +25,6 @@ const ARENA: u32 = SLOTS * 1280;
 /// Periods between the two threads: 160 ms, more than an encoder is ever late on a board that keeps up at all. When
 /// full, new periods are dropped and counted, and the next packet says so.
 const QUEUE: usize = 16;
-/// Frames of the longest period that is taken; cards that round 480 up give 512 or 1024.
-const MAX_PERIOD: usize = 1024;
-const MAX_CHANNELS: usize = 2;
 /// A tone's period: 10 ms.
 const TONE_PERIOD: usize = 480;
 /// A tone that is this far behind, because the process was stopped, starts anew instead of catching up.
@@ -38,20 +36,6 @@ const SILENCE_LIMIT: Duration = Duration::from_secs(3);
 
 /// The ring of any microphone.
 pub const LAYOUT: Layout = Layout { slots: SLOTS, arena: ARENA };
-
-/// Samples of one period, on their way to the encoder.
-#[derive(Clone, Copy)]
-struct Block {
-    samples: [i16; MAX_PERIOD * MAX_CHANNELS],
-    frames: usize,
-    captured_ns: u64,
-    /// Samples are missing before these.
-    gap: bool,
-}
-
-impl Block {
-    const EMPTY: Self = Self { samples: [0; MAX_PERIOD * MAX_CHANNELS], frames: 0, captured_ns: 0, gap: true };
-}
 
 /// Opens the microphone on threads of its own; what happens comes as events. `tone` allows an automatic microphone to be
 /// the tone where there is no card.
@@ -69,7 +53,7 @@ pub fn start(microphone: &config::Microphone, tone: bool, outlet: Arc<Outlet>) -
 fn run(stage: &Stage, microphone: &config::Microphone, input: Input) -> Result<(), String> {
     let mut queue = Box::new(Queue::<Block, QUEUE>::new());
     let (producer, consumer) = queue.split();
-    let mut packets = Packets::new(stage, microphone)?;
+    let mut packets = Packets::new(stage, microphone);
     let ended = AtomicBool::new(false);
     let reader = Reader { stage, channels: microphone.channels(), producer, encoder: thread::current() };
     thread::scope(|scope| {
@@ -163,7 +147,7 @@ impl Reader<'_> {
     /// Paced by the monotonic clock, as a card would be by its own.
     fn tone(&mut self) {
         let mut tone = Tone::default();
-        let mut block = Block { frames: TONE_PERIOD, captured_ns: monotonic_ns(), ..Block::EMPTY };
+        let mut block = Block { captured_ns: monotonic_ns(), ..Block::first(TONE_PERIOD) };
         while !self.stage.wanted.stop() {
             let due = block.captured_ns + to_ns(TONE_PERIOD as u64);
             let now = monotonic_ns();
@@ -185,7 +169,7 @@ impl Reader<'_> {
     fn card(&mut self, mut capture: Capture, name: &str) -> Result<(), String> {
         let (period, delivered) = (capture.period(), usize::from(capture.channels()).max(1));
         let mut raw = vec![0i16; period * delivered];
-        let mut block = Block { frames: period, ..Block::EMPTY };
+        let mut block = Block::first(period);
         let mut silent = Duration::ZERO;
         while !self.stage.wanted.stop() {
             match capture.read(&mut raw, STOP_CHECK) {
@@ -241,65 +225,62 @@ fn remix(from: &[i16], channels: usize, to: &mut [i16], wanted: usize) {
     }
 }
 
-/// Gathers periods to packets, encodes and publishes them.
+/// The encode thread: packets are gathered, encoded while someone listens, and published.
 struct Packets<'a> {
+    assembler: Assembler,
+    press: Press<'a>,
+}
+
+/// Encodes and publishes one packet after the other.
+struct Press<'a> {
     stage: &'a Stage,
     channels: usize,
     bitrate: u32,
     encoder: Option<opus::Encoder>,
     timeline: Timeline,
-    pcm: Vec<i16>,
-    packet: Vec<u8>,
-    started_ns: u64,
-    gap: bool,
+    unit: Vec<u8>,
 }
 
 impl<'a> Packets<'a> {
-    fn new(stage: &'a Stage, microphone: &config::Microphone) -> Result<Self, String> {
+    fn new(stage: &'a Stage, microphone: &config::Microphone) -> Self {
         let channels = microphone.channels();
-        Ok(Self {
-            stage,
-            channels,
-            bitrate: microphone.bitrate,
-            encoder: None,
-            timeline: Timeline::after(stage.outlet.last()),
-            pcm: Vec::with_capacity(PACKET_SAMPLES * channels),
-            packet: Vec::new(),
-            started_ns: 0,
-            gap: true,
-        })
+        let timeline = Timeline::after(stage.outlet.last());
+        let bitrate = microphone.bitrate;
+        let press = Press { stage, channels, bitrate, encoder: None, timeline, unit: Vec::new() };
+        Self { assembler: Assembler::new(channels), press }
     }
 
     fn push(&mut self, block: &Block) -> Result<(), String> {
-        if block.gap {
-            self.restart();
+        if self.press.stage.wanted.encode() {
+            return self.assembler.push(block, |packet| self.press.publish(&packet));
         }
-        if !self.stage.wanted.encode() {
-            self.rest();
-            return Ok(());
-        }
-        let mut rest = &block.samples[..block.frames * self.channels];
-        while !rest.is_empty() {
-            if self.pcm.is_empty() {
-                let done = block.frames - rest.len() / self.channels;
-                self.started_ns = block.captured_ns + to_ns(done as u64);
-            }
-            let room = PACKET_SAMPLES * self.channels - self.pcm.len();
-            let (now, later) = rest.split_at(room.min(rest.len()));
-            self.pcm.extend_from_slice(now);
-            rest = later;
-            if self.pcm.len() == PACKET_SAMPLES * self.channels {
-                self.publish()?;
-                self.pcm.clear();
-            }
-        }
+        self.press.rest();
+        self.assembler.restart();
         Ok(())
     }
+}
 
-    /// Half a packet before a gap is of no use.
-    fn restart(&mut self) {
-        self.pcm.clear();
-        self.gap = true;
+impl Press<'_> {
+    fn publish(&mut self, packet: &Packet<'_>) -> Result<(), String> {
+        let outlet = &self.stage.outlet;
+        let encoder = match &mut self.encoder {
+            Some(encoder) => encoder,
+            none => {
+                let encoder = opus::Encoder::new(self.channels as u8, self.bitrate).map_err(|e| e.to_string())?;
+                outlet.counters.encoders.store(1, Ordering::Relaxed);
+                none.insert(encoder)
+            }
+        };
+        encoder.encode(packet.pcm, &mut self.unit).map_err(|e| e.to_string())?;
+        let meta = Meta {
+            captured_ns: packet.captured_ns,
+            position: self.timeline.place(packet.captured_ns, packet.gap),
+            flags: KEY | if packet.gap { DISCONTINUITY } else { 0 },
+            epoch: self.stage.wanted.epoch(),
+            level: opus::level(packet.pcm),
+            ..Meta::default()
+        };
+        outlet.publish(meta, &self.unit).map_err(|e| e.to_string())
     }
 
     /// Nobody listens: the encoder's memory is given back.
@@ -307,35 +288,28 @@ impl<'a> Packets<'a> {
         if self.encoder.take().is_some() {
             self.stage.outlet.counters.encoders.store(0, Ordering::Relaxed);
         }
-        self.restart();
-    }
-
-    fn publish(&mut self) -> Result<(), String> {
-        let encoder = match &mut self.encoder {
-            Some(encoder) => encoder,
-            none => {
-                self.stage.outlet.counters.encoders.store(1, Ordering::Relaxed);
-                none.insert(opus::Encoder::new(self.channels as u8, self.bitrate).map_err(|e| e.to_string())?)
-            }
-        };
-        encoder.encode(&self.pcm, &mut self.packet).map_err(|e| e.to_string())?;
-        let meta = Meta {
-            captured_ns: self.started_ns,
-            position: self.timeline.place(self.started_ns, self.gap),
-            flags: KEY | if self.gap { DISCONTINUITY } else { 0 },
-            epoch: self.stage.wanted.epoch(),
-            level: opus::level(&self.pcm),
-            ..Meta::default()
-        };
-        self.gap = false;
-        self.stage.outlet.publish(meta, &self.packet).map_err(|e| e.to_string())
     }
 }
 
-impl Drop for Packets<'_> {
+impl Drop for Press<'_> {
     fn drop(&mut self) {
         self.rest();
     }
 }
 
-const _: () = assert!(RATE == 48_000, "periods, packets and the tone are laid out for 48 kHz");
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn channels_are_mixed_to_one_and_copied_or_cut_to_two() {
+        let mut mono = [0; 2];
+        remix(&[100, 300, i16::MAX, i16::MAX], 2, &mut mono, 1);
+        assert_eq!(mono, [200, i16::MAX]);
+        let mut stereo = [0; 4];
+        remix(&[5, 6], 1, &mut stereo, 2);
+        assert_eq!(stereo, [5, 5, 6, 6]);
+        remix(&[1, 2, 3, 4, 5, 6, 7, 8], 4, &mut stereo, 2);
+        assert_eq!(stereo, [1, 2, 5, 6]);
+    }
+}

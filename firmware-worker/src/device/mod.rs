@@ -9,6 +9,7 @@
 //! An owner has no network. It opens no camera node itself: the supervisor does and passes it. It accepts no descriptor
 //! from a job and never waits on anything that a job can change.
 
+mod assembler;
 mod camera;
 mod microphone;
 mod outlet;

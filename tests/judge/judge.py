@@ -328,5 +328,10 @@ async def run(judge):
         return 2
 
 
+async def main(options):
+    # A room belongs to the loop that runs while it is made: elsewhere it would never hear an event.
+    return await run(Judge(options))
+
+
 if __name__ == "__main__":
-    sys.exit(asyncio.run(run(Judge(arguments()))))
+    sys.exit(asyncio.run(main(arguments())))

@@ -181,7 +181,6 @@ impl Driver {
             room::Event::Video { track, timestamp, data, keyframe } => {
                 self.subscriptions.frame(&track, VideoFrame { timestamp, data, keyframe }, session);
             }
-            room::Event::Unsubscribed(sid) => self.subscriptions.end(&sid),
             room::Event::SubscribeFailed(sid, why) => {
                 self.subscriptions.end(&sid);
                 self.publish([Event::SubscribeFailed { sid, why }]);
@@ -198,7 +197,9 @@ impl Driver {
             | room::Event::KeyframeNeeded(_)
             | room::Event::Bandwidth(_)
             | room::Event::Wanted(..)
-            | room::Event::Subscribed { .. } => {}
+            // Streams outlive a full reconnect, which unsubscribes and subscribes again; they end with their track.
+            | room::Event::Subscribed { .. }
+            | room::Event::Unsubscribed(_) => {}
         }
     }
 
@@ -218,6 +219,11 @@ impl Driver {
     fn change(&mut self, change: impl FnOnce(&mut Roster) -> Vec<Event>) {
         let mut events = Vec::new();
         self.roster.send_modify(|roster| events = change(roster));
+        for event in &events {
+            if let Event::TrackUnpublished { track, .. } = event {
+                self.subscriptions.end(&track.sid);
+            }
+        }
         self.publish(events);
     }
 

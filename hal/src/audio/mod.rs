@@ -1,5 +1,11 @@
 //! ALSA capture and playback at 10 ms periods; xruns and unplugs are values.
 
+mod capture;
+mod list;
+
+pub use capture::Capture;
+pub use list::list;
+
 /// A PCM that can capture.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Card {
@@ -51,33 +57,4 @@ pub enum Period {
     Silent,
     /// Unplugged.
     Gone,
-}
-
-/// A capturing card: S16, 48 kHz, interleaved, 10 ms periods.
-#[derive(Debug)]
-pub struct Capture {}
-
-/// Lists sound cards by their PCMs.
-pub fn list() -> Vec<Card> {
-    Vec::new()
-}
-
-#[allow(unused_variables, clippy::todo)]
-impl Capture {
-    /// Opens and starts; `channels` is what is wanted, see [`Capture::channels`].
-    pub fn start(name: &str, channels: u8) -> Result<Self, Error> {
-        todo!()
-    }
-    /// Channels the card really delivers.
-    pub fn channels(&self) -> u8 {
-        todo!()
-    }
-    /// Frames a period.
-    pub fn period(&self) -> usize {
-        todo!()
-    }
-    /// Fills `buffer` (period x channels) with the next period.
-    pub fn read(&mut self, buffer: &mut [i16], timeout: std::time::Duration) -> Period {
-        todo!()
-    }
 }

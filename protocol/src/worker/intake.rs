@@ -1,11 +1,14 @@
 //! How the worker takes work in: offers, their answers, assignments.
 
-use super::job::Job;
+use super::job::{FILING_TIME, Job};
 use super::machine::{Mode, Worker};
 use super::offer::{self, Offer};
 use super::{Accept, Action, Answer, JobId, JobInfo, JobResult, JobSpec, JobType, wire};
 use crate::secret::Secret;
 use std::time::Instant;
+
+/// Refused assignments that wait to be reported; when there are more the first is reported at once.
+const REFUSED_LIMIT: usize = 128;
 
 impl Worker {
     pub(super) fn offered(&mut self, job: Box<JobInfo>, now: Instant) {
@@ -17,7 +20,7 @@ impl Worker {
             }
         } else if self.is_served(&job) {
             self.decline(&job.id, true);
-        } else if self.is_full() {
+        } else if self.is_full() || self.refused.contains_key(&job.id) {
             self.decline(&job.id, false);
         } else if self.options.ask {
             self.offers.insert(job.id.clone(), Offer::ask((*job).clone(), now));
@@ -57,7 +60,7 @@ impl Worker {
     pub(super) fn assigned(&mut self, id: JobId, url: Option<String>, token: Secret, now: Instant) {
         let reserved = self.offers.get(&id).is_some_and(|offer| offer.accepted().is_some());
         if !reserved {
-            return self.refuse_assignment(id);
+            return self.refuse_assignment(id, now);
         }
         let Some(offer) = self.offers.remove(&id) else { return };
         let accept = offer.accepted().cloned().unwrap_or_default();
@@ -67,13 +70,30 @@ impl Worker {
         self.act(Action::Start(Box::new(JobSpec { job, accept, url, token, worker_id })));
     }
 
-    /// The server now believes that we run it, so it must hear that we do not.
-    fn refuse_assignment(&mut self, id: JobId) {
-        if self.was_ours(&id) {
+    /// The server now believes that we run it, so it must hear that we do not, once it has filed the job.
+    fn refuse_assignment(&mut self, id: JobId, now: Instant) {
+        if self.was_ours(&id) || self.refused.contains_key(&id) {
             self.counters.ignored += 1;
             return;
         }
         self.forget_offer(&id);
+        self.refused.insert(id, now + FILING_TIME);
+        if self.refused.len() > REFUSED_LIMIT
+            && let Some((first, _)) = self.refused.pop_first()
+        {
+            self.report_refusal(first);
+        }
+    }
+
+    pub(super) fn report_refusals(&mut self, now: Instant) {
+        let due: Vec<_> = self.refused.iter().filter(|(_, at)| **at <= now).map(|(id, _)| id.clone()).collect();
+        for id in due {
+            self.refused.remove(&id);
+            self.report_refusal(id);
+        }
+    }
+
+    fn report_refusal(&mut self, id: JobId) {
         let error = "assigned without a reservation: it came too late, or the worker is stopping".to_owned();
         self.conclude(&id, &JobResult::Failed { error });
         self.remember_ended(id);

@@ -22,6 +22,9 @@ const LEAVE_LIMIT: Duration = Duration::from_secs(5);
 /// A termination in this time after a rejoin is about the participant that the rejoin replaced (livekit#4887). A
 /// deleted dispatch removes the participant after 3 s, so a job that outlives this was not meant.
 const REJOIN_GRACE: Duration = Duration::from_secs(10);
+/// The server files a job only after it has sent its assignment, and loses the end of a job that it has not filed. So
+/// an end that comes sooner than this is held back. A status sent within a millisecond was seen lost; the rest is margin.
+pub(super) const FILING_TIME: Duration = Duration::from_millis(100);
 /// From a kill to the next attempt.
 const KILL_INTERVAL: Duration = Duration::from_secs(5);
 /// Kills before a process that the kernel does not let go (stuck in a driver) is written off.
@@ -58,6 +61,9 @@ pub(super) struct Job {
     may_be_inside: bool,
     /// The server ended it and removes the participant itself.
     terminated: bool,
+    filed_at: Instant,
+    /// Ending and Exited that came before `filed_at`, at most one of each.
+    early: Vec<JobEvent>,
 }
 
 #[derive(Debug)]
@@ -87,7 +93,16 @@ enum Presence {
 impl Job {
     pub fn new(info: JobInfo, grace: Duration, now: Instant) -> Self {
         let phase = Phase::Starting { until: now + READY_LIMIT };
-        Self { info, phase, grace, concluded: None, may_be_inside: false, terminated: false }
+        Self {
+            info,
+            phase,
+            grace,
+            concluded: None,
+            may_be_inside: false,
+            terminated: false,
+            filed_at: now + FILING_TIME,
+            early: vec![],
+        }
     }
 
     /// Neither ending nor ended: it occupies its room.
@@ -101,6 +116,11 @@ impl Job {
     }
 
     pub fn deadline(&self) -> Option<(Instant, Reason)> {
+        let filing = (!self.early.is_empty()).then_some((self.filed_at, Reason::Filing));
+        filing.into_iter().chain(self.phase_deadline()).min_by_key(|(at, _)| *at)
+    }
+
+    fn phase_deadline(&self) -> Option<(Instant, Reason)> {
         match &self.phase {
             Phase::Starting { until } => Some((*until, Reason::ReadyTimeout)),
             Phase::Joining { until } => Some((*until, Reason::JoinTimeout)),
@@ -115,12 +135,28 @@ impl Job {
     }
 
     pub fn handle(&mut self, event: JobEvent, now: Instant) -> Vec<Step> {
+        if now < self.filed_at && matches!(event, JobEvent::Ending(_) | JobEvent::Exited(_)) {
+            self.hold_back(event);
+            return vec![];
+        }
         match event {
             JobEvent::Ready => self.ready(now),
             JobEvent::Joined | JobEvent::Rejoined => self.joined(now),
             JobEvent::Rejoining => self.rejoining(now),
             JobEvent::Ending(result) => self.ending(result, now),
             JobEvent::Exited(exit) => self.exited(&exit),
+        }
+    }
+
+    /// The first of a kind counts, and nothing after the exit.
+    fn hold_back(&mut self, event: JobEvent) {
+        let first = match self.early.last() {
+            None => true,
+            Some(JobEvent::Exited(_)) => false,
+            Some(_) => matches!(event, JobEvent::Exited(_)),
+        };
+        if first {
+            self.early.push(event);
         }
     }
 
@@ -229,6 +265,9 @@ impl Job {
     pub fn time(&mut self, now: Instant) -> Vec<Step> {
         if self.deadline().is_none_or(|(at, _)| at > now) {
             return vec![];
+        }
+        if !self.early.is_empty() {
+            return std::mem::take(&mut self.early).into_iter().flat_map(|event| self.handle(event, now)).collect();
         }
         match &mut self.phase {
             Phase::Starting { .. } => self.kill(failed(format!("not ready in {} s", READY_LIMIT.as_secs())), now),

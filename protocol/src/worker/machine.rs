@@ -33,6 +33,8 @@ pub struct Worker {
     pub(super) options: Options,
     pub(super) offers: BTreeMap<JobId, Offer>,
     pub(super) jobs: BTreeMap<JobId, Job>,
+    /// Assignments that we do not take, and when to say so.
+    pub(super) refused: BTreeMap<JobId, Instant>,
     pub(super) counters: Counters,
     pub(super) mode: Mode,
     link: Link,
@@ -61,6 +63,7 @@ impl Worker {
             options,
             offers: BTreeMap::new(),
             jobs: BTreeMap::new(),
+            refused: BTreeMap::new(),
             counters: Counters::default(),
             mode: Mode::Serving,
             link: Link::new(now, seed),
@@ -110,6 +113,7 @@ impl Worker {
             .into_iter()
             .chain(drain)
             .chain(self.offers.values().map(Offer::deadline))
+            .chain(self.refused.values().map(|at| (*at, Reason::Filing)))
             .chain(self.jobs.values().filter_map(Job::deadline))
             .min_by_key(|(at, _)| *at)
     }
@@ -281,6 +285,7 @@ impl Worker {
             self.stop("drain timeout", now);
         }
         self.expire_offers(now);
+        self.report_refusals(now);
         self.each_job(|job| job.time(now));
         while let Some(due) = self.link.due(now) {
             match due {
@@ -330,7 +335,8 @@ impl Worker {
 
     fn finish_when_empty(&mut self) {
         let ending = matches!(self.mode, Mode::Draining { .. } | Mode::Stopping);
-        if !ending || !self.jobs.is_empty() || !self.offers.is_empty() {
+        let empty = self.jobs.is_empty() && self.offers.is_empty() && self.refused.is_empty();
+        if !ending || !empty {
             return;
         }
         if self.link.is_open() {

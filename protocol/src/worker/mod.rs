@@ -336,6 +336,8 @@ pub enum Reason {
     AnswerTimeout,
     /// Accepted, but no assignment came.
     AssignmentTimeout,
+    /// The server has filed a fresh job by now, so that its end can be told.
+    Filing,
     /// Job process not ready.
     ReadyTimeout,
     /// Not in its room.

@@ -69,12 +69,30 @@ fn a_process_that_could_not_be_started_fails_its_job_and_has_nobody_to_sign_off(
     let mut s = Script::registered(options());
     s.message(server::offer("A", "cam", "hall"));
     s.message(server::assignment("A"));
+    s.job("A", exited(Exit::NotStarted("no memory".to_owned())));
     assert_eq!(
-        s.job("A", exited(Exit::NotStarted("no memory".to_owned()))),
+        s.pass(FILING_TIME),
         [
             "send job A failed: process could not be started: no memory",
             "release A: failed: process could not be started: no memory"
         ]
+    );
+}
+
+#[test]
+fn an_end_that_comes_before_the_server_has_filed_the_job_is_told_100_ms_after_the_assignment() {
+    let mut s = Script::registered(options());
+    s.message(server::offer("A", "cam", "hall"));
+    s.message(server::assignment("A"));
+    s.job("A", JobEvent::Ready);
+    assert!(s.job("A", JobEvent::Ending(failed("no camera"))).is_empty());
+    assert!(s.job("A", JobEvent::Ending(success("done"))).is_empty());
+    assert!(s.job("A", exited(Exit::Signal(9))).is_empty());
+    assert!(s.job("A", JobEvent::Ending(success("too late"))).is_empty());
+    assert!(s.pass(Duration::from_millis(99)).is_empty());
+    assert_eq!(
+        s.pass(Duration::from_millis(1)),
+        ["send job A failed: no camera", "ack A", "sign off A", "release A: failed: no camera"]
     );
 }
 

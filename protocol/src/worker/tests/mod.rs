@@ -8,6 +8,7 @@ mod properties;
 mod server;
 mod stopping;
 
+use super::job::FILING_TIME;
 use super::{
     Accept, Action, Exit, Health, Input, JobEvent, JobId, JobResult, JobType, LinkError, Options, Permissions, Reason,
     Worker,
@@ -71,6 +72,7 @@ impl Script {
         self.message(server::assignment(job));
         self.job(job, JobEvent::Ready);
         self.job(job, JobEvent::Joined);
+        self.pass(FILING_TIME);
     }
 
     fn give(&mut self, input: Input) -> Vec<String> {

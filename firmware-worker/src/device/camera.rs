@@ -169,7 +169,9 @@ struct Frames<'a> {
 
 impl<'a> Frames<'a> {
     fn new(stage: &'a Stage, camera: &config::Camera, mode: Mode) -> Self {
-        let settings = settings(camera, mode.width, mode.height, mode.milli_fps);
+        // Some drivers do not tell their rate.
+        let milli_fps = if mode.milli_fps == 0 { camera.fps * 1000 } else { mode.milli_fps };
+        let settings = settings(camera, mode.width, mode.height, milli_fps);
         let next = stage.outlet.last().map_or(0, |last| last.position + 1);
         Self { stage, settings, encoder: None, unit: Vec::new(), next, discontinuity: true }
     }

@@ -1,5 +1,7 @@
 //! A whole owner in this process: the test is its supervisor and its jobs.
 
+mod epochs;
+
 use super::owner::{self, Owner};
 use crate::config::{Camera, CameraDevice, Device, DeviceKind, Microphone, MicrophoneDevice};
 use crate::control::{
@@ -228,6 +230,25 @@ async fn a_keyframe_comes_when_asked_for_and_one_serves_all() {
     assert!(waited <= 10, "{waited} frames until the key");
     let after = a.units(35).await;
     assert!(after.iter().all(|(meta, _)| meta.flags & KEY == 0), "requests before a key are satisfied by it");
+}
+
+#[tokio::test]
+async fn the_slowest_live_reader_sets_the_bitrate_without_a_keyframe() {
+    let supervisor = Supervisor::start(&camera(CameraDevice::TestPattern)).await;
+    let (mut fast, slow) = (supervisor.attached("fast").await, supervisor.attached("slow").await);
+    fast.go_live();
+    slow.say(&FromReader::Demand(Demand::Live));
+    let bytes = |units: &[(Meta, Vec<u8>)]| units.iter().map(|(_, unit)| unit.len()).sum::<usize>();
+    fast.units(40).await;
+    let before = bytes(&fast.units(30).await);
+    slow.say(&FromReader::Rate { bps: 120_000 });
+    fast.units(30).await;
+    let after = fast.units(30).await;
+    assert!(bytes(&after) * 2 < before, "{before} then {} bytes", bytes(&after));
+    assert!(after.iter().all(|(meta, _)| meta.flags & KEY == 0));
+    drop(slow);
+    fast.units(30).await;
+    assert!(bytes(&fast.units(30).await) * 2 > before, "the rate stayed low after the slow one left");
 }
 
 #[tokio::test]

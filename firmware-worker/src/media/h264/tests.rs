@@ -125,6 +125,16 @@ fn a_rate_asked_for_before_the_first_picture_holds() {
     assert_eq!(encoder.applied, 2_000_000);
 }
 
+#[test]
+fn an_encoder_that_was_started_low_can_be_raised_to_its_ceiling() {
+    let mut encoder = Encoder::new(Settings { ceiling: 2_000_000, ..settings(500_000) }).unwrap();
+    encoder.encode(&I420::new(640, 360), 0, true, &mut Vec::new()).unwrap();
+    for bps in [1_493_104, 300_000, 2_000_000] {
+        encoder.set_bitrate(bps).unwrap();
+        assert_eq!(encoder.applied, bps);
+    }
+}
+
 /// `cargo test -p firmware-worker -- --ignored --nocapture milliseconds`
 #[test]
 #[ignore = "prints a cost, proves nothing"]

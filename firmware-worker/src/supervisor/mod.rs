@@ -1,1 +1,178 @@
-//! The supervisor: the loop, children, cgroups, broker, HTTP.
+//! The supervisor: worker protocol, job and device table, cgroups, descriptor broker, HTTP for operators.
+//!
+//! One task owns all state and never waits for anything but its inputs:
+//!
+//! ```text
+//! children's sockets and pidfds, events of helper tasks, signals, uevents, deadlines
+//!     --> Supervisor: table --> machine.handle(input) --> actions --> children, link, helper tasks
+//! ```
+//!
+//! Helper tasks (the WebSocket, lookups, sign-offs, opening nodes, HTTP) hold no state of ours; what they find out comes
+//! back through one bounded queue.
+
+mod actions;
+mod brain;
+mod broker;
+mod cgroup;
+mod credentials;
+mod http;
+mod jobs;
+mod messages;
+mod nodes;
+mod owners;
+mod process;
+mod pulse;
+mod report;
+mod resolver;
+mod run;
+mod signoff;
+mod uplink;
+
+use crate::config::{Config, Credentials};
+use crate::control::panic;
+use brain::Brain;
+use credentials::wall_clock;
+use protocol::secret::Secret;
+use protocol::token::{self, Grant};
+use protocol::worker::{Accept, JobId, JobInfo, JobSpec, JobType, Options, RoomInfo, Solo, Worker};
+use run::{Ending, Supervisor};
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+use tokio::sync::{mpsc, oneshot};
+use tracing::error;
+
+/// Events of helper tasks that may wait for the loop. Full means that the tasks wait: the server by TCP's own queue.
+const EVENTS: usize = 64;
+
+/// A join token minted for `connect`. The room refreshes it from then on.
+const JOIN_TTL: Duration = Duration::from_secs(3600);
+
+/// How the worker behaves beyond its configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mode {
+    /// The first signal drains: jobs may end by themselves. Otherwise it stops them.
+    pub drain: bool,
+    /// `on_request` is to be asked about every offer.
+    pub ask: bool,
+}
+
+/// What helper tasks tell the loop.
+#[derive(Debug)]
+enum Event {
+    /// Of the WebSocket to the server.
+    Link { generation: u32, link: uplink::Link },
+    /// A job's question has its answer.
+    Resolved { process: jobs::ProcessId, id: u32, result: Result<Vec<SocketAddr>, String> },
+    /// A camera node for an owner, if it is still the `start`-th process of its device.
+    Node { device: String, start: u32, result: Result<OwnedFd, String> },
+    /// A ghost is gone, or not.
+    SignedOff { job: JobId, outcome: signoff::Outcome },
+    /// Somebody wants to know how we are.
+    Report(oneshot::Sender<report::Report>),
+}
+
+type Events = mpsc::Sender<Event>;
+
+/// Runs a registered worker until it is told to stop.
+///
+/// Exit codes: 0 after a drain or a stop, 1 when the worker could not start, 3 when a second signal cut a drain short.
+pub fn start(config: Config, mode: Mode) -> ExitCode {
+    let now = Instant::now();
+    let options = options(&config, mode);
+    run(config, mode, move |seed| Brain::Worker(Box::new(Worker::new(options, now, seed))))
+}
+
+/// Runs one job in `room` without registration, and ends with it.
+///
+/// Exit codes: 0 if the job ended well, 1 if not.
+pub fn connect(config: Config, room: String, identity: String, token: Option<Secret>) -> ExitCode {
+    let Some(token) = token.or_else(|| join_token(&config, &room, &identity)) else {
+        error!("a join token is needed to connect without an API secret");
+        return ExitCode::FAILURE;
+    };
+    let spec = solo_spec(room, identity, token);
+    let timeout = config.worker.shutdown_timeout;
+    let mode = Mode { drain: false, ask: false };
+    run(config, mode, move |_| Brain::Solo(Box::new(Solo::new(spec, timeout, Instant::now()))))
+}
+
+fn run(config: Config, mode: Mode, brain: impl FnOnce(u64) -> Brain) -> ExitCode {
+    if let Err(e) = panic::install(panic::Kind::Supervisor, None) {
+        error!("panic hook: {e}");
+    }
+    // One thread turns everything; lookups and opening nodes block on few others, which go when idle.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(6)
+        .thread_keep_alive(Duration::from_secs(5))
+        .build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(e) => {
+            error!("runtime: {e}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let seed = seed();
+    let ending = runtime.block_on(async {
+        let (events, queue) = mpsc::channel(EVENTS);
+        match Supervisor::new(config, mode, brain(seed), events, seed) {
+            Ok(supervisor) => supervisor.run(queue).await,
+            Err(why) => {
+                error!("{why}");
+                Ending::NotStarted
+            }
+        }
+    });
+    // A lookup that blocks must not hold up the exit.
+    runtime.shutdown_background();
+    ending.into()
+}
+
+fn options(config: &Config, mode: Mode) -> Options {
+    let worker = &config.worker;
+    Options {
+        agent_name: worker.agent_name.clone(),
+        deployment: worker.deployment.clone(),
+        job_type: worker.job_type,
+        permissions: worker.permissions.clone(),
+        version: env!("CARGO_PKG_VERSION").into(),
+        max_jobs: worker.max_jobs,
+        target_load: worker.target_load,
+        drain_timeout: worker.drain_timeout,
+        shutdown_timeout: worker.shutdown_timeout,
+        ask: mode.ask,
+        accept: Accept::default(),
+    }
+}
+
+fn join_token(config: &Config, room: &str, identity: &str) -> Option<Secret> {
+    let Credentials::Key { key, secret } = &config.server.credentials else { return None };
+    let (room, identity) = (room.to_owned(), identity.to_owned());
+    let grant = Grant::Join { room, name: identity.clone(), identity, agent: true };
+    Some(token::mint(key, secret, &grant, wall_clock(), JOIN_TTL))
+}
+
+fn solo_spec(room: String, identity: String, token: Secret) -> JobSpec {
+    let job = JobInfo {
+        id: JobId("connect".into()),
+        kind: JobType::Room,
+        room: RoomInfo { name: room, ..RoomInfo::default() },
+        participant: None,
+        metadata: String::new(),
+        attributes: Default::default(),
+        agent_name: String::new(),
+        dispatch_id: String::new(),
+        deployment: String::new(),
+    };
+    let accept = Accept { name: identity.clone(), identity, ..Accept::default() };
+    JobSpec { job, accept, url: None, token, worker_id: String::new() }
+}
+
+/// Spreads retries of many boards that start together. The hasher's keys are the randomness std offers.
+fn seed() -> u64 {
+    use std::hash::{BuildHasher, Hasher, RandomState};
+    RandomState::new().build_hasher().finish()
+}

@@ -9,9 +9,7 @@ use super::publish::{Publications, Written};
 use super::reconnect::Own;
 use super::signal::{self, Request};
 use super::subscribe::Subscriptions;
-use super::{
-    Command, Config, Event, Frame, Kind, LocalAddress, Output, Proto, SignalError, Stats, TrackId,
-};
+use super::{Command, Config, Event, Frame, Kind, LocalAddress, Output, Proto, SignalError, Stats, TrackId};
 use crate::secret::Secret;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -346,5 +344,4 @@ impl Room {
         let wall = since_epoch + now.saturating_duration_since(anchor);
         i64::try_from(wall.as_millis()).unwrap_or(i64::MAX)
     }
-
 }

@@ -14,11 +14,13 @@ mod job;
 mod link;
 mod machine;
 mod offer;
+mod solo;
 #[cfg(test)]
 mod tests;
 mod wire;
 
 pub use machine::Worker;
+pub use solo::Solo;
 
 use crate::secret::Secret;
 use serde::{Deserialize, Serialize};

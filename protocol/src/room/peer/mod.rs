@@ -266,7 +266,6 @@ impl Peer {
         self.deadline = None;
         (!std::mem::replace(&mut self.closed, true)).then_some(PeerEvent::Closed)
     }
-
 }
 
 /// A server candidate worth having.

@@ -1,0 +1,118 @@
+//! Brings jobs and device owners together: checks what a job asks for, makes a socketpair, gives one end to each.
+
+use super::jobs::ProcessId;
+use super::process::Happened;
+use super::run::Supervisor;
+use super::{Event, nodes};
+use crate::control::{FromOwner, OwnerState, ToJob, ToOwner, VERSION};
+use hal::process::Socket;
+use protocol::worker::Exit;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Instant;
+use tracing::{debug, info, warn};
+
+impl Supervisor {
+    /// A job wants a device.
+    pub(super) fn open_source(&mut self, reader: ProcessId, name: String) {
+        match self.attach(reader, &name) {
+            Ok(()) => {}
+            Err(why) => {
+                warn!("{}: source {name:?} denied: {why}", self.reader_label(reader));
+                self.tell_process(reader, &ToJob::Denied { name: name.chars().take(128).collect(), why });
+            }
+        }
+    }
+
+    fn attach(&mut self, reader: ProcessId, name: &str) -> Result<(), String> {
+        let label = self.reader_label(reader);
+        let Some(job) = self.jobs.processes.get(&reader) else { return Ok(()) };
+        let owner = self.owners.demand(name, reader, &mut self.spawner, Instant::now())?;
+        // A dead owner comes back soon, and the reader is served then.
+        let Some(owner) = owner else { return Ok(()) };
+        let (for_owner, for_job) = Socket::pair().map_err(|e| format!("socketpair: {e}"))?;
+        owner.send(&ToOwner::Reader { job: label }, &[for_owner.as_fd()]).map_err(|e| format!("device {name}: {e}"))?;
+        // If this fails the owner sees its reader's socket closed, which is what happened.
+        job.process.send(&ToJob::SourceFd { name: name.to_owned() }, &[for_job.as_fd()]).map_err(|e| e.to_string())
+    }
+
+    pub(super) fn owner_happened(&mut self, name: &str, happened: Happened<FromOwner>) {
+        match happened {
+            Happened::Said(message) => self.owner_said(name, message),
+            Happened::Violated(violation) => warn!("device {name}: owner process killed: {violation}"),
+            Happened::Ended(exit) => self.owner_ended(name, &exit),
+        }
+    }
+
+    fn owner_said(&mut self, name: &str, message: FromOwner) {
+        let Some(owner) = self.owners.table.get_mut(name) else { return };
+        if !owner.greeted && !matches!(message, FromOwner::Hello { version: VERSION } | FromOwner::Panic { .. }) {
+            warn!("device {name}: owner process killed: did not greet in version {VERSION} of the control protocol");
+            return owner.process.iter().for_each(|process| process.kill());
+        }
+        match message {
+            FromOwner::Hello { .. } => owner.greeted = true,
+            FromOwner::NeedNode { path } => self.open_node(name, &path),
+            FromOwner::State(state) => {
+                match &state {
+                    OwnerState::Closed => info!("device {name}: closed"),
+                    OwnerState::Running(what) => info!("device {name}: {what}"),
+                    OwnerState::Lost(why) => warn!("device {name}: lost: {why}"),
+                }
+                owner.state = state;
+            }
+            FromOwner::Pong { id, stats } => {
+                if owner.pulse.pong(id) {
+                    owner.stats = stats;
+                }
+            }
+            FromOwner::Panic { message, location } => owner.panic = Some(format!("panic: {message} ({location})")),
+        }
+    }
+
+    /// Jobs see the end of their sockets and ask again.
+    fn owner_ended(&mut self, name: &str, exit: &Exit) {
+        self.totals.owner_deaths += 1;
+        let Some(owner) = self.owners.ended(name, Instant::now()) else { return };
+        let why = owner.panic.take().unwrap_or_else(|| exit.to_string());
+        warn!("device {name}: owner process ended: {why}");
+        owner.state = OwnerState::Lost(format!("owner process ended: {why}"));
+    }
+
+    /// Drivers may take their time to wake hardware, so the node is opened off the loop.
+    fn open_node(&self, name: &str, path: &str) {
+        let Some(owner) = self.owners.table.get(name) else { return };
+        debug!("device {name}: node asked for ({path:?})");
+        let (device, start, events) = (owner.device.clone(), owner.starts, self.events.clone());
+        tokio::spawn(async move {
+            let name = device.name.clone();
+            let opened = tokio::task::spawn_blocking(move || nodes::open(&device)).await;
+            let result = opened.unwrap_or_else(|_| Err("shutting down".into()));
+            let _ = events.send(Event::Node { device: name, start, result }).await;
+        });
+    }
+
+    pub(super) fn node_opened(&self, name: &str, start: u32, result: Result<OwnedFd, String>) {
+        let Some(owner) = self.owners.table.get(name).filter(|owner| owner.starts == start) else { return };
+        let Some(process) = &owner.process else { return };
+        let sent = match result {
+            Ok(node) => process.send(&ToOwner::Node, &[node.as_fd()]),
+            Err(why) => process.send(&ToOwner::NoNode { why }, &[]),
+        };
+        if let Err(e) = sent {
+            debug!("device {name}: {e}");
+        }
+    }
+
+    fn tell_process(&self, id: ProcessId, message: &ToJob) {
+        if let Some(process) = self.jobs.processes.get(&id)
+            && let Err(e) = process.process.send(message, &[])
+        {
+            debug!("process {}: {e}", process.process.pid());
+        }
+    }
+
+    fn reader_label(&self, reader: ProcessId) -> String {
+        let job = self.jobs.processes.get(&reader).and_then(|process| process.job());
+        job.map_or_else(|| "process without a job".to_owned(), |job| job.0.chars().take(128).collect())
+    }
+}

@@ -1,0 +1,114 @@
+//! The bearer token of each connection: minted, or read again, so that a renewed file counts at the next attempt.
+
+use crate::config::Credentials;
+use protocol::secret::Secret;
+use protocol::token::{self, Grant};
+use protocol::worker::LinkError;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// Lifetime of a minted worker token. It is checked at the upgrade alone; a long one forgives a clock that is behind.
+const WORKER_TTL: Duration = Duration::from_secs(6 * 3600);
+
+/// Bytes of a token file: a JWT with every grant has below 1 KiB.
+const MAX_TOKEN_FILE: usize = 16 * 1024;
+
+/// 2025-01-01. No build of this worker is older, so an earlier time is a clock that was never set.
+const CLOCK_SET_AFTER: Duration = Duration::from_secs(1_735_689_600);
+
+/// The wall clock since 1970. Only tokens and displays need it.
+pub(super) fn wall_clock() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+/// A token to register with, or why there is none. An unset clock is `Broken`: it is set within seconds of the network
+/// coming up, and refused credentials are retried more slowly than that.
+pub(super) fn worker_token(credentials: &Credentials, now: Duration) -> Result<Secret, LinkError> {
+    let ready = match credentials {
+        Credentials::Key { key, secret } => {
+            return match now {
+                now if now < CLOCK_SET_AFTER => Err(LinkError::Broken(UNSET_CLOCK.into())),
+                now => Ok(token::mint(key, secret, &Grant::Worker, now, WORKER_TTL)),
+            };
+        }
+        Credentials::Token(token) => token.clone(),
+        Credentials::TokenFile(path) => {
+            let text = std::fs::read_to_string(path)
+                .map_err(|e| LinkError::Credentials(format!("token file {}: {e}", path.display())))?;
+            if text.len() > MAX_TOKEN_FILE {
+                return Err(LinkError::Credentials(format!("token file {}: too long for a token", path.display())));
+            }
+            Secret::new(text.trim())
+        }
+    };
+    check(&ready, now)?;
+    Ok(ready)
+}
+
+const UNSET_CLOCK: &str = "this board's clock is not set (before 2025), so no token of ours would be accepted; \
+                           waiting for the time (NTP or a clock chip)";
+
+/// Says locally what the server would answer with a bare 401. With an unset clock only the server can judge.
+fn check(token: &Secret, now: Duration) -> Result<(), LinkError> {
+    let claims = token::inspect(token).map_err(|e| LinkError::Credentials(e.to_string()))?;
+    if now < CLOCK_SET_AFTER {
+        return Ok(());
+    }
+    match claims.unfit_for_worker(now) {
+        Some(unfit) => Err(LinkError::Credentials(unfit.to_string())),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Duration = Duration::from_secs(1_800_000_000);
+
+    fn minted(grant: &Grant, at: Duration) -> Secret {
+        token::mint("key", &Secret::new("secret"), grant, at, Duration::from_secs(600))
+    }
+
+    fn reason(result: Result<Secret, LinkError>) -> String {
+        match result.unwrap_err() {
+            LinkError::Credentials(why) | LinkError::Broken(why) => why,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn key_and_secret_mint_a_worker_token_that_forgives_a_slow_clock() {
+        let credentials = Credentials::Key { key: "key".into(), secret: Secret::new("secret") };
+        let claims = token::inspect(&worker_token(&credentials, NOW).unwrap()).unwrap();
+        assert!(claims.agent && claims.issuer == "key");
+        assert_eq!(claims.unfit_for_worker(NOW + Duration::from_secs(5 * 3600)), None);
+    }
+
+    #[test]
+    fn an_unset_clock_mints_nothing_and_is_retried_soon() {
+        let credentials = Credentials::Key { key: "key".into(), secret: Secret::new("secret") };
+        let result = worker_token(&credentials, Duration::from_secs(5));
+        assert!(matches!(&result, Err(LinkError::Broken(why)) if why.contains("clock")), "{result:?}");
+        let ready = Credentials::Token(minted(&Grant::Worker, NOW));
+        assert!(worker_token(&ready, Duration::from_secs(5)).is_ok(), "only the server can judge a ready token");
+    }
+
+    #[test]
+    fn an_expired_token_and_one_without_the_grant_are_named_locally() {
+        let expired = Credentials::Token(minted(&Grant::Worker, NOW - Duration::from_secs(3600)));
+        assert!(reason(worker_token(&expired, NOW)).contains("expired"));
+        let admin = Credentials::Token(minted(&Grant::Admin { room: "r".into() }, NOW));
+        assert!(reason(worker_token(&admin, NOW)).contains("video.agent"));
+    }
+
+    #[test]
+    fn a_token_file_is_read_again_each_time_and_named_when_missing() {
+        let path = std::env::temp_dir().join(format!("fw-token-{}", std::process::id()));
+        let credentials = Credentials::TokenFile(path.clone());
+        assert!(reason(worker_token(&credentials, NOW)).contains(&path.display().to_string()));
+        let token = minted(&Grant::Worker, NOW);
+        std::fs::write(&path, format!("{}\n", token.expose())).unwrap();
+        assert_eq!(worker_token(&credentials, NOW).unwrap(), token);
+        std::fs::remove_file(&path).unwrap();
+    }
+}

@@ -1,0 +1,278 @@
+//! The table of job processes, and what is known of the jobs in them.
+//!
+//! ```text
+//! Warming --Prewarmed--> Idle --offer--> Asked --answer--> Idle
+//!    '------ spec ---------'------ spec --------> Assigned --> gone
+//! ```
+//!
+//! A process takes one job in its life. At most one without a job is kept ready.
+
+use super::process::{Happened, Plan, Process, Spawner};
+use super::pulse::Pulse;
+use crate::control::{FromJob, JobSetup, JobStats, ToJob};
+use protocol::backoff::Backoff;
+use protocol::secret::Secret;
+use protocol::worker::{JobId, JobInfo, JobSpec};
+use std::collections::{BTreeMap, VecDeque};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+/// A used process is replaced this late: the job that took it needs the board's cores first.
+const REPLACE_AFTER: Duration = Duration::from_secs(1);
+
+/// Between attempts to prewarm: a preparation that always fails must not cost a core (agents#4857).
+const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+
+/// What `prewarm` may take.
+pub(super) const WARM_LIMIT: Duration = Duration::from_secs(10);
+
+/// Names a job process; never used twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct ProcessId(pub u64);
+
+/// All job processes and jobs.
+#[derive(Debug)]
+pub(super) struct Jobs {
+    pub(super) processes: BTreeMap<ProcessId, JobProcess>,
+    pub(super) records: BTreeMap<JobId, Record>,
+    setup: JobSetup,
+    limits: super::cgroup::Limits,
+    next: u64,
+    /// Offers that wait for a process that can be asked; bounded by the machine's slots.
+    offers: VecDeque<JobInfo>,
+    warm_at: Instant,
+    backoff: Backoff,
+    seed: u64,
+}
+
+/// A job process.
+#[derive(Debug)]
+pub(super) struct JobProcess {
+    pub process: Process,
+    pub phase: Phase,
+    pub pulse: Pulse,
+    pub stats: JobStats,
+    pub started: Instant,
+    /// Said Hello.
+    pub greeted: bool,
+    /// Questions to the resolver that are not answered.
+    pub resolving: u32,
+    /// Its user runtime was reported as blocked.
+    pub blocked: bool,
+}
+
+/// What a job process is doing.
+#[derive(Debug)]
+pub(super) enum Phase {
+    /// Starting, running `prewarm`. A job that already waits for it.
+    Warming(Option<Box<JobSpec>>),
+    /// Ready for an offer or a job.
+    Idle,
+    /// Thinks about an offer.
+    Asked(JobId),
+    /// Runs a job.
+    Assigned(JobId),
+}
+
+/// What is known of a job besides its state, which the machine has.
+#[derive(Debug)]
+pub(super) struct Record {
+    pub process: ProcessId,
+    pub room: String,
+    pub identity: String,
+    /// Room server, where the assignment names one.
+    pub url: Option<String>,
+    /// Newest token.
+    pub token: Secret,
+    /// Its participant, once it has joined.
+    pub sid: Option<String>,
+    /// Has sent Leave.
+    pub left: bool,
+    pub started: Instant,
+}
+
+impl Jobs {
+    pub(super) fn new(setup: JobSetup, limits: super::cgroup::Limits, now: Instant, seed: u64) -> Self {
+        Self {
+            processes: BTreeMap::new(),
+            records: BTreeMap::new(),
+            setup,
+            limits,
+            next: 0,
+            offers: VecDeque::new(),
+            warm_at: now,
+            backoff: Backoff::new(RETRY.0, RETRY.1),
+            seed,
+        }
+    }
+
+    /// The next thing that any job process did.
+    pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<(ProcessId, Happened<FromJob>)> {
+        for (id, job) in &mut self.processes {
+            if let Poll::Ready(happened) = job.process.poll_next(cx) {
+                return Poll::Ready((*id, happened));
+            }
+        }
+        Poll::Pending
+    }
+
+    /// A message that waits in any job's socket.
+    pub(super) fn try_next(&mut self) -> Option<(ProcessId, Happened<FromJob>)> {
+        self.processes.iter_mut().find_map(|(id, job)| Some((*id, job.process.try_next()?)))
+    }
+
+    /// Hands the job to a process that has none, or to a new one.
+    pub(super) fn start(&mut self, spec: Box<JobSpec>, spawner: &mut Spawner, now: Instant) -> Result<i32, String> {
+        let id = match self.ready_for_a_job() {
+            Some(id) => id,
+            None => self.spawn(spawner, now)?,
+        };
+        let record = Record {
+            process: id,
+            room: spec.job.room.name.clone(),
+            identity: spec.accept.identity.clone(),
+            url: spec.url.clone(),
+            token: spec.token.clone(),
+            sid: None,
+            left: false,
+            started: now,
+        };
+        let job = spec.job.id.clone();
+        let process = self.processes.get_mut(&id).ok_or("a process that was just found is gone")?;
+        process.started = now;
+        match &mut process.phase {
+            Phase::Warming(waiting) => *waiting = Some(spec),
+            phase => {
+                process.process.send_long(&ToJob::Spec, "job", &*spec).map_err(|e| e.to_string())?;
+                *phase = Phase::Assigned(job.clone());
+            }
+        }
+        let pid = process.process.pid();
+        self.records.insert(job, record);
+        self.warm_at = self.warm_at.max(now + REPLACE_AFTER);
+        Ok(pid)
+    }
+
+    /// Asks `on_request`, now or as soon as a process can be asked.
+    pub(super) fn ask(&mut self, offer: JobInfo, spawner: &mut Spawner, now: Instant) -> Result<(), String> {
+        let any = self.processes.values().any(|p| p.unassigned());
+        self.offers.push_back(offer);
+        if !any {
+            self.spawn(spawner, now)?;
+        }
+        self.ask_next();
+        Ok(())
+    }
+
+    /// Sends a waiting offer to an idle process.
+    pub(super) fn ask_next(&mut self) {
+        let idle = self.processes.values_mut().find(|p| matches!(p.phase, Phase::Idle));
+        if let (Some(process), Some(offer)) = (idle, self.offers.front())
+            && process.process.send_long(&ToJob::Offer, "offer", offer).is_ok()
+        {
+            process.phase = Phase::Asked(offer.id.clone());
+            self.offers.pop_front();
+        }
+    }
+
+    /// The offer is settled. A process that still thinks about it is killed: its answer would pass for the next one's.
+    pub(super) fn forget(&mut self, job: &JobId) {
+        self.offers.retain(|offer| offer.id != *job);
+        for process in self.processes.values() {
+            if matches!(&process.phase, Phase::Asked(asked) if asked == job) {
+                process.process.kill();
+            }
+        }
+    }
+
+    /// It has run its preparation: takes what waits for it.
+    pub(super) fn prewarmed(&mut self, id: ProcessId) -> Result<Option<Duration>, String> {
+        let Some(process) = self.processes.get_mut(&id) else { return Ok(None) };
+        let took = process.started.elapsed();
+        match std::mem::replace(&mut process.phase, Phase::Idle) {
+            Phase::Warming(Some(spec)) => {
+                process.phase = Phase::Assigned(spec.job.id.clone());
+                process.process.send_long(&ToJob::Spec, "job", &*spec).map_err(|e| e.to_string())?;
+            }
+            Phase::Warming(None) => {
+                self.backoff.reset();
+                self.ask_next();
+            }
+            // Said twice: nothing new.
+            phase => process.phase = phase,
+        }
+        Ok(Some(took))
+    }
+
+    /// The process is gone. Its job, if it had one, or the offer it was asked about.
+    pub(super) fn remove(&mut self, id: ProcessId, now: Instant) -> Option<JobProcess> {
+        let process = self.processes.remove(&id)?;
+        if process.unassigned() {
+            let wait = self.backoff.fail(self.seed.rotate_left(self.backoff.failures()));
+            self.warm_at = now + wait;
+        }
+        Some(process)
+    }
+
+    /// When a process should be prewarmed, if one is wanted and there is none.
+    pub(super) fn warm_due(&self, wanted: bool) -> Option<Instant> {
+        let any = self.processes.values().any(JobProcess::unassigned);
+        (wanted && !any).then_some(self.warm_at)
+    }
+
+    /// Prewarms a process.
+    pub(super) fn warm(&mut self, spawner: &mut Spawner, now: Instant) -> Result<(), String> {
+        // Until it is ready, and if it never is, this attempt counts.
+        self.warm_at = now + RETRY.0;
+        let spawned = self.spawn(spawner, now).map(drop);
+        if spawned.is_err() {
+            self.warm_at = now + self.backoff.fail(self.seed);
+        }
+        spawned
+    }
+
+    pub(super) fn process_of(&self, job: &JobId) -> Option<&JobProcess> {
+        self.processes.get(&self.records.get(job)?.process)
+    }
+
+    fn ready_for_a_job(&self) -> Option<ProcessId> {
+        let idle = self.processes.iter().find(|(_, p)| matches!(p.phase, Phase::Idle));
+        let warming = || self.processes.iter().find(|(_, p)| matches!(p.phase, Phase::Warming(None)));
+        idle.or_else(warming).map(|(id, _)| *id)
+    }
+
+    fn spawn(&mut self, spawner: &mut Spawner, now: Instant) -> Result<ProcessId, String> {
+        let plan = Plan { name: "job", subcommand: crate::cli::JOB, limits: self.limits };
+        let process = spawner.spawn(plan, &ToJob::Setup, &self.setup)?;
+        self.next += 1;
+        let id = ProcessId(self.next);
+        let job = JobProcess {
+            process,
+            phase: Phase::Warming(None),
+            pulse: Pulse::default(),
+            stats: JobStats::default(),
+            started: now,
+            greeted: false,
+            resolving: 0,
+            blocked: false,
+        };
+        self.processes.insert(id, job);
+        Ok(id)
+    }
+}
+
+impl JobProcess {
+    /// Has no job and waits for none.
+    pub(super) fn unassigned(&self) -> bool {
+        matches!(self.phase, Phase::Warming(None) | Phase::Idle | Phase::Asked(_))
+    }
+
+    /// Its job.
+    pub(super) fn job(&self) -> Option<&JobId> {
+        match &self.phase {
+            Phase::Assigned(job) => Some(job),
+            Phase::Warming(Some(spec)) => Some(&spec.job.id),
+            Phase::Warming(None) | Phase::Idle | Phase::Asked(_) => None,
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! What job processes say and how they end.
+
+use super::Event;
+use super::jobs::{Phase, ProcessId, WARM_LIMIT};
+use super::process::Happened;
+use super::pulse::Check;
+use super::run::Supervisor;
+use crate::control::{FromJob, JobStats, ToJob, VERSION};
+use protocol::worker::{Answer, Exit, Input, JobEvent, JobResult};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+use tracing::{debug, info, warn};
+
+/// Questions of one job that may wait for the resolver; more are refused.
+const MAX_QUESTIONS: u32 = 8;
+
+/// A room driver says this of itself when its own turns take as long; the limit is that of a missing pong.
+const DRIVER_LIMIT: Duration = super::pulse::SILENCE_LIMIT;
+
+/// User code that blocks for this long is mentioned; `unresponsive_timeout` ends the job.
+const BLOCKED_WARNING: Duration = Duration::from_secs(10);
+
+impl Supervisor {
+    pub(super) fn job_happened(&mut self, id: ProcessId, happened: Happened<FromJob>) {
+        match happened {
+            Happened::Said(message) => self.job_said(id, message),
+            Happened::Violated(violation) => self.condemn(id, violation.to_string()),
+            Happened::Ended(exit) => self.job_exited(id, exit),
+        }
+    }
+
+    fn job_said(&mut self, id: ProcessId, message: FromJob) {
+        let Some(process) = self.jobs.processes.get_mut(&id) else { return };
+        if !process.greeted && !matches!(message, FromJob::Hello { version: VERSION } | FromJob::Panic { .. }) {
+            return self.condemn(id, format!("did not greet in version {VERSION} of the control protocol"));
+        }
+        match message {
+            FromJob::Hello { .. } => process.greeted = true,
+            FromJob::Prewarmed => self.job_prewarmed(id),
+            FromJob::Answer(answer) => self.answered(id, answer),
+            FromJob::Ready => self.job_event(id, JobEvent::Ready),
+            FromJob::OpenSource { name } => self.open_source(id, name),
+            FromJob::Joined { sid } => self.joined(id, sid),
+            FromJob::Token(token) => self.with_record(id, |record| record.token = token),
+            FromJob::Rejoining => self.job_event(id, JobEvent::Rejoining),
+            FromJob::Rejoined => self.job_event(id, JobEvent::Rejoined),
+            FromJob::Ending(result) => self.job_event(id, JobEvent::Ending(result)),
+            FromJob::Left => self.with_record(id, |record| record.left = true),
+            FromJob::Resolve { id: question, host, port } => self.resolve(id, question, host, port),
+            FromJob::Pong { id: ping, driver_ms, user_ms, stats } => self.pong(id, ping, driver_ms, user_ms, stats),
+            FromJob::Panic { message, location } => {
+                self.conclude(id, format!("panic: {message} ({location})"));
+            }
+        }
+    }
+
+    fn job_prewarmed(&mut self, id: ProcessId) {
+        match self.jobs.prewarmed(id) {
+            Ok(Some(took)) => self.totals.initialized(took),
+            Ok(None) => {}
+            Err(why) => self.condemn(id, why),
+        }
+    }
+
+    fn answered(&mut self, id: ProcessId, answer: Answer) {
+        let Some(process) = self.jobs.processes.get_mut(&id) else { return };
+        // An answer to no question changes nothing.
+        let Phase::Asked(job) = &process.phase else { return };
+        let job = job.clone();
+        process.phase = Phase::Idle;
+        self.inputs.push_back(Input::Answer(job, answer));
+        self.jobs.ask_next();
+    }
+
+    fn joined(&mut self, id: ProcessId, sid: String) {
+        let Some(job) = self.jobs.processes.get(&id).and_then(|p| p.job()).cloned() else { return };
+        let Some(record) = self.jobs.records.get_mut(&job) else { return };
+        if record.sid.is_none() {
+            let took = record.started.elapsed().as_millis();
+            info!("job {} room {:?}: joined as {sid} after {took} ms", job.0, record.room);
+        }
+        record.sid = Some(sid);
+        self.job_input(job, JobEvent::Joined);
+    }
+
+    fn resolve(&mut self, id: ProcessId, question: u32, host: String, port: u16) {
+        let Some(process) = self.jobs.processes.get_mut(&id) else { return };
+        if process.resolving >= MAX_QUESTIONS {
+            return self.resolved_with(id, question, Err("too many questions at a time".into()));
+        }
+        process.resolving += 1;
+        let (resolver, events) = (self.resolver.clone(), self.events.clone());
+        tokio::spawn(async move {
+            let result = resolver.resolve(&host, port).await;
+            let _ = events.send(Event::Resolved { process: id, id: question, result }).await;
+        });
+    }
+
+    pub(super) fn resolved(&mut self, id: ProcessId, question: u32, result: Result<Vec<SocketAddr>, String>) {
+        if let Some(process) = self.jobs.processes.get_mut(&id) {
+            process.resolving -= 1;
+            self.resolved_with(id, question, result);
+        }
+    }
+
+    fn resolved_with(&self, id: ProcessId, question: u32, result: Result<Vec<SocketAddr>, String>) {
+        let (addresses, error) = result.map_or_else(|error| (Vec::new(), error), |found| (found, String::new()));
+        if let Some(process) = self.jobs.processes.get(&id)
+            && let Err(e) = process.process.send(&ToJob::Addresses { id: question, addresses, error }, &[])
+        {
+            debug!("process {}: {e}", process.process.pid());
+        }
+    }
+
+    fn pong(&mut self, id: ProcessId, ping: u32, driver_ms: u32, user_ms: u32, stats: JobStats) {
+        let Some(process) = self.jobs.processes.get_mut(&id) else { return };
+        if !process.pulse.pong(ping) {
+            return;
+        }
+        process.stats = stats;
+        let (driver, user) = (Duration::from_millis(driver_ms.into()), Duration::from_millis(user_ms.into()));
+        let job = process.job().map(|job| job.0.clone()).unwrap_or_default();
+        let was_blocked = std::mem::replace(&mut process.blocked, user >= BLOCKED_WARNING);
+        if driver >= DRIVER_LIMIT {
+            return self.condemn(id, format!("room driver silent for {} s", driver.as_secs()));
+        }
+        if job.is_empty() {
+            return;
+        }
+        if user >= self.config.worker.unresponsive_timeout {
+            return self.condemn(id, format!("entrypoint blocked for {} s", user.as_secs()));
+        }
+        if user >= BLOCKED_WARNING && !was_blocked {
+            warn!("job {job}: entrypoint blocks its thread since {} s", user.as_secs());
+        }
+    }
+
+    /// Pings, and ends what does not answer.
+    pub(super) fn check_jobs(&mut self, now: Instant) {
+        let mut condemned = Vec::new();
+        for (id, job) in &mut self.jobs.processes {
+            if matches!(job.phase, Phase::Warming(None)) && now.duration_since(job.started) >= WARM_LIMIT {
+                condemned.push((*id, format!("not prewarmed in {} s", WARM_LIMIT.as_secs())));
+                continue;
+            }
+            match job.pulse.tick(now) {
+                // One that does not read has not answered either.
+                Check::Ping(ping) => drop(job.process.send(&ToJob::Ping { id: ping }, &[])),
+                Check::Wait => {}
+                Check::Silent => condemned.push((*id, "room driver silent".to_owned())),
+            }
+        }
+        for (id, why) in condemned {
+            self.condemn(id, why);
+        }
+    }
+
+    /// Ends a process that broke a rule: its job's status first, then the kill; the sign-off follows its death.
+    fn condemn(&mut self, id: ProcessId, why: String) {
+        let Some(process) = self.jobs.processes.get(&id) else { return };
+        warn!("job process {} killed: {why}", process.process.pid());
+        process.process.kill();
+        self.conclude(id, why);
+    }
+
+    fn conclude(&mut self, id: ProcessId, error: String) {
+        match self.jobs.processes.get(&id).and_then(|p| p.job()).cloned() {
+            Some(job) => self.job_input(job, JobEvent::Ending(JobResult::Failed { error })),
+            None => warn!("job process without a job: {error}"),
+        }
+    }
+
+    fn job_exited(&mut self, id: ProcessId, exit: Exit) {
+        let Some(process) = self.jobs.remove(id, Instant::now()) else { return };
+        if let Phase::Asked(offer) = &process.phase {
+            self.inputs.push_back(Input::Answer(offer.clone(), Answer::Silent));
+        }
+        match process.job() {
+            Some(job) => self.job_input(job.clone(), JobEvent::Exited(exit)),
+            None => warn!("job process {} without a job ended: {exit}", process.process.pid()),
+        }
+    }
+
+    fn job_event(&mut self, id: ProcessId, event: JobEvent) {
+        if let Some(job) = self.jobs.processes.get(&id).and_then(|p| p.job()).cloned() {
+            self.job_input(job, event);
+        }
+    }
+
+    fn with_record(&mut self, id: ProcessId, change: impl FnOnce(&mut super::jobs::Record)) {
+        let Some(job) = self.jobs.processes.get(&id).and_then(|p| p.job()) else { return };
+        if let Some(record) = self.jobs.records.get_mut(job) {
+            change(record);
+        }
+    }
+}

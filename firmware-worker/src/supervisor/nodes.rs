@@ -1,0 +1,77 @@
+//! Opens camera nodes for their owners. What is opened follows from the configuration, not from what an owner asks.
+
+use crate::config::{CameraDevice, Device, DeviceKind};
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// Linux's character major of Video4Linux, fixed since the beginning (Documentation/admin-guide/devices.txt).
+const V4L2_MAJOR: u32 = 81;
+
+/// Opens the node that `device` is configured to be, or says why there is none. Blocks while drivers wake hardware.
+pub(super) fn open(device: &Device) -> Result<OwnedFd, String> {
+    let DeviceKind::Camera(camera) = &device.kind else {
+        return Err(format!("{} is no camera", device.name));
+    };
+    let path = match &camera.device {
+        CameraDevice::TestPattern => return Err("the test pattern has no device node".into()),
+        CameraDevice::Path(path) => path.clone(),
+        CameraDevice::Auto => find(|_| true).ok_or("no camera is connected")?,
+        CameraDevice::Card(card) => {
+            find(|found| found == card).ok_or_else(|| format!("no camera is named {card:?} (see `devices`)"))?
+        }
+    };
+    open_path(&path).map(OwnedFd::from).map_err(|e| format!("{}: {e}", path.display()))
+}
+
+fn find(wanted: impl Fn(&str) -> bool) -> Option<PathBuf> {
+    hal::video::list().into_iter().find(|camera| wanted(&camera.card)).map(|camera| camera.path)
+}
+
+/// A link (`/dev/v4l/by-id/…`) is followed; what it leads to must be a Video4Linux node directly under `/dev`.
+fn open_path(path: &Path) -> io::Result<File> {
+    let refused = |why: &str| Err(io::Error::new(io::ErrorKind::InvalidInput, why.to_owned()));
+    let real = fs::canonicalize(path)?;
+    let name = real.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    if real.parent() != Some(Path::new("/dev")) || !name.starts_with("video") {
+        return refused("not a camera node (/dev/videoN, or a link to one)");
+    }
+    let file = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK).open(&real)?;
+    let metadata = file.metadata()?;
+    if !metadata.file_type().is_char_device() || libc::major(metadata.rdev()) != V4L2_MAJOR {
+        return refused("not a Video4Linux device");
+    }
+    Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Camera;
+
+    fn camera(device: CameraDevice) -> Device {
+        let camera = Camera { device, width: 640, height: 360, fps: 30, bitrate: 1, min_bitrate: 1 };
+        Device { name: "camera".into(), kind: DeviceKind::Camera(camera) }
+    }
+
+    #[test]
+    fn only_video_nodes_are_opened_whatever_the_path_says() {
+        for path in ["/dev/null", "/etc/passwd", "/dev/video/../null", "/proc/self/exe"] {
+            assert!(open(&camera(CameraDevice::Path(path.into()))).is_err(), "{path}");
+        }
+        let link = std::env::temp_dir().join(format!("video-link-{}", std::process::id()));
+        std::os::unix::fs::symlink("/dev/null", &link).unwrap();
+        let error = open(&camera(CameraDevice::Path(link.clone()))).unwrap_err();
+        fs::remove_file(&link).unwrap();
+        assert!(error.contains("not a camera node") && error.contains("video-link"), "{error}");
+    }
+
+    #[test]
+    fn a_missing_node_is_named() {
+        let error = open(&camera(CameraDevice::Path("/dev/video998".into()))).unwrap_err();
+        assert!(error.starts_with("/dev/video998: "), "{error}");
+        assert!(open(&camera(CameraDevice::Card("no such card".into()))).unwrap_err().contains("no such card"));
+    }
+}

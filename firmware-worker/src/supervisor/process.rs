@@ -1,0 +1,226 @@
+//! A child process: its control link, its pidfd, its cgroup leaf. It is polled, never waited for.
+
+use super::cgroup::{self, Cgroups, Leaf};
+use crate::control::{Link, LinkError, Owned, watch};
+use hal::process::{Child, Ended, Executable, Socket};
+use protocol::worker::Exit;
+use serde::{Serialize, de::DeserializeOwned};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+use tokio::io::unix::AsyncFd;
+use tracing::warn;
+
+/// A child that closed its control socket is on its way out; one that stays for longer is stuck and is killed.
+const HANGUP_GRACE: Duration = Duration::from_secs(1);
+
+/// SIGKILL.
+const KILL: i32 = 9;
+
+/// What children are started with.
+#[derive(Debug)]
+pub(super) struct Spawner {
+    executable: Executable,
+    cgroups: Option<Cgroups>,
+    log_level: String,
+    started: u64,
+}
+
+/// What a child is to be.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Plan<'a> {
+    /// `job` or `owner`: argv[0], and the start of the cgroup's name.
+    pub name: &'static str,
+    /// The hidden subcommand.
+    pub subcommand: &'a str,
+    /// Limits of its cgroup.
+    pub limits: cgroup::Limits,
+}
+
+/// A running child.
+#[derive(Debug)]
+pub(super) struct Process {
+    child: AsyncFd<Owned<Pidfd>>,
+    /// None once the child has closed it or broken its rules.
+    link: Option<Link>,
+    leaf: Option<Leaf>,
+    kill_at: Option<Instant>,
+    ended: Option<Ended>,
+}
+
+/// What a child did.
+#[derive(Debug)]
+pub(super) enum Happened<M> {
+    /// It says something. Descriptors that came along are closed: no child has any to give.
+    Said(M),
+    /// It broke the rules of its control socket and was detached and killed.
+    Violated(LinkError),
+    /// It is gone, and everything it said before has been told.
+    Ended(Exit),
+}
+
+#[derive(Debug)]
+struct Pidfd(Child);
+
+impl AsFd for Pidfd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.pidfd()
+    }
+}
+
+impl Spawner {
+    pub(super) fn new(cgroups: Option<Cgroups>, log_level: tracing::Level) -> io::Result<Self> {
+        Ok(Self { executable: Executable::current()?, cgroups, log_level: log_level.to_string(), started: 0 })
+    }
+
+    /// Starts a child. Its first message, `setup`, waits for it in the socket.
+    pub(super) fn spawn<M: Serialize, B: Serialize>(
+        &mut self,
+        plan: Plan<'_>,
+        setup: &M,
+        body: &B,
+    ) -> Result<Process, String> {
+        self.started += 1;
+        let leaf = self.cgroups.as_ref().and_then(|cgroups| {
+            let leaf = cgroups.leaf(&format!("{}-{}", plan.name, self.started), plan.limits);
+            leaf.inspect_err(|e| warn!("{} process runs without limits: {e}", plan.name)).ok()
+        });
+        let (ours, theirs) = Socket::pair().map_err(|e| format!("control socket: {e}"))?;
+        let environment = [("FW_LOG", self.log_level.as_str())];
+        let name = format!("firmware-worker-{}", plan.name);
+        let cgroup = leaf.as_ref().map(Leaf::directory);
+        let child = self
+            .executable
+            .spawn(&name, &[plan.subcommand], &environment, theirs, cgroup)
+            .map_err(|e| format!("{} process: {e}", plan.name))?;
+        let child = watch(Pidfd(child)).map_err(|e| format!("{} process: pidfd: {e}", plan.name))?;
+        let link = Link::new(ours).map_err(|e| e.to_string())?;
+        let process = Process { child, link: Some(link), leaf, kill_at: None, ended: None };
+        process.send_long(setup, "setup", body).map_err(|e| e.to_string())?;
+        Ok(process)
+    }
+
+    /// Removes cgroups that could not be removed when their process ended.
+    pub(super) fn sweep(&self) {
+        if let Some(cgroups) = &self.cgroups {
+            cgroups.sweep();
+        }
+    }
+
+    pub(super) fn limited(&self) -> bool {
+        self.cgroups.is_some()
+    }
+}
+
+impl Process {
+    pub(super) fn pid(&self) -> i32 {
+        self.child.get_ref().0.0.pid
+    }
+
+    /// Sends or fails at once: a child that does not read never makes the supervisor wait.
+    pub(super) fn send<M: Serialize>(&self, message: &M, fds: &[BorrowedFd<'_>]) -> Result<(), LinkError> {
+        self.link.as_ref().ok_or(LinkError::Closed)?.send(message, fds)
+    }
+
+    /// Sends `message` with `body` in a sealed memfd beside it.
+    pub(super) fn send_long<M: Serialize, B: Serialize>(
+        &self,
+        message: &M,
+        name: &str,
+        body: &B,
+    ) -> Result<(), LinkError> {
+        let bytes = postcard::to_stdvec(body).map_err(|e| LinkError::Malformed(e.to_string()))?;
+        let memfd: OwnedFd =
+            hal::process::sealed_memfd(name, &bytes).map_err(|source| LinkError::System { call: "memfd", source })?;
+        self.send(message, &[memfd.as_fd()])
+    }
+
+    /// What the child did next: everything it said comes before its end.
+    pub(super) fn poll_next<M: DeserializeOwned>(&mut self, cx: &mut Context<'_>) -> Poll<Happened<M>> {
+        if let Some(link) = &mut self.link
+            && let Poll::Ready(received) = link.poll_receive(cx)
+            && let Some(happened) = self.received(received)
+        {
+            return Poll::Ready(happened);
+        }
+        let ended = match self.ended {
+            Some(ended) => ended,
+            None => *self.ended.insert(ready!(self.poll_end(cx))),
+        };
+        // The end became visible between the two looks, and last words with it.
+        Poll::Ready(self.try_next().unwrap_or_else(|| Happened::Ended(self.explain(ended))))
+    }
+
+    /// A message that waits now.
+    pub(super) fn try_next<M: DeserializeOwned>(&mut self) -> Option<Happened<M>> {
+        let received = self.link.as_mut()?.try_receive().transpose()?;
+        self.received(received)
+    }
+
+    fn received<M>(&mut self, received: Result<(M, Vec<OwnedFd>), LinkError>) -> Option<Happened<M>> {
+        match received {
+            Ok((message, _fds)) => Some(Happened::Said(message)),
+            Err(LinkError::Closed) => {
+                self.link = None;
+                self.kill_at = Some(Instant::now() + HANGUP_GRACE);
+                None
+            }
+            Err(violation) => {
+                self.link = None;
+                self.kill();
+                Some(Happened::Violated(violation))
+            }
+        }
+    }
+
+    fn poll_end(&self, cx: &mut Context<'_>) -> Poll<Ended> {
+        loop {
+            // Fails only when the runtime is going down, and we with it.
+            let Ok(mut guard) = ready!(self.child.poll_read_ready(cx)) else { return Poll::Pending };
+            match guard.get_inner().0.0.try_wait() {
+                Ok(Some(ended)) => return Poll::Ready(ended),
+                Ok(None) => guard.clear_ready(),
+                // A child that cannot be waited for is no child any more; its exit code is lost.
+                Err(_) => return Poll::Ready(Ended::Code(-1)),
+            }
+        }
+    }
+
+    fn explain(&self, ended: Ended) -> Exit {
+        if let Some(limit) = self.leaf.as_ref().and_then(Leaf::out_of_memory) {
+            return Exit::OutOfMemory { limit };
+        }
+        match ended {
+            Ended::Code(code) => Exit::Code(code),
+            Ended::Signal(signal) => Exit::Signal(signal),
+        }
+    }
+
+    /// Closes the control socket: the child leaves its room and exits by itself.
+    pub(super) fn hang_up(&mut self) {
+        self.link = None;
+    }
+
+    /// Kills the child and everything it has started.
+    pub(super) fn kill(&self) {
+        if let Err(e) = self.child.get_ref().0.0.signal(KILL) {
+            warn!("cannot kill process {}: {e}", self.pid());
+        }
+        if let Some(leaf) = &self.leaf {
+            leaf.kill();
+        }
+    }
+
+    /// When [`Process::time`] is due.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.kill_at
+    }
+
+    pub(super) fn time(&mut self, now: Instant) {
+        if self.kill_at.is_some_and(|at| at <= now) {
+            self.kill_at = None;
+            self.kill();
+        }
+    }
+}

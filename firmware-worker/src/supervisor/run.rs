@@ -1,0 +1,409 @@
+//! The loop: one input, one turn of the machine, all of its actions.
+
+use super::brain::Brain;
+use super::cgroup::{self, Cgroups};
+use super::jobs::{Jobs, ProcessId};
+use super::owners::Owners;
+use super::process::{Happened, Process, Spawner};
+use super::pulse::{Check, PING_INTERVAL};
+use super::report::Totals;
+use super::resolver::Resolver;
+use super::uplink::{Link, Uplink, Uplinks};
+use super::{Event, Events, Mode, http};
+use crate::config::Config;
+use crate::control::{FromJob, FromOwner, Granted, JobSetup, Owned, ToOwner, watch};
+use crate::net::Tls;
+use hal::hotplug::{Listener, Uevent};
+use protocol::worker::{Health, Input, JobEvent, JobId, JobResult, Snapshot};
+use std::collections::{BTreeMap, VecDeque};
+use std::path::Path;
+use std::process::ExitCode;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+use tokio::io::unix::AsyncFd;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::{sleep_until, timeout};
+use tracing::{info, warn};
+
+/// Children leave their rooms within 250 ms of losing us; what is left after this is killed.
+const CHILDREN_GRACE: Duration = Duration::from_millis(400);
+
+/// Last statuses and the Close must not wait for a dead server.
+const GOODBYE: Duration = Duration::from_secs(1);
+
+/// Bytes of extra certificates: a system's whole bundle is a quarter of it.
+const MAX_CA_FILE: u64 = 1024 * 1024;
+
+/// All state of the supervisor.
+#[derive(Debug)]
+pub(super) struct Supervisor {
+    pub(super) config: Config,
+    pub(super) mode: Mode,
+    pub(super) brain: Brain,
+    pub(super) inputs: VecDeque<Input>,
+    pub(super) jobs: Jobs,
+    pub(super) owners: Owners,
+    pub(super) spawner: Spawner,
+    pub(super) uplinks: Uplinks,
+    pub(super) uplink: Option<Uplink>,
+    pub(super) closing: Option<JoinHandle<()>>,
+    pub(super) resolver: Resolver,
+    pub(super) tls: Tls,
+    pub(super) events: Events,
+    pub(super) signoffs: BTreeMap<JobId, super::actions::SigningOff>,
+    pub(super) totals: Totals,
+    pub(super) seed: u64,
+    pub(super) finished: bool,
+    pub(super) last_result: Option<JobResult>,
+    seen: Option<Snapshot>,
+    signals: u32,
+    next_tick: Instant,
+}
+
+/// How the supervisor ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// As asked.
+    Good,
+    /// The job of `connect` failed.
+    JobFailed,
+    /// A second signal cut the drain short.
+    CutShort,
+    /// It could not start.
+    NotStarted,
+}
+
+impl From<Ending> for ExitCode {
+    fn from(ending: Ending) -> Self {
+        match ending {
+            Ending::Good => Self::SUCCESS,
+            Ending::JobFailed | Ending::NotStarted => Self::FAILURE,
+            Ending::CutShort => Self::from(3),
+        }
+    }
+}
+
+/// What the loop waits for.
+enum Happening {
+    Signal,
+    Job(ProcessId, Happened<FromJob>),
+    Owner(String, Happened<FromOwner>),
+    Event(Event),
+    Uevent(Uevent),
+    Deadline,
+}
+
+struct Inputs {
+    terminate: Signal,
+    interrupt: Signal,
+    queue: mpsc::Receiver<Event>,
+    hotplug: Option<AsyncFd<Owned<Listener>>>,
+}
+
+impl Supervisor {
+    pub(super) fn new(config: Config, mode: Mode, brain: Brain, events: Events, seed: u64) -> Result<Self, String> {
+        let now = Instant::now();
+        let ca_pem = extra_certificates(config.server.ca_file.as_deref())?;
+        let tls = Tls::new(&ca_pem)?;
+        let resolver = Resolver::new();
+        let cgroups = Cgroups::set_up(Path::new("/proc/self"), std::process::id());
+        let cgroups = cgroups.inspect_err(|e| warn!("no limits for children: {e}")).ok();
+        let spawner = Spawner::new(cgroups, config.log_level).map_err(|e| format!("own executable: {e}"))?;
+        let setup = JobSetup {
+            url: config.server.url.clone(),
+            sources: config.devices.iter().map(Granted::from).collect(),
+            shutdown_timeout_ms: u32::try_from(config.worker.shutdown_timeout.as_millis()).unwrap_or(u32::MAX),
+            ca_pem,
+            options: config.job_options.clone(),
+        };
+        let job_limits = cgroup::Limits { memory: config.limits.job_memory, pids: config.limits.job_pids };
+        let owner_limits = cgroup::Limits { memory: config.limits.owner_memory, pids: None };
+        Ok(Self {
+            jobs: Jobs::new(setup, job_limits, now, seed),
+            owners: Owners::new(&config.devices, owner_limits, now, seed),
+            uplinks: Uplinks::new(config.server.clone(), tls.clone(), resolver.clone(), events.clone()),
+            config,
+            mode,
+            brain,
+            inputs: VecDeque::new(),
+            spawner,
+            uplink: None,
+            closing: None,
+            resolver,
+            tls,
+            events,
+            signoffs: BTreeMap::new(),
+            totals: Totals::default(),
+            seed,
+            finished: false,
+            last_result: None,
+            seen: None,
+            signals: 0,
+            next_tick: now + PING_INTERVAL,
+        })
+    }
+
+    pub(super) async fn run(mut self, queue: mpsc::Receiver<Event>) -> Ending {
+        let (Ok(terminate), Ok(interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+            return Ending::NotStarted;
+        };
+        let mut inputs = Inputs { terminate, interrupt, queue, hotplug: listen_for_devices() };
+        if let Some(address) = self.config.http {
+            http::serve(address, self.events.clone()).await;
+        }
+        self.turn();
+        while !self.finished {
+            let happening = self.next(&mut inputs).await;
+            self.take(happening);
+            self.turn();
+        }
+        self.shut_down().await;
+        match (&self.brain, &self.last_result) {
+            (Brain::Worker(_), _) if self.mode.drain && self.signals > 1 => Ending::CutShort,
+            (Brain::Solo(_), Some(JobResult::Failed { .. })) => Ending::JobFailed,
+            _ => Ending::Good,
+        }
+    }
+
+    /// Children come before events: what a job has said must be known when a message of the server is acted on.
+    async fn next(&mut self, inputs: &mut Inputs) -> Happening {
+        let deadline = self.deadline();
+        tokio::select! {
+            biased;
+            _ = inputs.terminate.recv() => Happening::Signal,
+            _ = inputs.interrupt.recv() => Happening::Signal,
+            happening = std::future::poll_fn(|cx| self.poll_children(cx)) => happening,
+            Some(event) = inputs.queue.recv() => Happening::Event(event),
+            uevent = next_uevent(inputs.hotplug.as_ref()) => Happening::Uevent(uevent),
+            () = sleep_until(deadline.into()) => Happening::Deadline,
+        }
+    }
+
+    fn poll_children(&mut self, cx: &mut Context<'_>) -> Poll<Happening> {
+        if let Poll::Ready((id, happened)) = self.jobs.poll_next(cx) {
+            return Poll::Ready(Happening::Job(id, happened));
+        }
+        self.owners.poll_next(cx).map(|(name, happened)| Happening::Owner(name, happened))
+    }
+
+    fn take(&mut self, happening: Happening) {
+        match happening {
+            Happening::Signal => self.signalled(),
+            Happening::Job(id, happened) => self.job_happened(id, happened),
+            Happening::Owner(name, happened) => self.owner_happened(&name, happened),
+            Happening::Event(event) => self.event(event),
+            Happening::Uevent(uevent) => {
+                if matches!(uevent.subsystem.as_str(), "video4linux" | "sound") {
+                    self.owners.rescan();
+                }
+            }
+            Happening::Deadline => self.time(Instant::now()),
+        }
+    }
+
+    /// Feeds the machine and does what it says, until it has nothing more to say.
+    fn turn(&mut self) {
+        loop {
+            while let Some(action) = self.brain.poll() {
+                self.execute(action);
+            }
+            match self.inputs.pop_front() {
+                Some(input) => self.brain.handle(input, Instant::now()),
+                None => break,
+            }
+        }
+        self.announce();
+    }
+
+    fn event(&mut self, event: Event) {
+        match event {
+            Event::Link { generation, link } => self.link_event(generation, link),
+            Event::Resolved { process, id, result } => self.resolved(process, id, result),
+            Event::Node { device, start, result } => self.node_opened(&device, start, result),
+            Event::SignedOff { job, outcome } => self.signed_off(&job, outcome),
+            Event::Report(reply) => {
+                // Whoever asked may be gone.
+                let _ = reply.send(self.report());
+            }
+        }
+    }
+
+    fn link_event(&mut self, generation: u32, link: Link) {
+        let Some(uplink) = self.uplink.as_mut().filter(|uplink| uplink.generation == generation) else { return };
+        match link {
+            Link::Up => {
+                uplink.up = true;
+                self.inputs.push_back(Input::LinkUp);
+            }
+            Link::Frame(frame) => {
+                // A termination may be about a participant that its job has just replaced (livekit#4887).
+                while let Some((id, happened)) = self.jobs.try_next() {
+                    self.job_happened(id, happened);
+                }
+                self.inputs.push_back(Input::Message(frame));
+            }
+            Link::Down(why) => {
+                self.uplink = None;
+                self.inputs.push_back(Input::LinkDown(why));
+            }
+        }
+    }
+
+    fn signalled(&mut self) {
+        self.signals += 1;
+        let drain = self.mode.drain && self.signals == 1;
+        info!(
+            "{}",
+            if drain { "draining: no new jobs, running ones go on; a second signal stops them" } else { "stopping" }
+        );
+        let status = if drain { "draining" } else { "stopping" };
+        notify(&[sd_notify::NotifyState::Stopping, sd_notify::NotifyState::Status(status)]);
+        self.inputs.push_back(if drain { Input::Drain } else { Input::Stop });
+        // Whoever asks a third time means it.
+        self.finished |= self.signals > 2;
+    }
+
+    fn deadline(&self) -> Instant {
+        let stuck = self.jobs.processes.values().filter_map(|job| job.process.deadline()).min();
+        let warm = self.jobs.warm_due(self.wants_warm());
+        let others = [self.brain.deadline(), stuck, warm, self.owners.deadline()];
+        others.into_iter().flatten().fold(self.next_tick, Instant::min)
+    }
+
+    fn time(&mut self, now: Instant) {
+        if self.next_tick <= now {
+            self.next_tick = now + PING_INTERVAL;
+            self.tick(now);
+        }
+        for job in self.jobs.processes.values_mut() {
+            job.process.time(now);
+        }
+        for process in self.owners.table.values_mut().filter_map(|owner| owner.process.as_mut()) {
+            process.time(now);
+        }
+        for (name, reader) in self.owners.due(now) {
+            self.open_source(reader, name);
+        }
+        if self.jobs.warm_due(self.wants_warm()).is_some_and(|at| at <= now)
+            && let Err(why) = self.jobs.warm(&mut self.spawner, now)
+        {
+            warn!("no prewarmed job process: {why}");
+        }
+        self.inputs.push_back(Input::Time);
+    }
+
+    /// What is looked at regularly.
+    fn tick(&mut self, now: Instant) {
+        self.spawner.sweep();
+        self.check_jobs(now);
+        for (name, owner) in &mut self.owners.table {
+            let Some(process) = &owner.process else { continue };
+            match owner.pulse.tick(now) {
+                // One that does not read has not answered either.
+                Check::Ping(id) => drop(process.send(&ToOwner::Ping { id }, &[])),
+                Check::Wait => {}
+                Check::Silent => {
+                    warn!("device {name}: owner process {} is silent, killed", process.pid());
+                    process.kill();
+                }
+            }
+        }
+        self.inputs.push_back(Input::Health(Health { takes_jobs: true }));
+    }
+
+    /// One job process is kept ready while another job can come.
+    fn wants_warm(&self) -> bool {
+        let Brain::Worker(_) = self.brain else { return false };
+        let slots = usize::try_from(self.config.worker.max_jobs).unwrap_or(usize::MAX);
+        let serving = self.seen.as_ref().is_none_or(|seen| !seen.draining);
+        self.config.worker.prewarm > 0 && serving && self.jobs.records.len() < slots
+    }
+
+    pub(super) fn job_input(&mut self, job: JobId, event: JobEvent) {
+        self.inputs.push_back(Input::Job(job, event));
+    }
+
+    /// Tells operators what has changed about the registration.
+    fn announce(&mut self) {
+        let Some(now) = self.brain.snapshot() else { return };
+        let before = self.seen.replace(now.clone());
+        let was_registered = before.as_ref().is_some_and(|b| b.registered);
+        if now.registered && (!was_registered || before.as_ref().is_some_and(|b| b.worker_id != now.worker_id)) {
+            let worker = &self.config.worker;
+            info!("registered as {} with {} agent_name {:?}", now.worker_id, self.config.server.url, worker.agent_name);
+            notify(&[sd_notify::NotifyState::Ready, sd_notify::NotifyState::Status("registered")]);
+            self.totals.registrations += 1;
+        } else if !now.registered && !now.problem.is_empty() && before.is_none_or(|b| b.problem != now.problem) {
+            warn!("not registered: {}", now.problem);
+            notify(&[sd_notify::NotifyState::Status(&now.problem)]);
+        }
+    }
+
+    /// Everything the machine wanted is done: let the link close, then let the children go and see that they do.
+    async fn shut_down(&mut self) {
+        if let Some(uplink) = self.uplink.take() {
+            self.closing = Some(uplink.close());
+        }
+        if let Some(closing) = self.closing.take() {
+            // Either it is closed or the server is not there to care.
+            let _ = timeout(GOODBYE, closing).await;
+        }
+        let signing_off = std::mem::take(&mut self.signoffs);
+        for task in signing_off.into_values().map(|signing_off| signing_off.task) {
+            let _ = timeout(GOODBYE, task).await;
+        }
+        let jobs = std::mem::take(&mut self.jobs.processes).into_values().map(|job| job.process);
+        let owners = self.owners.table.values_mut().filter_map(|owner| owner.process.take());
+        let mut children: Vec<_> = jobs.chain(owners).collect();
+        children.iter_mut().for_each(Process::hang_up);
+        let gone = std::future::poll_fn(|cx| {
+            children.retain_mut(|child| child.poll_next::<()>(cx).is_pending());
+            if children.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+        });
+        if timeout(CHILDREN_GRACE, gone).await.is_err() {
+            children.iter().for_each(Process::kill);
+        }
+        drop(children);
+        self.spawner.sweep();
+    }
+}
+
+/// Without it a replugged device is found by its owner's retries, later.
+fn listen_for_devices() -> Option<AsyncFd<Owned<Listener>>> {
+    let listener = Listener::open().and_then(watch);
+    listener.inspect_err(|e| info!("no device events: {e}")).ok()
+}
+
+async fn next_uevent(listener: Option<&AsyncFd<Owned<Listener>>>) -> Uevent {
+    let Some(listener) = listener else { return std::future::pending().await };
+    loop {
+        // Fails only when the runtime is going down.
+        let Ok(mut ready) = listener.readable().await else { return std::future::pending().await };
+        match ready.get_inner().0.next() {
+            Ok(uevent) => return uevent,
+            Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => ready.clear_ready(),
+            // Events were lost because we were slow: the next one counts.
+            Err(_) => {}
+        }
+    }
+}
+
+fn extra_certificates(path: Option<&Path>) -> Result<String, String> {
+    let Some(path) = path else { return Ok(String::new()) };
+    let read = || {
+        if std::fs::metadata(path)?.len() > MAX_CA_FILE {
+            return Err(std::io::Error::other("too long for a list of certificates"));
+        }
+        std::fs::read_to_string(path)
+    };
+    read().map_err(|e| format!("certificates {}: {e}", path.display()))
+}
+
+/// For systemd, where it listens; elsewhere nothing happens.
+fn notify(state: &[sd_notify::NotifyState<'_>]) {
+    if let Err(e) = sd_notify::notify(state) {
+        tracing::debug!("service manager: {e}");
+    }
+}

@@ -1,0 +1,79 @@
+//! Takes the participant of a dead job out of its room, so that no ghost stays for the server's timeout.
+
+use super::resolver::Resolver;
+use crate::net::{ConnectError, Tls, WebSocket, host_and_port};
+use protocol::backoff::Backoff;
+use protocol::room::{SignOff, Step};
+use protocol::secret::Secret;
+use std::time::Duration;
+use tokio::time::{sleep, timeout};
+
+/// After this the server has noticed by itself, or the board is offline; a later resume would only disturb.
+const GIVE_UP: Duration = Duration::from_secs(15);
+
+/// Waits between attempts.
+const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+
+/// Who is to be signed off.
+#[derive(Clone, Debug)]
+pub(super) struct Ghost {
+    /// Room server.
+    pub url: String,
+    /// Newest token of the job.
+    pub token: Secret,
+    /// Its participant.
+    pub sid: String,
+}
+
+/// How it went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// Left.
+    SignedOff,
+    /// It was not there any more.
+    AlreadyGone,
+    /// The server takes the job's token no more, or knows the room no more: HTTP status.
+    Refused(u16),
+    /// Not within 15 s.
+    GivenUp,
+}
+
+/// Tries until the participant is gone, for 15 s at most.
+pub(super) async fn sign_off(ghost: Ghost, tls: Tls, resolver: Resolver, seed: u64) -> Outcome {
+    let machine = SignOff::new(ghost.url, ghost.token, ghost.sid);
+    let attempts = async {
+        let mut backoff = Backoff::new(RETRY.0, RETRY.1);
+        loop {
+            match attempt(&machine, &tls, &resolver).await {
+                Some(outcome) => return outcome,
+                None => sleep(backoff.fail(seed.rotate_left(backoff.failures()))).await,
+            }
+        }
+    };
+    timeout(GIVE_UP, attempts).await.unwrap_or(Outcome::GivenUp)
+}
+
+/// One connection; `None` to try again.
+async fn attempt(machine: &SignOff, tls: &Tls, resolver: &Resolver) -> Option<Outcome> {
+    let (url, token) = machine.connect();
+    let (host, port) = host_and_port(&url).ok()?;
+    let addresses = resolver.resolve(&host, port).await.ok()?;
+    let mut socket = match WebSocket::connect(&url, &token, &addresses, tls).await {
+        Ok(socket) => socket,
+        // Nothing that a second attempt with the same token could change.
+        Err(ConnectError::Refused { status: status @ 400..500, .. }) => return Some(Outcome::Refused(status)),
+        Err(_) => return None,
+    };
+    loop {
+        match machine.message(&socket.receive().await?.ok()?) {
+            Step::Leave(frame) => {
+                socket.send(frame).await.ok()?;
+                socket.close().await;
+                return Some(Outcome::SignedOff);
+            }
+            Step::AlreadyGone => return Some(Outcome::AlreadyGone),
+            Step::Retry => return None,
+            Step::Wait => {}
+        }
+    }
+}

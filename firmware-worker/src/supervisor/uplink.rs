@@ -1,0 +1,146 @@
+//! The WebSocket to `/agent`: one task per connection, which tells the loop what happened and writes what it is given.
+
+use super::credentials::{wall_clock, worker_token};
+use super::resolver::Resolver;
+use super::{Event, Events};
+use crate::config::Server;
+use crate::net::{ConnectError, Tls, WebSocket, host_and_port};
+use protocol::worker::LinkError;
+use std::sync::Arc;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+/// Frames that may wait for the socket. A server that lets this many pile up is not reading: the link counts as lost.
+const QUEUE: usize = 64;
+
+/// What every connection needs.
+#[derive(Debug)]
+pub(super) struct Uplinks {
+    server: Arc<Server>,
+    tls: Tls,
+    resolver: Resolver,
+    events: Events,
+    generation: u32,
+}
+
+/// One connection, from the attempt to the end.
+#[derive(Debug)]
+pub(super) struct Uplink {
+    /// Events of earlier connections are stale; this tells them apart.
+    pub generation: u32,
+    /// Open, as far as the loop has heard.
+    pub up: bool,
+    frames: mpsc::Sender<Vec<u8>>,
+    task: JoinHandle<()>,
+}
+
+/// What happened on a connection.
+#[derive(Debug)]
+pub(super) enum Link {
+    /// Open.
+    Up,
+    /// A binary frame.
+    Frame(Vec<u8>),
+    /// Could not be opened, or is gone; the last event of its generation.
+    Down(LinkError),
+}
+
+impl Uplinks {
+    pub(super) fn new(server: Server, tls: Tls, resolver: Resolver, events: Events) -> Self {
+        Self { server: Arc::new(server), tls, resolver, events, generation: 0 }
+    }
+
+    /// Starts to connect.
+    pub(super) fn connect(&mut self) -> Uplink {
+        self.generation += 1;
+        let (frames, queue) = mpsc::channel(QUEUE);
+        let (server, tls) = (self.server.clone(), self.tls.clone());
+        let (resolver, events, generation) = (self.resolver.clone(), self.events.clone(), self.generation);
+        let task = tokio::spawn(async move {
+            let why = match open(&server, &tls, &resolver).await {
+                Ok(socket) => run(socket, queue, &events, generation).await,
+                Err(why) => Some(why),
+            };
+            if let Some(why) = why {
+                // The loop is gone when the worker ends; then nobody needs to know.
+                let _ = events.send(Event::Link { generation, link: Link::Down(why) }).await;
+            }
+        });
+        Uplink { generation, up: false, frames, task }
+    }
+}
+
+impl Uplink {
+    /// Queues a frame; false when the queue is full.
+    pub(super) fn send(&self, frame: Vec<u8>) -> bool {
+        self.frames.try_send(frame).is_ok()
+    }
+
+    /// Closes after what is queued, or stops connecting. The handle ends when the socket is closed.
+    pub(super) fn close(self) -> JoinHandle<()> {
+        if !self.up {
+            self.task.abort();
+        }
+        self.task
+    }
+}
+
+async fn open(server: &Server, tls: &Tls, resolver: &Resolver) -> Result<WebSocket, LinkError> {
+    let token = worker_token(&server.credentials, wall_clock())?;
+    let (host, port) = host_and_port(&server.url).map_err(LinkError::Broken)?;
+    let addresses = resolver.resolve(&host, port).await.map_err(LinkError::Broken)?;
+    WebSocket::connect(&agent_url(&server.url), &token, &addresses, tls).await.map_err(|error| match error {
+        ConnectError::Refused { status, retry_after, .. } => LinkError::Refused { status, retry_after },
+        ConnectError::Tls { .. } => LinkError::Tls(error.to_string()),
+        ConnectError::Broken { .. } => LinkError::Broken(error.to_string()),
+    })
+}
+
+/// Why the connection ended; `None` if we closed it.
+async fn run(
+    mut socket: WebSocket,
+    mut queue: mpsc::Receiver<Vec<u8>>,
+    events: &Events,
+    generation: u32,
+) -> Option<LinkError> {
+    events.send(Event::Link { generation, link: Link::Up }).await.ok()?;
+    loop {
+        tokio::select! {
+            frame = queue.recv() => match frame {
+                Some(frame) => if let Err(why) = socket.send(frame).await {
+                    return Some(LinkError::Broken(why));
+                },
+                None => {
+                    socket.close().await;
+                    return None;
+                }
+            },
+            received = socket.receive() => match received {
+                // A loop that is busy makes the server wait: TCP is the queue.
+                Some(Ok(frame)) => events.send(Event::Link { generation, link: Link::Frame(frame) }).await.ok()?,
+                Some(Err(why)) => return Some(LinkError::Broken(why)),
+                None => return Some(LinkError::Broken("closed by the server".into())),
+            },
+        }
+    }
+}
+
+/// The base path may or may not end in a slash; the server knows `/agent` only without one at its end.
+fn agent_url(url: &str) -> String {
+    let (base, query) = url.split_once('?').map_or((url, ""), |(base, query)| (base, query));
+    let separator = if query.is_empty() { "" } else { "?" };
+    format!("{}/agent{separator}{query}", base.trim_end_matches('/'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::agent_url;
+
+    #[test]
+    fn the_agent_path_is_joined_to_any_base() {
+        assert_eq!(agent_url("ws://h:7880"), "ws://h:7880/agent");
+        assert_eq!(agent_url("ws://h:7880/"), "ws://h:7880/agent");
+        assert_eq!(agent_url("wss://h/base"), "wss://h/base/agent");
+        assert_eq!(agent_url("wss://h/base/?a=b"), "wss://h/base/agent?a=b");
+    }
+}

@@ -80,7 +80,7 @@ impl From<Ending> for ExitCode {
         match ending {
             Ending::Good => Self::SUCCESS,
             Ending::JobFailed | Ending::NotStarted => Self::FAILURE,
-            Ending::CutShort => Self::from(3),
+            Ending::CutShort => Self::from(crate::cli::exit::CUT_SHORT),
         }
     }
 }

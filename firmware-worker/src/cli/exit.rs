@@ -18,6 +18,5 @@ Exit codes:
    0  ended as asked
    1  failed; for `connect`: the job failed
    2  wrong arguments
-   3  a second signal cut the drain short
    3  a second signal cut the drain short, and jobs were stopped
   78  the configuration is wrong";

@@ -8,11 +8,11 @@ pub mod log;
 mod token;
 
 use crate::config::{self, Config, Credentials, Defaults, read_secret};
-use crate::device;
 use crate::job::{self, WorkerOptions};
-use crate::supervisor;
+use crate::{device, supervisor};
 use arguments::{Arguments, Command, Settings};
 use clap::Parser;
+use hal::board::Board;
 use hal::process::{Socket, inherited_control};
 use protocol::secret::Secret;
 use std::ffi::OsString;
@@ -121,15 +121,8 @@ fn default_identity() -> String {
 
 fn load(settings: Settings, development: bool) -> Result<Config, config::Error> {
     let file = config_file(settings.config.as_deref());
-    let defaults = Defaults { memory: memory_total(), development };
+    let defaults = Defaults { memory: Board::default().memory().map(|memory| memory.total), development };
     config::load(settings.written(), &environment, file.as_deref(), defaults)
-}
-
-/// Bytes.
-fn memory_total() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
-    line.trim().strip_suffix(" kB")?.parse::<u64>().ok().map(|kib| kib * 1024)
 }
 
 fn config_file(given: Option<&Path>) -> Option<PathBuf> {

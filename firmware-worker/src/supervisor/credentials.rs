@@ -1,6 +1,6 @@
 //! The bearer token of each connection: minted, or read again, so that a renewed file counts at the next attempt.
 
-use crate::config::Credentials;
+use crate::config::{Credentials, read_secret};
 use protocol::secret::Secret;
 use protocol::token::{self, Grant};
 use protocol::worker::LinkError;
@@ -8,9 +8,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Lifetime of a minted worker token. It is checked at the upgrade alone; a long one forgives a clock that is behind.
 const WORKER_TTL: Duration = Duration::from_secs(6 * 3600);
-
-/// Bytes of a token file: a JWT with every grant has below 1 KiB.
-const MAX_TOKEN_FILE: usize = 16 * 1024;
 
 /// 2025-01-01. No build of this worker is older, so an earlier time is a clock that was never set.
 const CLOCK_SET_AFTER: Duration = Duration::from_secs(1_735_689_600);
@@ -31,14 +28,7 @@ pub(super) fn worker_token(credentials: &Credentials, now: Duration) -> Result<S
             };
         }
         Credentials::Token(token) => token.clone(),
-        Credentials::TokenFile(path) => {
-            let text = std::fs::read_to_string(path)
-                .map_err(|e| LinkError::Credentials(format!("token file {}: {e}", path.display())))?;
-            if text.len() > MAX_TOKEN_FILE {
-                return Err(LinkError::Credentials(format!("token file {}: too long for a token", path.display())));
-            }
-            Secret::new(text.trim())
-        }
+        Credentials::TokenFile(path) => read_secret(path).map_err(|e| LinkError::Credentials(e.to_string()))?,
     };
     check(&ready, now)?;
     Ok(ready)
@@ -62,6 +52,8 @@ fn check(token: &Secret, now: Duration) -> Result<(), LinkError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt;
 
     const NOW: Duration = Duration::from_secs(1_800_000_000);
 
@@ -108,6 +100,9 @@ mod tests {
         assert!(reason(worker_token(&credentials, NOW)).contains(&path.display().to_string()));
         let token = minted(&Grant::Worker, NOW);
         std::fs::write(&path, format!("{}\n", token.expose())).unwrap();
+        std::fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
+        assert!(reason(worker_token(&credentials, NOW)).contains("chmod 600"), "others could read it");
+        std::fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
         assert_eq!(worker_token(&credentials, NOW).unwrap(), token);
         std::fs::remove_file(&path).unwrap();
     }

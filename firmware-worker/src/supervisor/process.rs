@@ -1,6 +1,7 @@
 //! A child process: its control link, its pidfd, its cgroup leaf. It is polled, never waited for.
 
 use super::cgroup::{self, Cgroups, Leaf};
+use crate::cli::log;
 use crate::control::{Link, LinkError, Owned, watch};
 use hal::process::{Child, Ended, Executable, Socket};
 use protocol::worker::Exit;
@@ -23,7 +24,8 @@ const KILL: i32 = 9;
 pub(super) struct Spawner {
     executable: Executable,
     cgroups: Option<Cgroups>,
-    log_level: String,
+    /// Of each child: how to log, and nothing else.
+    environment: Vec<(&'static str, String)>,
     started: u64,
 }
 
@@ -71,7 +73,8 @@ impl AsFd for Pidfd {
 
 impl Spawner {
     pub(super) fn new(cgroups: Option<Cgroups>, log_level: tracing::Level) -> io::Result<Self> {
-        Ok(Self { executable: Executable::current()?, cgroups, log_level: log_level.to_string(), started: 0 })
+        let environment = log::child_environment(log_level);
+        Ok(Self { executable: Executable::current()?, cgroups, environment, started: 0 })
     }
 
     /// Starts a child. Its first message, `setup`, waits for it in the socket.
@@ -87,7 +90,7 @@ impl Spawner {
             leaf.inspect_err(|e| warn!("{} process runs without limits: {e}", plan.name)).ok()
         });
         let (ours, theirs) = Socket::pair().map_err(|e| format!("control socket: {e}"))?;
-        let environment = [("FW_LOG", self.log_level.as_str())];
+        let environment: Vec<_> = self.environment.iter().map(|(name, value)| (*name, value.as_str())).collect();
         let name = format!("firmware-worker-{}", plan.name);
         let cgroup = leaf.as_ref().map(Leaf::directory);
         let child = self

@@ -64,7 +64,8 @@ fn report(control: &Socket) {
         .map(|path| path.file_name().unwrap().to_str().unwrap().parse::<i32>().unwrap())
         .filter(|fd| *fd != 0 && *fd != 1 && *fd != 2)
         .collect();
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    // Of this thread: libc blocks signals in the main one while it starts a thread.
+    let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
     let signals: Vec<_> = status.lines().filter(|l| l.starts_with("SigBlk") || l.starts_with("SigIgn")).collect();
     let environment: Vec<_> = std::env::vars().map(|(k, v)| format!("{k}={v}")).collect();
     // SAFETY: takes no arguments that matter.

@@ -172,6 +172,12 @@ proptest! {
         }
     }
 
+}
+
+proptest! {
+    // Each case is thousands of races; under emulation a case takes half a second.
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
     #[test]
     fn readers_in_other_threads_never_see_a_torn_unit(
         lengths in prop::collection::vec(0usize..=300, 400),

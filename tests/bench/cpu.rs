@@ -34,7 +34,7 @@ fn job(_: Repeats) -> Vec<Row> {
     let judge = Judge::join(&server, "bench", "judge");
     server.api().dispatch("bench", AGENT, "");
     judge.sees_and_hears(0, 28.0, SOON);
-    let job = worker.new_job(&[]);
+    let (_, job) = worker.started("bench");
     let before = procfs::cpu_ms(job);
     std::thread::sleep(Duration::from_secs(WINDOW_S));
     let used = procfs::cpu_ms(job) - before;

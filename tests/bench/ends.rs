@@ -31,7 +31,7 @@ fn job(repeats: Repeats) -> Vec<Row> {
             let judge = Judge::join(&server, &room, "judge");
             server.api().dispatch(&room, AGENT, "");
             judge.event("first_video", SOON);
-            let pid = worker.new_job(&[]);
+            let (_, pid) = worker.started(&room);
             let killed = poll::monotonic();
             process::kill(pid, Signal::KILL);
             (judge.event("participant_left", SOON).at() - killed) * 1000.0
@@ -59,7 +59,7 @@ fn kill_supervisor() -> (f64, f64) {
     worker.wait(SOON);
     poll::until("all children are gone", SOON, || (!children.iter().any(|&pid| procfs::alive(pid))).then_some(()));
     let gone = poll::monotonic() - killed;
-    ((gone) * 1000.0, (judge.event("participant_left", SOON).at() - killed) * 1000.0)
+    (gone * 1000.0, (judge.event("participant_left", SOON).at() - killed) * 1000.0)
 }
 
 /// `tools/bench` builds it where a cross toolchain is and names it in `AARCH64_WORKER`.

@@ -57,7 +57,7 @@ fn job(_: Repeats) -> Vec<Row> {
         judges.push(Judge::join(&server, &room, "judge"));
         server.api().dispatch(&room, AGENT, "");
         judges[number].event("first_video", SETTLE);
-        jobs.push(worker.new_job(&jobs));
+        jobs.push(worker.started(&room).1);
     }
     settle();
     let largest = jobs.iter().skip(1).map(|&pid| procfs::memory(pid).private).max().unwrap_or(u64::MAX);

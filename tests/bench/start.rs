@@ -88,16 +88,11 @@ fn begin_at(server: &Server, worker: &Worker, room: &str, judge: &Judge) -> Begi
     let dispatch = server.api().dispatch(room, AGENT, "");
     let after = |name: &str| judge.wait_from(mark, name, SOON, |event| event.name() == name).at();
     let (active, audio, video) = (after("participant_active"), after("first_audio"), after("first_video"));
-    let assigned = assigned(worker, asked);
+    // The worker says so as soon as it has handed the assignment to a job process.
+    let (assigned, _) = worker.started(room);
+    assert!(assigned > asked, "the newest job is the one asked for");
     server.api().delete_dispatch(room, &dispatch);
     judge.wait_from(mark, "it left", SOON, |event| event.name() == "participant_left");
     let [active, audio, video] = [active, audio, video].map(|at| (at - assigned) * 1000.0);
     Begin { active, audio, video }
-}
-
-/// When the worker had the assignment: its log line.
-fn assigned(worker: &Worker, after: f64) -> f64 {
-    let line = worker.wait_log("assigned", SOON);
-    assert!(line.at > after, "the last assignment is the one asked for: {line:?}");
-    line.at
 }

@@ -193,11 +193,12 @@ impl Worker {
         self.children("__job")
     }
 
-    /// The process of a job that holds rings of device owners and is not among `known`; the prewarmed one holds none.
+    /// Waits for a job in this room to start; when it did, seconds on CLOCK_MONOTONIC, and its process. The newest one.
     #[track_caller]
-    pub fn new_job(&self, known: &[u32]) -> u32 {
-        let streams = |pid: &u32| procfs::memfds(*pid) > 0 && !known.contains(pid);
-        poll::until("a job process with rings", REGISTER, || self.job_pids().into_iter().find(streams))
+    pub fn started(&self, room: &str) -> (f64, u32) {
+        let line = self.wait_log(&format!("room {room:?}: starting in process "), REGISTER);
+        let pid = line.text.rsplit(' ').next().and_then(|word| word.parse().ok());
+        (line.at, pid.unwrap_or_else(|| panic!("no process in {line:?}")))
     }
 
     /// Device owners.

@@ -16,7 +16,7 @@ fn a_killed_job_is_shown_failed_with_its_signal_and_two_others_go_on() {
     for (room, judge) in rooms.iter().zip(&judges) {
         server.api().dispatch(room, AGENT, "");
         judge.sees_and_hears(0, 13.0, SOON);
-        jobs.push(worker.new_job(&jobs));
+        jobs.push(worker.started(room).1);
     }
     let marks = judges.each_ref().map(Judge::mark);
     let killed = poll::monotonic();
@@ -73,7 +73,7 @@ fn a_deleted_dispatch_ends_its_job_and_the_worker_takes_the_next() {
     let dispatch = server.api().dispatch("studio", AGENT, "");
     let judge = Judge::join(&server, "studio", "judge");
     judge.sees_and_hears(0, 13.0, SOON);
-    let job = worker.new_job(&[]);
+    let (_, job) = worker.started("studio");
     server.api().delete_dispatch("studio", &dispatch);
     judge.event("participant_left", SOON);
     poll::until("the job's process has ended", SOON, || (!procfs::alive(job)).then_some(()));

@@ -38,7 +38,7 @@ fn three_rooms_share_one_camera_and_one_encoder() {
         judge.sees_and_hears(mark, 13.0, SOON);
     }
     assert_eq!(worker.owner_pids().len(), 2, "one owner for the camera and one for the microphone");
-    assert_eq!(worker.metric("firmware_worker_encoders"), 2.0, "one H.264 and one Opus encoder");
+    assert_eq!(worker.metric("firmware_worker_device_encoders"), 2.0, "one H.264 and one Opus encoder");
     assert_eq!(worker.metric("lk_agents_active_job_count"), 3.0);
 }
 

@@ -335,7 +335,7 @@ impl Supervisor {
             info!("registered as {} with {} agent_name {:?}", now.worker_id, self.config.server.url, worker.agent_name);
             notify(&[sd_notify::NotifyState::Ready, sd_notify::NotifyState::Status("registered")]);
             self.totals.registrations += 1;
-        } else if !now.registered && !now.problem.is_empty() && before.is_none_or(|b| b.problem != now.problem) {
+        } else if !now.registered && !now.draining && before.is_some_and(|b| b.problem != now.problem) {
             warn!("not registered: {}", now.problem);
             notify(&[sd_notify::NotifyState::Status(&now.problem)]);
         }

@@ -1,0 +1,213 @@
+//! The supervisor with its real child processes against an agents server of the test's own.
+
+mod agents;
+
+use agents::{Agents, SOON};
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD as BASE64URL};
+use livekit_protocol as lk;
+use lk::server_message::Message as ToWorker;
+use lk::worker_message::Message as FromWorker;
+use rustix::process::Signal;
+use serde_json::Value;
+use std::time::{Duration, Instant};
+use tests::worker::{AGENT, Setup, Worker};
+use tests::{poll, process, procfs};
+
+/// All of the worker's processes but the supervisor.
+fn children(worker: &Worker) -> Vec<u32> {
+    procfs::children(worker.pid()).into_iter().filter(|pid| procfs::alive(*pid)).collect()
+}
+
+/// Process of a job, once the supervisor shows it.
+#[track_caller]
+fn job_pid(worker: &Worker, id: &str) -> u32 {
+    poll::until("the job has a process", SOON, || {
+        let state = worker.state();
+        let job = state["jobs"].as_array()?.iter().find(|job| job["id"] == id)?.clone();
+        u32::try_from(job["pid"].as_u64()?).ok()
+    })
+}
+
+/// Waits until camera and microphone have told of one reader each.
+#[track_caller]
+fn wait_readers(worker: &Worker) {
+    let both = || (worker.metric("firmware_worker_device_readers") == 2.0).then_some(());
+    poll::until("both devices have a reader", SOON, both);
+}
+
+#[test]
+fn a_worker_registers_with_its_name_and_grants_and_a_minted_token() {
+    let agents = Agents::listen();
+    let worker = Setup::with_url(&agents.url()).launch();
+    let (connection, request) = agents.registered();
+    assert_eq!(request.agent_name, AGENT);
+    assert_eq!(request.r#type(), lk::JobType::JtRoom);
+    let allowed = request.allowed_permissions.expect("grants are asked for");
+    assert!(allowed.can_publish && allowed.can_subscribe && allowed.can_publish_data);
+    let token = connection.authorization.strip_prefix("Bearer ").expect("a bearer token");
+    let claims = BASE64URL.decode(token.split('.').nth(1).expect("a JWT")).expect("base64url");
+    assert_eq!(serde_json::from_slice::<Value>(&claims).expect("claims")["video"]["agent"], true);
+    poll::until("the worker is ready", SOON, || worker.ready().then_some(()));
+    assert!(!worker.log().contains(token));
+}
+
+#[test]
+fn an_assigned_job_runs_in_a_process_of_its_own_and_is_given_its_sources() {
+    let agents = Agents::listen();
+    let worker = Setup::with_url(&agents.url()).launch();
+    let (mut connection, _) = agents.registered();
+    let answer = connection.offer("AJ_1", "studio");
+    assert!(answer.available);
+    assert_eq!(answer.participant_identity, "agent-AJ_1");
+    connection.assign("AJ_1", "studio");
+    assert_eq!(connection.status("AJ_1").status(), lk::JobStatus::JsRunning);
+    let pid = job_pid(&worker, "AJ_1");
+    assert!(procfs::command_line(pid).contains("__job"));
+    assert!(!procfs::environment(pid).contains("LIVEKIT"), "{}", procfs::environment(pid));
+    wait_readers(&worker);
+    assert_eq!(worker.owner_pids().len(), 2);
+}
+
+#[test]
+fn a_killed_job_is_reported_failed_with_its_signal_and_another_goes_on() {
+    let agents = Agents::listen();
+    let worker = Setup::with_url(&agents.url()).toml("[worker]\nmax_jobs = 2\n").launch();
+    let (mut connection, _) = agents.registered();
+    connection.run_job("AJ_1", "first");
+    connection.run_job("AJ_2", "second");
+    let (victim, other) = (job_pid(&worker, "AJ_1"), job_pid(&worker, "AJ_2"));
+    process::kill(victim, Signal::KILL);
+    let status = connection.status("AJ_1");
+    assert_eq!(status.status(), lk::JobStatus::JsFailed);
+    assert_eq!(status.error, "killed by signal 9 (SIGKILL)");
+    assert!(procfs::alive(other));
+    assert_eq!(worker.state()["active_jobs"], 1);
+}
+
+#[test]
+fn a_terminated_job_ends_with_success_and_leaves_no_process() {
+    let agents = Agents::listen();
+    let worker = Setup::with_url(&agents.url()).launch();
+    let (mut connection, _) = agents.registered();
+    connection.run_job("AJ_1", "studio");
+    let pid = job_pid(&worker, "AJ_1");
+    connection.send(ToWorker::Termination(lk::JobTermination { job_id: "AJ_1".into() }));
+    assert_eq!(connection.status("AJ_1").status(), lk::JobStatus::JsSuccess);
+    poll::until("its process is gone", SOON, || (!procfs::alive(pid)).then_some(()));
+}
+
+#[test]
+fn a_drain_declines_offers_and_ends_with_code_0_when_the_last_job_has_ended() {
+    let agents = Agents::listen();
+    let mut worker = Setup::with_url(&agents.url()).launch();
+    let (mut connection, _) = agents.registered();
+    connection.run_job("AJ_1", "studio");
+    worker.signal(Signal::TERM);
+    connection.wait("FULL", |message| match message {
+        FromWorker::UpdateWorker(update) => {
+            (update.status == Some(lk::WorkerStatus::WsFull.into()) && update.draining).then_some(())
+        }
+        _ => None,
+    });
+    assert!(!connection.offer("AJ_2", "other").available);
+    connection.send(ToWorker::Termination(lk::JobTermination { job_id: "AJ_1".into() }));
+    assert_eq!(connection.status("AJ_1").status(), lk::JobStatus::JsSuccess);
+    assert_eq!(connection.closed(), Some(1000));
+    assert_eq!(worker.wait(SOON).code(), Some(0));
+}
+
+#[test]
+fn a_second_signal_ends_running_jobs_and_the_exit_code_says_so() {
+    let agents = Agents::listen();
+    let mut worker = Setup::with_url(&agents.url()).launch();
+    let (mut connection, _) = agents.registered();
+    connection.run_job("AJ_1", "studio");
+    let children = children(&worker);
+    worker.signal(Signal::TERM);
+    worker.wait_log("draining", SOON);
+    worker.signal(Signal::INT);
+    assert_eq!(connection.status("AJ_1").status(), lk::JobStatus::JsSuccess);
+    assert_eq!(worker.wait(SOON).code(), Some(3));
+    assert!(children.iter().all(|pid| !procfs::alive(*pid)));
+}
+
+#[test]
+fn nothing_outlives_a_killed_supervisor() {
+    let agents = Agents::listen();
+    let mut worker = Setup::with_url(&agents.url()).launch();
+    let (mut connection, _) = agents.registered();
+    connection.run_job("AJ_1", "studio");
+    poll::until("job, owners and a prewarmed process run", SOON, || (children(&worker).len() >= 4).then_some(()));
+    let children = children(&worker);
+    let killed = Instant::now();
+    worker.signal(Signal::KILL);
+    poll::until("all children are gone", SOON, || children.iter().all(|pid| !procfs::alive(*pid)).then_some(()));
+    let took = killed.elapsed();
+    eprintln!("children gone {} ms after kill -9", took.as_millis());
+    // The promise is 300 ms on an idle machine.
+    assert!(took < Duration::from_secs(2), "{took:?}");
+    worker.wait(SOON);
+}
+
+#[test]
+fn a_job_survives_the_loss_of_the_server_and_is_named_after_the_next_registration() {
+    let agents = Agents::listen();
+    let worker = Setup::with_url(&agents.url()).launch();
+    let (mut connection, _) = agents.registered();
+    connection.run_job("AJ_1", "studio");
+    let pid = job_pid(&worker, "AJ_1");
+    drop(connection);
+    let (mut connection, _) = agents.registered();
+    let migrated = connection.wait("migrate_job", |message| match message {
+        FromWorker::MigrateJob(request) => Some(request),
+        _ => None,
+    });
+    #[allow(deprecated, reason = "the released servers know no other field")]
+    let jobs = migrated.job_ids;
+    assert_eq!(jobs, ["AJ_1"]);
+    assert!(procfs::alive(pid));
+}
+
+#[test]
+fn a_dead_device_owner_is_started_again_for_its_readers() {
+    let agents = Agents::listen();
+    let worker = Setup::with_url(&agents.url()).launch();
+    let (mut connection, _) = agents.registered();
+    connection.run_job("AJ_1", "studio");
+    let job = job_pid(&worker, "AJ_1");
+    wait_readers(&worker);
+    let owners = worker.owner_pids();
+    process::kill(owners[0], Signal::KILL);
+    let replaced = || {
+        let now = worker.owner_pids();
+        (now.len() == 2 && !now.contains(&owners[0])).then_some(())
+    };
+    poll::until("the owner is replaced", SOON, replaced);
+    wait_readers(&worker);
+    assert!(procfs::alive(job) && procfs::alive(owners[1]));
+}
+
+#[test]
+fn jobs_one_after_the_other_leave_no_process_and_no_descriptor_behind() {
+    let agents = Agents::listen();
+    let worker = Setup::with_url(&agents.url()).launch();
+    let (mut connection, _) = agents.registered();
+    let mut steady = usize::MAX;
+    for round in 0..8 {
+        let id = format!("AJ_{round}");
+        connection.run_job(&id, "studio");
+        process::kill(job_pid(&worker, &id), Signal::KILL);
+        connection.status(&id);
+        let descriptors = || {
+            let idle = worker.job_pids().len() == 1 && worker.state()["active_jobs"] == 0;
+            let open = procfs::descriptors(worker.pid()).len();
+            // One connection of an operator, which is this test, comes and goes.
+            (idle && open <= steady.saturating_add(1)).then_some(open)
+        };
+        let open = poll::until("one prewarmed process is left, and no more descriptors than before", SOON, descriptors);
+        // The first rounds start the owners and the prewarmed process that stay.
+        if round == 2 {
+            steady = open;
+        }
+    }
+}

@@ -46,7 +46,9 @@ pub fn install(kind: Kind, control: Option<&Socket>) -> io::Result<()> {
 }
 
 fn report(info: &PanicHookInfo<'_>) {
-    let message = info.payload_as_str().unwrap_or("panic without text");
+    let payload = info.payload();
+    let formatted = payload.downcast_ref::<String>().map(String::as_str);
+    let message = payload.downcast_ref::<&str>().copied().or(formatted).unwrap_or("panic without text");
     let location = info.location().map_or_else(|| "unknown place".into(), |l| format!("{}:{}", l.file(), l.line()));
     let told = TARGET.get().is_some_and(|target| tell(target, message, &location));
     if !told {

@@ -68,6 +68,8 @@ impl Solo {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::disallowed_methods, reason = "simulated time starts at any instant")]
+
     use super::super::{Accept, Exit, JobEvent, JobInfo, JobResult, JobType, RoomInfo};
     use super::*;
     use crate::secret::Secret;

@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-/// Two keyframes are never forced closer than this: each costs many times a delta frame.
+/// Keyframes are not forced more often than this in the long run: each costs many times a delta frame. Two may come in
+/// quick succession, because a new viewer needs that: one starts its job's stream, and its own request comes some 50 ms
+/// later, when the first has passed it by.
 const FLOOR: Duration = Duration::from_millis(500);
 
 /// A keyframe that was asked of the encoder and has not come in this time is asked for again.
@@ -12,7 +14,8 @@ const OVERDUE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Keyframes {
     wanted: bool,
-    written: Option<Instant>,
+    /// Every written keyframe moves this on by [`FLOOR`]; the next may be forced when it is less than that ahead.
+    paid_until: Option<Instant>,
     /// Asked of the encoder and not seen yet.
     asked: Option<Instant>,
 }
@@ -20,7 +23,7 @@ pub(super) struct Keyframes {
 impl Keyframes {
     /// For an encoder that starts now, and so starts with a keyframe if its stream has any.
     pub(super) fn starting(now: Instant, any: bool) -> Self {
-        Self { wanted: any, written: None, asked: any.then_some(now) }
+        Self { wanted: any, paid_until: None, asked: any.then_some(now) }
     }
 
     pub(super) fn want(&mut self) {
@@ -28,7 +31,8 @@ impl Keyframes {
     }
 
     pub(super) fn written(&mut self, now: Instant) {
-        *self = Self { wanted: false, written: Some(now), asked: None };
+        let paid_until = self.paid_until.map_or(now, |until| until.max(now)) + FLOOR;
+        *self = Self { wanted: false, paid_until: Some(paid_until), asked: None };
     }
 
     /// Whether to force one now; counts as asked.
@@ -41,10 +45,10 @@ impl Keyframes {
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {
-        let from = match (self.asked, self.written) {
+        let from = match (self.asked, self.paid_until) {
             _ if !self.wanted => return None,
             (Some(asked), _) => asked + OVERDUE,
-            (None, Some(written)) => written + FLOOR,
+            (None, Some(until)) => until - FLOOR,
             (None, None) => unreachable!("an encoder is asked for its first keyframe at its start"),
         };
         Some(from)

@@ -171,9 +171,12 @@ fn a_lost_device_is_not_retried_for_nobody() {
 }
 
 #[test]
-fn keyframe_requests_within_500_ms_become_one() {
+fn a_new_viewer_gets_a_second_keyframe_at_once_and_further_requests_within_500_ms_become_one() {
     let mut sim = Sim::live();
-    sim.pass(100);
+    sim.pass(50);
+    assert_eq!(sim.input(Input::Keyframe(A)), [ForceKeyframe]);
+    sim.input(Input::KeyframeWritten);
+    sim.pass(50);
     assert_eq!(sim.input(Input::Keyframe(A)), []);
     sim.pass(100);
     assert_eq!(sim.input(Input::Demand(B, Demand::Live)), []);
@@ -231,7 +234,7 @@ fn the_bitrate_follows_the_slowest_live_reader_within_its_limits() {
     sim.input(Input::Demand(B, Demand::Armed));
     assert_eq!(sim.input(Input::Rate(B, 100_000)), [], "an armed reader does not count");
     let live = sim.input(Input::Demand(B, Demand::Live));
-    assert_eq!(live, [SetBitrate(FLOOR)]);
+    assert_eq!(live, [SetBitrate(FLOOR), ForceKeyframe]);
     assert_eq!(sim.input(Input::Detached(B)), [SetBitrate(1_500_000)]);
     assert_eq!(sim.input(Input::Rate(A, u32::MAX)), [SetBitrate(CEILING)]);
 }

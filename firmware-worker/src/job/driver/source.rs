@@ -264,3 +264,6 @@ impl Ring {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,161 @@
+//! A source against an owner played by the test, over a real ring.
+
+use super::*;
+use hal::doorbell::Doorbell;
+use hal::process::monotonic_ns;
+use hal::ring::{Layout, Meta, Writer};
+use std::future::poll_fn;
+use std::os::fd::{AsFd, BorrowedFd};
+
+const VIDEO: Format = Format::H264 { width: 640, height: 360, milli_fps: 30_000, bitrate: 500_000 };
+const AUDIO: Format = Format::Opus { channels: 1, frame_ms: 20 };
+
+/// What was handed on: first payload byte, samples, discontinuity.
+type Sent = (u8, u64, bool);
+
+struct Owner {
+    link: Link,
+    writer: Writer,
+    bell: Doorbell,
+}
+
+impl Owner {
+    /// Gives the source a socket and answers its attachment.
+    async fn attach(source: &mut Source, format: Format) -> Self {
+        let (ours, theirs) = Socket::pair().expect("socketpair");
+        source.granted(theirs.into_fd()).expect("granted");
+        let mut link = Link::new(ours).expect("link");
+        assert!(matches!(receive(&mut link).await, FromReader::Attach { version: VERSION }));
+        let writer = Writer::create("test", Layout { slots: 8, arena: 64 * 1024 }).expect("ring");
+        let (bell, listener) = Doorbell::new().expect("doorbell");
+        let fds: [BorrowedFd<'_>; 2] = [writer.fd(), listener.as_fd()];
+        link.send(&ToReader::Attached { format }, &fds).expect("sent");
+        let happening = poll_fn(|context| source.poll(context)).await;
+        assert!(matches!(happening, Happening::Attached(f) if f == format), "{happening:?}");
+        Self { link, writer, bell }
+    }
+
+    fn push(&mut self, first: u8, position: u64, flags: u32) {
+        let now = monotonic_ns();
+        let meta = Meta { captured_ns: now, written_ns: now, position, flags, ..Meta::default() };
+        self.writer.push(meta, &[first]).expect("fits");
+        self.bell.ring();
+    }
+}
+
+async fn receive(link: &mut Link) -> FromReader {
+    link.receive().await.expect("a message").0
+}
+
+/// Everything that is in the ring, and whether a keyframe is to be asked for.
+async fn read(source: &mut Source) -> (Vec<Sent>, bool) {
+    let anchor = Anchor::new(Instant::now(), monotonic_ns());
+    let happening = poll_fn(|context| source.poll(context)).await;
+    assert!(matches!(happening, Happening::Rung), "{happening:?}");
+    let mut sent = Vec::new();
+    let keyframe = source.read(&anchor, &mut Vec::new(), |f| sent.push((f.data[0], f.samples, f.discontinuity)));
+    (sent, keyframe)
+}
+
+fn first_bytes(sent: &[Sent]) -> Vec<u8> {
+    sent.iter().map(|(first, _, _)| *first).collect()
+}
+
+#[tokio::test]
+async fn video_starts_with_a_keyframe() {
+    let mut source = Source::new("camera".into(), Instant::now());
+    let mut owner = Owner::attach(&mut source, VIDEO).await;
+    for (first, flags) in [(1, 0), (2, 0), (3, ring::KEY), (4, 0)] {
+        owner.push(first, u64::from(first), flags);
+    }
+    assert_eq!(first_bytes(&read(&mut source).await.0), [3, 4]);
+}
+
+#[tokio::test]
+async fn a_viewer_who_comes_back_starts_with_a_keyframe_again() {
+    let mut source = Source::new("camera".into(), Instant::now());
+    let mut owner = Owner::attach(&mut source, VIDEO).await;
+    owner.push(1, 1, ring::KEY);
+    assert_eq!(first_bytes(&read(&mut source).await.0), [1]);
+    source.demand(Demand::Off);
+    source.demand(Demand::Live);
+    owner.push(2, 2, 0);
+    owner.push(3, 3, ring::KEY);
+    assert_eq!(first_bytes(&read(&mut source).await.0), [3]);
+}
+
+#[tokio::test]
+async fn a_lapped_video_reader_asks_for_a_keyframe_and_goes_on_with_it() {
+    let mut source = Source::new("camera".into(), Instant::now());
+    let mut owner = Owner::attach(&mut source, VIDEO).await;
+    owner.push(1, 1, ring::KEY);
+    read(&mut source).await;
+    for first in 2..=30 {
+        owner.push(first, first.into(), 0);
+    }
+    let (sent, keyframe) = read(&mut source).await;
+    assert!(keyframe);
+    assert_eq!(sent, []);
+    assert!(source.lapped >= 29 - 8, "{}", source.lapped);
+    owner.push(40, 40, ring::KEY);
+    let (sent, keyframe) = read(&mut source).await;
+    assert!(!keyframe);
+    assert_eq!(sent, [(40, 40, true)]);
+}
+
+#[tokio::test]
+async fn a_lapped_audio_reader_goes_on_at_once_and_marks_the_gap() {
+    let mut source = Source::new("microphone".into(), Instant::now());
+    let mut owner = Owner::attach(&mut source, AUDIO).await;
+    owner.push(1, 960, ring::KEY);
+    read(&mut source).await;
+    for n in 2..=30 {
+        owner.push(n, u64::from(n) * 960, ring::KEY);
+    }
+    let (sent, keyframe) = read(&mut source).await;
+    assert!(!keyframe);
+    assert!(sent[0].2 && !sent[1].2, "{sent:?}");
+    assert_eq!(sent.last(), Some(&(30, 30 * 960, false)));
+}
+
+#[tokio::test]
+async fn the_end_of_an_owner_is_told_and_the_next_one_continues_the_timeline() {
+    let start = Instant::now();
+    let mut source = Source::new("microphone".into(), start);
+    let mut owner = Owner::attach(&mut source, AUDIO).await;
+    owner.push(1, 48_000, ring::KEY);
+    assert_eq!(read(&mut source).await.0, [(1, 48_000, true)]);
+    drop(owner);
+    let happening = poll_fn(|context| source.poll(context)).await;
+    assert!(matches!(happening, Happening::Gone(_)), "{happening:?}");
+    source.retry(start, 0);
+    assert!(!source.due(start));
+    assert!(source.due(start + RETRY.1));
+
+    let mut owner = Owner::attach(&mut source, AUDIO).await;
+    owner.push(2, 0, ring::KEY);
+    let (sent, _) = read(&mut source).await;
+    assert!(sent[0].1 > 48_000 && sent[0].1 < 48_000 * 60, "{sent:?}");
+    assert!(sent[0].2);
+}
+
+#[tokio::test]
+async fn a_new_owner_is_told_what_the_former_knew() {
+    let mut source = Source::new("camera".into(), Instant::now());
+    source.demand(Demand::Live);
+    source.rate(300_000);
+    let mut owner = Owner::attach(&mut source, VIDEO).await;
+    assert!(matches!(receive(&mut owner.link).await, FromReader::Demand(Demand::Live)));
+    assert!(matches!(receive(&mut owner.link).await, FromReader::Rate { bps: 300_000 }));
+}
+
+#[tokio::test]
+async fn an_owner_that_gives_no_ring_is_given_up() {
+    let mut source = Source::new("camera".into(), Instant::now());
+    let (ours, theirs) = Socket::pair().expect("socketpair");
+    source.granted(theirs.into_fd()).expect("granted");
+    let link = Link::new(ours).expect("link");
+    link.send(&ToReader::Attached { format: VIDEO }, &[]).expect("sent");
+    let happening = poll_fn(|context| source.poll(context)).await;
+    assert!(matches!(happening, Happening::Gone(_)), "{happening:?}");
+}

@@ -107,8 +107,9 @@ mod tests {
         solo.handle(job(JobEvent::Ready), now);
         solo.handle(job(JobEvent::Joined), now);
         let result = JobResult::Success { reason: "room closed".into() };
-        solo.handle(job(JobEvent::Ending(result.clone())), now);
-        solo.handle(job(JobEvent::Exited(Exit::Code(0))), now);
+        let later = now + Duration::from_secs(1);
+        solo.handle(job(JobEvent::Ending(result.clone())), later);
+        solo.handle(job(JobEvent::Exited(Exit::Code(0))), later);
         let id = JobId("connect".into());
         let expected = [Action::Ack(id.clone()), Action::Release { job: id, result }, Action::Finished];
         assert_eq!(actions(&mut solo), expected);

@@ -119,3 +119,55 @@ impl Link {
         if self.in_window > MAX_RATE { Err(LinkError::Flooded) } else { Ok(()) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::{FromJob, ToJob};
+
+    fn pair() -> (Link, Socket) {
+        let (ours, theirs) = Socket::pair().unwrap();
+        (Link::new(ours).unwrap(), theirs)
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_floods_is_found_out_within_its_second() {
+        let (mut link, peer) = pair();
+        let message = postcard::to_stdvec(&FromJob::Left).unwrap();
+        for sent in 0.. {
+            peer.send(&message, &[]).unwrap();
+            match link.receive::<FromJob>().await {
+                Ok(_) => assert!(sent < MAX_RATE),
+                Err(error) => {
+                    return assert!(matches!(error, LinkError::Flooded) && sent == MAX_RATE, "{sent} {error}");
+                }
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_no_message_or_too_long_is_malformed() {
+        let (mut link, peer) = pair();
+        peer.send(&[0xff; 9], &[]).unwrap();
+        assert!(matches!(link.receive::<FromJob>().await, Err(LinkError::Malformed(_))));
+        peer.send(&[0; MAX_MESSAGE + 1], &[]).unwrap();
+        assert!(matches!(link.try_receive::<FromJob>(), Err(LinkError::Malformed(_))));
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_does_not_read_never_makes_the_sender_wait() {
+        let (link, _peer) = pair();
+        let error = (0..100_000).find_map(|_| link.send(&ToJob::Ack, &[]).err());
+        assert!(matches!(error, Some(LinkError::Full)), "{error:?}");
+    }
+
+    #[tokio::test]
+    async fn asking_without_waiting_sees_what_was_sent_just_now_and_then_the_end() {
+        let (mut link, peer) = pair();
+        assert!(link.try_receive::<FromJob>().unwrap().is_none());
+        peer.send(&postcard::to_stdvec(&FromJob::Rejoining).unwrap(), &[]).unwrap();
+        drop(peer);
+        assert!(matches!(link.try_receive::<FromJob>(), Ok(Some((FromJob::Rejoining, _)))));
+        assert!(matches!(link.try_receive::<FromJob>(), Err(LinkError::Closed)));
+    }
+}

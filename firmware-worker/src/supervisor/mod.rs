@@ -11,10 +11,13 @@
 //! back through one bounded queue.
 
 mod actions;
+mod announce;
 mod brain;
 mod broker;
 mod cgroup;
 mod credentials;
+mod devices;
+mod health;
 mod http;
 mod jobs;
 mod messages;
@@ -25,6 +28,7 @@ mod pulse;
 mod report;
 mod resolver;
 mod run;
+mod shutdown;
 mod signoff;
 mod uplink;
 

@@ -1,40 +1,35 @@
 //! The loop: one input, one turn of the machine, all of its actions.
 
+use super::announce::notify;
 use super::brain::Brain;
 use super::cgroup::{self, Cgroups};
+use super::credentials::extra_certificates;
+use super::health::Health;
 use super::jobs::{Jobs, ProcessId};
 use super::owners::Owners;
-use super::process::{Happened, Process, Spawner};
+use super::process::{Happened, Spawner};
 use super::pulse::{Check, PING_INTERVAL};
 use super::report::Totals;
 use super::resolver::Resolver;
 use super::uplink::{Link, Uplink, Uplinks};
-use super::{Event, Events, Mode, http};
+use super::{Event, Events, Mode, devices, http};
 use crate::config::Config;
-use crate::control::{FromJob, FromOwner, Granted, JobSetup, Owned, ToOwner, watch};
+use crate::control::{FromJob, FromOwner, Granted, JobSetup, Owned, ToOwner};
 use crate::net::Tls;
+use hal::board::Board;
 use hal::hotplug::{Listener, Uevent};
-use protocol::worker::{Health, Input, JobEvent, JobId, JobResult, Snapshot};
+use protocol::worker::{Input, JobEvent, JobId, JobResult, Snapshot};
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::process::ExitCode;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use tokio::io::unix::AsyncFd;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use tokio::time::{sleep_until, timeout};
+use tokio::time::sleep_until;
 use tracing::{info, warn};
-
-/// Children leave their rooms within 250 ms of losing us; what is left after this is killed.
-const CHILDREN_GRACE: Duration = Duration::from_millis(400);
-
-/// Last statuses and the Close must not wait for a dead server.
-const GOODBYE: Duration = Duration::from_secs(1);
-
-/// Bytes of extra certificates: a system's whole bundle is a quarter of it.
-const MAX_CA_FILE: u64 = 1024 * 1024;
 
 /// All state of the supervisor.
 #[derive(Debug)]
@@ -57,7 +52,8 @@ pub(super) struct Supervisor {
     pub(super) seed: u64,
     pub(super) finished: bool,
     pub(super) last_result: Option<JobResult>,
-    seen: Option<Snapshot>,
+    health: Health,
+    pub(super) seen: Option<Snapshot>,
     signals: u32,
     next_tick: Instant,
 }
@@ -139,6 +135,7 @@ impl Supervisor {
             seed,
             finished: false,
             last_result: None,
+            health: Health::new(Board::under("/"), now),
             seen: None,
             signals: 0,
             next_tick: now + PING_INTERVAL,
@@ -149,7 +146,7 @@ impl Supervisor {
         let (Ok(terminate), Ok(interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
             return Ending::NotStarted;
         };
-        let mut inputs = Inputs { terminate, interrupt, queue, hotplug: listen_for_devices() };
+        let mut inputs = Inputs { terminate, interrupt, queue, hotplug: devices::listen() };
         if let Some(address) = self.config.http {
             http::serve(address, self.events.clone()).await;
         }
@@ -176,7 +173,7 @@ impl Supervisor {
             _ = inputs.interrupt.recv() => Happening::Signal,
             happening = std::future::poll_fn(|cx| self.poll_children(cx)) => happening,
             Some(event) = inputs.queue.recv() => Happening::Event(event),
-            uevent = next_uevent(inputs.hotplug.as_ref()) => Happening::Uevent(uevent),
+            uevent = devices::next(inputs.hotplug.as_ref()) => Happening::Uevent(uevent),
             () = sleep_until(deadline.into()) => Happening::Deadline,
         }
     }
@@ -310,7 +307,14 @@ impl Supervisor {
                 }
             }
         }
-        self.inputs.push_back(Input::Health(Health { takes_jobs: true }));
+        if let Some(trouble) = self.health.sample(now) {
+            match trouble {
+                Some(why) => warn!("no further jobs: {why}"),
+                None => info!("the board can take jobs again"),
+            }
+            let takes_jobs = trouble.is_none();
+            self.inputs.push_back(Input::Health(protocol::worker::Health { takes_jobs }));
+        }
     }
 
     /// One job process is kept ready while another job can come.
@@ -323,87 +327,5 @@ impl Supervisor {
 
     pub(super) fn job_input(&mut self, job: JobId, event: JobEvent) {
         self.inputs.push_back(Input::Job(job, event));
-    }
-
-    /// Tells operators what has changed about the registration.
-    fn announce(&mut self) {
-        let Some(now) = self.brain.snapshot() else { return };
-        let before = self.seen.replace(now.clone());
-        let was_registered = before.as_ref().is_some_and(|b| b.registered);
-        if now.registered && (!was_registered || before.as_ref().is_some_and(|b| b.worker_id != now.worker_id)) {
-            let worker = &self.config.worker;
-            info!("registered as {} with {} agent_name {:?}", now.worker_id, self.config.server.url, worker.agent_name);
-            notify(&[sd_notify::NotifyState::Ready, sd_notify::NotifyState::Status("registered")]);
-            self.totals.registrations += 1;
-        } else if !now.registered && !now.draining && before.is_some_and(|b| b.problem != now.problem) {
-            warn!("not registered: {}", now.problem);
-            notify(&[sd_notify::NotifyState::Status(&now.problem)]);
-        }
-    }
-
-    /// Everything the machine wanted is done: let the link close, then let the children go and see that they do.
-    async fn shut_down(&mut self) {
-        if let Some(uplink) = self.uplink.take() {
-            self.closing = Some(uplink.close());
-        }
-        if let Some(closing) = self.closing.take() {
-            // Either it is closed or the server is not there to care.
-            let _ = timeout(GOODBYE, closing).await;
-        }
-        let signing_off = std::mem::take(&mut self.signoffs);
-        for task in signing_off.into_values().map(|signing_off| signing_off.task) {
-            let _ = timeout(GOODBYE, task).await;
-        }
-        let jobs = std::mem::take(&mut self.jobs.processes).into_values().map(|job| job.process);
-        let owners = self.owners.table.values_mut().filter_map(|owner| owner.process.take());
-        let mut children: Vec<_> = jobs.chain(owners).collect();
-        children.iter_mut().for_each(Process::hang_up);
-        let gone = std::future::poll_fn(|cx| {
-            children.retain_mut(|child| child.poll_next::<()>(cx).is_pending());
-            if children.is_empty() { Poll::Ready(()) } else { Poll::Pending }
-        });
-        if timeout(CHILDREN_GRACE, gone).await.is_err() {
-            children.iter().for_each(Process::kill);
-        }
-        drop(children);
-        self.spawner.sweep();
-    }
-}
-
-/// Without it a replugged device is found by its owner's retries, later.
-fn listen_for_devices() -> Option<AsyncFd<Owned<Listener>>> {
-    let listener = Listener::open().and_then(watch);
-    listener.inspect_err(|e| info!("no device events: {e}")).ok()
-}
-
-async fn next_uevent(listener: Option<&AsyncFd<Owned<Listener>>>) -> Uevent {
-    let Some(listener) = listener else { return std::future::pending().await };
-    loop {
-        // Fails only when the runtime is going down.
-        let Ok(mut ready) = listener.readable().await else { return std::future::pending().await };
-        match ready.get_inner().0.next() {
-            Ok(uevent) => return uevent,
-            Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => ready.clear_ready(),
-            // Events were lost because we were slow: the next one counts.
-            Err(_) => {}
-        }
-    }
-}
-
-fn extra_certificates(path: Option<&Path>) -> Result<String, String> {
-    let Some(path) = path else { return Ok(String::new()) };
-    let read = || {
-        if std::fs::metadata(path)?.len() > MAX_CA_FILE {
-            return Err(std::io::Error::other("too long for a list of certificates"));
-        }
-        std::fs::read_to_string(path)
-    };
-    read().map_err(|e| format!("certificates {}: {e}", path.display()))
-}
-
-/// For systemd, where it listens; elsewhere nothing happens.
-fn notify(state: &[sd_notify::NotifyState<'_>]) {
-    if let Err(e) = sd_notify::notify(state) {
-        tracing::debug!("service manager: {e}");
     }
 }

@@ -1,0 +1,43 @@
+//! The end: the link closes first, then the children go.
+
+use super::process::Process;
+use super::run::Supervisor;
+use std::task::Poll;
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// Children leave their rooms within 250 ms of losing us; what is left after this is killed.
+const CHILDREN_GRACE: Duration = Duration::from_millis(400);
+
+/// Last statuses and the Close must not wait for a dead server.
+const GOODBYE: Duration = Duration::from_secs(1);
+
+impl Supervisor {
+    /// Everything the machine wanted is done: let the link close, then let the children go and see that they do.
+    pub(super) async fn shut_down(&mut self) {
+        if let Some(uplink) = self.uplink.take() {
+            self.closing = Some(uplink.close());
+        }
+        if let Some(closing) = self.closing.take() {
+            // Either it is closed or the server is not there to care.
+            let _ = timeout(GOODBYE, closing).await;
+        }
+        let signing_off = std::mem::take(&mut self.signoffs);
+        for task in signing_off.into_values().map(|signing_off| signing_off.task) {
+            let _ = timeout(GOODBYE, task).await;
+        }
+        let jobs = std::mem::take(&mut self.jobs.processes).into_values().map(|job| job.process);
+        let owners = self.owners.table.values_mut().filter_map(|owner| owner.process.take());
+        let mut children: Vec<_> = jobs.chain(owners).collect();
+        children.iter_mut().for_each(Process::hang_up);
+        let gone = std::future::poll_fn(|cx| {
+            children.retain_mut(|child| child.poll_next::<()>(cx).is_pending());
+            if children.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+        });
+        if timeout(CHILDREN_GRACE, gone).await.is_err() {
+            children.iter().for_each(Process::kill);
+        }
+        drop(children);
+        self.spawner.sweep();
+    }
+}

@@ -14,6 +14,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::http::{HeaderValue, Response, header};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
@@ -174,6 +175,7 @@ fn in_plain_words(error: &Error) -> String {
         Error::Io(error) => error.to_string(),
         Error::ConnectionClosed | Error::AlreadyClosed => "closed".into(),
         Error::Capacity(_) => format!("a message of more than {MAX_MESSAGE} bytes"),
+        Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => "the connection broke off".into(),
         Error::Protocol(error) => format!("not WebSocket: {error}"),
         Error::Http(response) => format!("HTTP {}", response.status().as_u16()),
         _ => "not WebSocket".into(),

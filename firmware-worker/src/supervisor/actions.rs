@@ -70,7 +70,7 @@ impl Supervisor {
             !replaced
         });
         self.totals.jobs_started += 1;
-        match self.jobs.start(spec, &mut self.spawner, Instant::now()) {
+        match self.jobs.start(*spec, &mut self.spawner, Instant::now()) {
             Ok(pid) => info!("job {} room {room:?}: starting in process {pid}", job.0),
             Err(why) => self.job_input(job, JobEvent::Exited(Exit::NotStarted(why))),
         }

@@ -121,36 +121,46 @@ impl Jobs {
         self.processes.iter_mut().find_map(|(id, job)| Some((*id, job.process.try_next()?)))
     }
 
-    /// Hands the job to a process that has none, or to a new one.
-    pub(super) fn start(&mut self, spec: Box<JobSpec>, spawner: &mut Spawner, now: Instant) -> Result<i32, String> {
+    /// Hands the job to a process that has none, or to a new one; its pid.
+    pub(super) fn start(&mut self, spec: JobSpec, spawner: &mut Spawner, now: Instant) -> Result<i32, String> {
+        // A prewarmed process may have died without our knowing yet; a new one has not.
         let id = match self.ready_for_a_job() {
-            Some(id) => id,
-            None => self.spawn(spawner, now)?,
+            Some(id) if self.hand_over(id, &spec) => id,
+            _ => {
+                let id = self.spawn(spawner, now)?;
+                self.hand_over(id, &spec);
+                id
+            }
         };
         let record = Record {
             process: id,
-            room: spec.job.room.name.clone(),
-            identity: spec.accept.identity.clone(),
-            url: spec.url.clone(),
-            token: spec.token.clone(),
+            room: spec.job.room.name,
+            identity: spec.accept.identity,
+            url: spec.url,
+            token: spec.token,
             sid: None,
             left: false,
             started: now,
         };
-        let job = spec.job.id.clone();
-        let process = self.processes.get_mut(&id).ok_or("a process that was just found is gone")?;
-        process.started = now;
-        match &mut process.phase {
-            Phase::Warming(waiting) => *waiting = Some(spec),
-            phase => {
-                process.process.send_long(&ToJob::Spec, "job", &*spec).map_err(|e| e.to_string())?;
-                *phase = Phase::Assigned(job.clone());
-            }
-        }
-        let pid = process.process.pid();
-        self.records.insert(job, record);
+        self.records.insert(spec.job.id, record);
         self.warm_at = self.warm_at.max(now + REPLACE_AFTER);
-        Ok(pid)
+        Ok(self.processes.get(&id).map_or(0, |process| process.process.pid()))
+    }
+
+    /// False, and the process killed, if it takes nothing.
+    fn hand_over(&mut self, id: ProcessId, spec: &JobSpec) -> bool {
+        let Some(process) = self.processes.get_mut(&id) else { return false };
+        if matches!(process.phase, Phase::Warming(_)) {
+            process.phase = Phase::Warming(Some(Box::new(spec.clone())));
+            return true;
+        }
+        let sent = process.process.send_long(&ToJob::Spec, "job", spec).is_ok();
+        if sent {
+            process.phase = Phase::Assigned(spec.job.id.clone());
+        } else {
+            process.process.kill();
+        }
+        sent
     }
 
     /// Asks `on_request`, now or as soon as a process can be asked.

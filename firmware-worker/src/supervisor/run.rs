@@ -31,6 +31,10 @@ use tokio::task::JoinHandle;
 use tokio::time::sleep_until;
 use tracing::{info, warn};
 
+/// What is missing where children cannot be limited.
+const DELEGATION: &str =
+    "a systemd service needs Delegate=yes; Raspberry Pi OS needs cgroup_enable=memory in cmdline.txt";
+
 /// All state of the supervisor.
 #[derive(Debug)]
 pub(super) struct Supervisor {
@@ -105,7 +109,7 @@ impl Supervisor {
         let tls = Tls::new(&ca_pem)?;
         let resolver = Resolver::new();
         let cgroups = Cgroups::set_up(Path::new("/proc/self"), std::process::id());
-        let cgroups = cgroups.inspect_err(|e| warn!("no limits for children: {e}")).ok();
+        let cgroups = cgroups.inspect_err(|e| warn!("no limits for children: {e} ({DELEGATION})")).ok();
         let spawner = Spawner::new(cgroups, config.log_level).map_err(|e| format!("own executable: {e}"))?;
         let setup = JobSetup {
             url: config.server.url.clone(),

@@ -2,6 +2,7 @@
 
 use super::process::Process;
 use super::run::Supervisor;
+use futures_util::future::join_all;
 use std::task::Poll;
 use std::time::Duration;
 use tokio::time::timeout;
@@ -22,10 +23,9 @@ impl Supervisor {
             // Either it is closed or the server is not there to care.
             let _ = timeout(GOODBYE, closing).await;
         }
-        let signing_off = std::mem::take(&mut self.signoffs);
-        for task in signing_off.into_values().map(|signing_off| signing_off.task) {
-            let _ = timeout(GOODBYE, task).await;
-        }
+        // Those that need longer are left to the server's own timeout.
+        let signing_off = std::mem::take(&mut self.signoffs).into_values().map(|signing_off| signing_off.task);
+        let _ = timeout(GOODBYE, join_all(signing_off)).await;
         let jobs = std::mem::take(&mut self.jobs.processes).into_values().map(|job| job.process);
         let owners = self.owners.table.values_mut().filter_map(|owner| owner.process.take());
         let mut children: Vec<_> = jobs.chain(owners).collect();

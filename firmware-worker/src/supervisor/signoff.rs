@@ -77,3 +77,31 @@ async fn attempt(machine: &SignOff, tls: &Tls, resolver: &Resolver) -> Option<Ou
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    #[tokio::test]
+    async fn a_server_that_is_back_but_refuses_the_token_ends_the_attempts() {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let url = format!("ws://{}", listener.local_addr().unwrap());
+        let ghost = Ghost { url, token: Secret::new("t"), sid: "PA_x".into() };
+        let server = async {
+            let mut paths = Vec::new();
+            for response in ["HTTP/1.1 503 Busy\r\n\r\n", "HTTP/1.1 401 No\r\n\r\n"] {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut head = vec![0; 8192];
+                let length = stream.read(&mut head).await.unwrap();
+                paths.push(String::from_utf8_lossy(&head[..length.min(32)]).into_owned());
+                stream.write_all(response.as_bytes()).await.unwrap();
+            }
+            paths
+        };
+        let (outcome, paths) = tokio::join!(sign_off(ghost, Tls::new("").unwrap(), Resolver::new(), 1), server);
+        assert_eq!(outcome, Outcome::Refused(401));
+        assert!(paths.iter().all(|path| path.starts_with("GET /rtc/v1?")), "{paths:?}");
+    }
+}

@@ -1,24 +1,10 @@
-//! The server's HTTP API (Twirp in JSON), as far as tests need it.
+//! The server's HTTP API (Twirp in JSON, answers with field names as in the schema), as far as tests need it.
 
+use crate::http;
 use crate::server::{KEY, SECRET};
 use crate::token::Token;
-use crate::{http, poll};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
-use std::time::Duration;
-
-/// Status of a job as `ListDispatch` shows it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct JobState {
-    /// `AJ_…`
-    pub id: String,
-    /// `JS_RUNNING`, `JS_SUCCESS`, `JS_FAILED`, …
-    pub status: String,
-    /// The worker's words.
-    pub error: String,
-    /// Who runs it.
-    pub identity: String,
-}
 
 /// Calls to one server.
 #[derive(Clone, Copy, Debug)]
@@ -49,21 +35,6 @@ impl Api {
     #[track_caller]
     pub fn delete_dispatch(&self, room: &str, id: &str) {
         self.agent(room, "DeleteDispatch", json!({"room": room, "dispatchId": id}));
-    }
-
-    /// The jobs of all dispatches of a room.
-    #[track_caller]
-    pub fn jobs(&self, room: &str) -> Vec<JobState> {
-        let answer = self.agent(room, "ListDispatch", json!({"room": room}));
-        let list = |value: &Value, key| value[key].as_array().cloned().unwrap_or_default();
-        list(&answer, "agentDispatches").iter().flat_map(|d| list(&d["state"], "jobs")).map(|job| state(&job)).collect()
-    }
-
-    /// Waits until the one job of a room has this status.
-    #[track_caller]
-    pub fn wait_status(&self, room: &str, status: &str, limit: Duration) -> JobState {
-        let what = format!("a job in room {room} is {status}");
-        poll::until(&what, limit, || self.jobs(room).into_iter().find(|job| job.status == status))
     }
 
     /// Participants of a room; none when there is no such room.
@@ -128,15 +99,5 @@ impl Api {
         }
         assert_eq!(answer.status, 200, "{method} {request}: {}", answer.body);
         serde_json::from_str(&answer.body).expect("Twirp answers JSON")
-    }
-}
-
-fn state(job: &Value) -> JobState {
-    let text = |key: &str| job["state"][key].as_str().unwrap_or_default().to_owned();
-    JobState {
-        id: job["id"].as_str().unwrap_or_default().into(),
-        status: if text("status").is_empty() { "JS_PENDING".into() } else { text("status") },
-        error: text("error"),
-        identity: text("participantIdentity"),
     }
 }

@@ -46,7 +46,7 @@ impl Guest {
     /// Waits until the console has a line with this text.
     #[track_caller]
     pub fn wait_console(&self, text: &str, limit: Duration) -> String {
-        poll::until(&format!("the guest says {text:?}"), limit, || self.console().find(text).map(|line| line.text))
+        poll::until(&format!("the guest says {text:?}"), limit, || self.console().find(&[text]).map(|line| line.text))
     }
 
     /// What it printed lately.

@@ -40,9 +40,9 @@ impl Log {
         lines.push_back(line);
     }
 
-    /// The last line that contains `text`.
-    pub fn find(&self, text: &str) -> Option<Line> {
-        self.lines().iter().rev().find(|line| line.text.contains(text)).cloned()
+    /// The last line that contains all of `texts`.
+    pub fn find(&self, texts: &[&str]) -> Option<Line> {
+        self.lines().iter().rev().find(|line| texts.iter().all(|text| line.text.contains(text))).cloned()
     }
 
     /// Everything kept.

@@ -3,6 +3,7 @@
 use crate::process::{Process, clean_command};
 use crate::token::Token;
 use crate::{Api, http, paths, poll};
+use serde_json::Value;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -18,6 +19,15 @@ const START: Duration = Duration::from_secs(20);
 
 /// Another program can take a free port before the server does.
 const ATTEMPTS: usize = 3;
+
+/// How a job ended, as the worker reported it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JobEnd {
+    /// `JS_SUCCESS` or `JS_FAILED`.
+    pub status: String,
+    /// The worker's words; the server's own are "agent worker left the room".
+    pub error: String,
+}
 
 /// A running server.
 #[derive(Debug)]
@@ -56,7 +66,7 @@ impl Server {
     pub fn start_for_guest() -> Self {
         Self::start_settings(&|[http, tcp, udp]| {
             format!(
-                "port: {http}\nbind_addresses: [127.0.0.1]\nkeys: {{{KEY}: {SECRET}}}\nlogging: {{level: info}}\n\
+                "port: {http}\nbind_addresses: [127.0.0.1]\nkeys: {{{KEY}: {SECRET}}}\nlogging: {{level: info, component_levels: {{api: error}}}}\n\
                  rtc: {{tcp_port: {tcp}, udp_port: {udp}, use_external_ip: false}}\n"
             )
         })
@@ -80,6 +90,23 @@ impl Server {
     /// A token for one identity in one room.
     pub fn join_token(&self, room: &str, identity: &str) -> String {
         Token::join(room, identity).sign(KEY, SECRET)
+    }
+
+    /// Waits until the newest job of a room has ended. What counts is the first terminal status that arrives; this server
+    /// keeps it out of `ListDispatch`, but logs it.
+    #[track_caller]
+    pub fn job_end(&self, room: &str, limit: Duration) -> JobEnd {
+        let log = &self.process.as_ref().expect("the server runs").log;
+        let field = |line: &str, key: &str| {
+            let facts: Value = serde_json::from_str(line.rsplit('\t').next()?).ok()?;
+            facts[key].as_str().map(str::to_owned)
+        };
+        poll::until(&format!("the job in room {room} has ended"), limit, || {
+            let assigned = log.find(&["assigned job to worker", &format!("\"room\": \"{room}\"")])?;
+            let id = field(&assigned.text, "jobID")?;
+            let ended = log.find(&["job ended", &format!("\"jobID\": \"{id}\"")])?;
+            Some(JobEnd { status: field(&ended.text, "status")?, error: field(&ended.text, "error")? })
+        })
     }
 
     /// Ends it without warning.
@@ -116,7 +143,7 @@ impl Drop for Server {
 /// keeps the server from picking the socket of another interface.
 fn settings([http, tcp, udp]: [u16; 3], more: &str) -> String {
     format!(
-        "port: {http}\nbind_addresses: [127.0.0.1]\nkeys: {{{KEY}: {SECRET}}}\nlogging: {{level: info}}\n\
+        "port: {http}\nbind_addresses: [127.0.0.1]\nkeys: {{{KEY}: {SECRET}}}\nlogging: {{level: info, component_levels: {{api: error}}}}\n\
          rtc: {{tcp_port: {tcp}, udp_port: {udp}, use_external_ip: false, node_ip: 127.0.0.1, \
          enable_loopback_candidate: true, ips: {{includes: [127.0.0.1/32]}}}}\n{more}\n"
     )

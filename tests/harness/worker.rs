@@ -165,7 +165,7 @@ impl Worker {
     /// Waits until the log has a line with this text; the last one there is.
     #[track_caller]
     pub fn wait_log(&self, text: &str, limit: Duration) -> Line {
-        poll::until(&format!("the worker says {text:?}"), limit, || self.process.log.find(text))
+        poll::until(&format!("the worker says {text:?}"), limit, || self.process.log.find(&[text]))
     }
 
     /// Everything it has logged lately.

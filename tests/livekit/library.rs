@@ -42,8 +42,8 @@ fn an_entrypoint_blocked_for_too_long_fails_its_job() {
     let setup = Setup::new(&server).binary(participant()).toml("[worker]\nunresponsive_timeout_s = 4\n");
     let _worker = setup.start();
     server.api().dispatch("studio", AGENT, "block 600");
-    let job = server.api().wait_status("studio", "JS_FAILED", Duration::from_secs(30));
-    assert!(job.error.contains("entrypoint blocked"), "{job:?}");
+    let end = server.job_end("studio", Duration::from_secs(30));
+    assert!(end.status == "JS_FAILED" && end.error.contains("entrypoint blocked"), "{end:?}");
 }
 
 #[test]
@@ -60,7 +60,7 @@ fn an_error_of_the_entrypoint_fails_the_job_with_its_text() {
 fn a_job_that_shuts_itself_down_is_shown_as_success() {
     let (server, _worker) = start();
     server.api().dispatch("studio", AGENT, "finish");
-    server.api().wait_status("studio", "JS_SUCCESS", SOON);
+    assert_eq!(server.job_end("studio", SOON).status, "JS_SUCCESS");
 }
 
 #[test]
@@ -100,16 +100,19 @@ fn an_offer_that_is_declined_or_never_answered_goes_to_another_worker() {
 #[test]
 fn a_forbidden_job_is_offered_to_nobody_else() {
     let (server, _worker) = start();
+    // It says no at once, so that the next dispatch finds it idle again and the other one still unasked.
     server.api().dispatch("studio", AGENT, "forbid");
-    server.api().wait_status("studio", "JS_SUCCESS", SOON);
+    let _other = Setup::new(&server).start();
+    server.api().dispatch("marker", AGENT, "");
+    Judge::join(&server, "marker", "judge").sees_and_hears(0, 13.0, SOON);
     assert!(server.api().identities("studio").is_empty());
 }
 
 fn assert_fails(act: &str, words: &[&str]) {
-    let (server, worker) = start();
+    let (server, _worker) = start();
     server.api().dispatch("studio", AGENT, act);
-    let job = server.api().wait_status("studio", "JS_FAILED", SOON);
-    assert!(words.iter().all(|word| job.error.contains(word)), "{job:?}\n{}", worker.log());
+    let end = server.job_end("studio", SOON);
+    assert!(end.status == "JS_FAILED" && words.iter().all(|word| end.error.contains(word)), "{end:?}");
 }
 
 fn start() -> (Server, Worker) {

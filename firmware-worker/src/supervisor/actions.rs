@@ -30,7 +30,7 @@ impl Supervisor {
             Action::Forget(job) => self.jobs.forget(&job),
             Action::Start(spec) => self.start(spec),
             Action::Terminate { job, reason, grace } => self.terminate(&job, reason, grace),
-            Action::Ack(job) => self.tell(&job, &ToJob::Ack),
+            Action::Ack(job) => self.acknowledge(job),
             Action::Kill(job) => self.kill(&job),
             Action::SignOff(job) => self.sign_off(job),
             Action::Release { job, result } => self.release(job, result),
@@ -84,8 +84,17 @@ impl Supervisor {
         self.tell(job, &ToJob::Terminate { reason, grace_ms });
     }
 
+    /// The job leaves its room on this, so the status must be on the wire: otherwise the server sees the participant
+    /// leave first and files a result of its own (livekit#4447).
+    fn acknowledge(&self, job: JobId) {
+        let marked = self.uplink.as_ref().is_some_and(|uplink| uplink.mark(job.clone()));
+        if !marked {
+            self.tell(&job, &ToJob::Ack);
+        }
+    }
+
     /// A job that does not read its socket is caught by its pings or by the machine's deadlines.
-    fn tell(&self, job: &JobId, message: &ToJob) {
+    pub(super) fn tell(&self, job: &JobId, message: &ToJob) {
         if let Some(process) = self.jobs.process_of(job)
             && let Err(e) = process.process.send(message, &[])
         {

@@ -14,7 +14,7 @@ use super::resolver::Resolver;
 use super::uplink::{Link, Uplink, Uplinks};
 use super::{Event, Events, Mode, devices, http};
 use crate::config::Config;
-use crate::control::{FromJob, FromOwner, Granted, JobSetup, Owned, ToOwner};
+use crate::control::{FromJob, FromOwner, Granted, JobSetup, Owned, ToJob, ToOwner};
 use crate::net::Tls;
 use hal::board::Board;
 use hal::hotplug::{Listener, Uevent};
@@ -238,6 +238,7 @@ impl Supervisor {
                 uplink.up = true;
                 self.inputs.push_back(Input::LinkUp);
             }
+            Link::Written(job) => self.tell(&job, &ToJob::Ack),
             Link::Frame(frame) => {
                 // A termination may be about a participant that its job has just replaced (livekit#4887).
                 while let Some((id, happened)) = self.jobs.try_next() {

@@ -5,7 +5,7 @@ use super::resolver::Resolver;
 use super::{Event, Events};
 use crate::config::Server;
 use crate::net::{ConnectError, Tls, WebSocket, host_and_port};
-use protocol::worker::LinkError;
+use protocol::worker::{JobId, LinkError};
 use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -30,13 +30,23 @@ pub(super) struct Uplink {
     pub generation: u32,
     /// Open, as far as the loop has heard.
     pub up: bool,
-    frames: mpsc::Sender<Vec<u8>>,
+    queue: mpsc::Sender<Item>,
     task: JoinHandle<()>,
+}
+
+/// What waits for the socket.
+#[derive(Debug)]
+enum Item {
+    Frame(Vec<u8>),
+    /// Everything before it has been written: say so.
+    Mark(JobId),
 }
 
 /// What happened on a connection.
 #[derive(Debug)]
 pub(super) enum Link {
+    /// Everything that was queued before [`Uplink::mark`] has been written.
+    Written(JobId),
     /// Open.
     Up,
     /// A binary frame.
@@ -53,7 +63,7 @@ impl Uplinks {
     /// Starts to connect.
     pub(super) fn connect(&mut self) -> Uplink {
         self.generation += 1;
-        let (frames, queue) = mpsc::channel(QUEUE);
+        let (sender, queue) = mpsc::channel(QUEUE);
         let (server, tls) = (self.server.clone(), self.tls.clone());
         let (resolver, events, generation) = (self.resolver.clone(), self.events.clone(), self.generation);
         let task = tokio::spawn(async move {
@@ -66,14 +76,19 @@ impl Uplinks {
                 let _ = events.send(Event::Link { generation, link: Link::Down(why) }).await;
             }
         });
-        Uplink { generation, up: false, frames, task }
+        Uplink { generation, up: false, queue: sender, task }
     }
 }
 
 impl Uplink {
     /// Queues a frame; false when the queue is full.
     pub(super) fn send(&self, frame: Vec<u8>) -> bool {
-        self.frames.try_send(frame).is_ok()
+        self.queue.try_send(Item::Frame(frame)).is_ok()
+    }
+
+    /// Asks for [`Link::Written`] when all that is queued now has been written; false when the queue is full.
+    pub(super) fn mark(&self, job: JobId) -> bool {
+        self.up && self.queue.try_send(Item::Mark(job)).is_ok()
     }
 
     /// Closes after what is queued, or stops connecting. The handle ends when the socket is closed.
@@ -99,17 +114,18 @@ async fn open(server: &Server, tls: &Tls, resolver: &Resolver) -> Result<WebSock
 /// Why the connection ended; `None` if we closed it.
 async fn run(
     mut socket: WebSocket,
-    mut queue: mpsc::Receiver<Vec<u8>>,
+    mut queue: mpsc::Receiver<Item>,
     events: &Events,
     generation: u32,
 ) -> Option<LinkError> {
     events.send(Event::Link { generation, link: Link::Up }).await.ok()?;
     loop {
         tokio::select! {
-            frame = queue.recv() => match frame {
-                Some(frame) => if let Err(why) = socket.send(frame).await {
+            item = queue.recv() => match item {
+                Some(Item::Frame(frame)) => if let Err(why) = socket.send(frame).await {
                     return Some(LinkError::Broken(why));
                 },
+                Some(Item::Mark(job)) => events.send(Event::Link { generation, link: Link::Written(job) }).await.ok()?,
                 None => {
                     socket.close().await;
                     return None;
@@ -134,7 +150,14 @@ fn agent_url(url: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::agent_url;
+    use super::*;
+    use crate::config::Credentials;
+    use futures_util::StreamExt;
+    use protocol::secret::Secret;
+    use protocol::token::{self, Grant};
+    use std::time::Duration;
+    use tokio::net::TcpListener;
+    use tokio_tungstenite::accept_async;
 
     #[test]
     fn the_agent_path_is_joined_to_any_base() {
@@ -142,5 +165,41 @@ mod tests {
         assert_eq!(agent_url("ws://h:7880/"), "ws://h:7880/agent");
         assert_eq!(agent_url("wss://h/base"), "wss://h/base/agent");
         assert_eq!(agent_url("wss://h/base/?a=b"), "wss://h/base/agent?a=b");
+    }
+
+    fn server(url: String) -> Server {
+        let token = token::mint("key", &Secret::new("s"), &Grant::Worker, wall_clock(), Duration::from_secs(60));
+        Server { url, credentials: Credentials::Token(token), ca_file: None }
+    }
+
+    #[tokio::test]
+    async fn a_mark_is_told_after_everything_before_it_and_a_close_flushes_what_is_queued() {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let url = format!("ws://{}", listener.local_addr().unwrap());
+        let (events, mut happened) = mpsc::channel(8);
+        let mut uplinks = Uplinks::new(server(url), Tls::new("").unwrap(), Resolver::new(), events);
+        let mut uplink = uplinks.connect();
+        let mut socket = accept_async(listener.accept().await.unwrap().0).await.unwrap();
+        assert!(matches!(happened.recv().await, Some(Event::Link { generation: 1, link: Link::Up })));
+        assert!(!uplink.mark(JobId("early".into())), "the loop has not heard that it is up");
+        uplink.up = true;
+        assert!(uplink.send(vec![1]) && uplink.mark(JobId("AJ_1".into())) && uplink.send(vec![2]));
+        let told = happened.recv().await;
+        assert!(matches!(&told, Some(Event::Link { link: Link::Written(job), .. }) if job.0 == "AJ_1"), "{told:?}");
+        assert_eq!(socket.next().await.unwrap().unwrap().into_data().as_ref(), [1]);
+        let closing = uplink.close();
+        assert_eq!(socket.next().await.unwrap().unwrap().into_data().as_ref(), [2]);
+        assert!(socket.next().await.unwrap().unwrap().is_close());
+        closing.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_server_that_does_not_read_fills_the_queue_and_never_stops_the_loop() {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let url = format!("ws://{}", listener.local_addr().unwrap());
+        let (events, _happened) = mpsc::channel(8);
+        let uplink = Uplinks::new(server(url), Tls::new("").unwrap(), Resolver::new(), events).connect();
+        let refused = (0..=QUEUE).position(|_| !uplink.send(vec![0; 10]));
+        assert_eq!(refused, Some(QUEUE));
     }
 }

@@ -3,7 +3,6 @@
 Reads LIVEKIT_URL, LIVEKIT_API_KEY and LIVEKIT_API_SECRET. Exit code 0 only if video frames were decoded.
 """
 
-import argparse
 import asyncio
 import datetime
 import sys
@@ -11,7 +10,7 @@ from urllib.parse import urlencode
 
 from livekit import api
 
-from judge import Judge, run
+from judge import Judge, options_parser, run
 
 # Long enough to look at the demo the whole day.
 TOKEN_TTL = datetime.timedelta(hours=12)
@@ -28,15 +27,18 @@ def token(room, identity):
 def narrate(event, at=None, **fields):
     """Prints what a person wants to see of the judge's events."""
     if event == "second":
-        print("  ".join(filter(None, map(track_line, fields["tracks"]))) or "waiting for a track", flush=True)
+        tracks = sorted(fields["tracks"], key=lambda track: track["kind"], reverse=True)
+        print("  ".join(map(track_line, tracks)) or "waiting for a track", flush=True)
     elif event == "participant_joined":
         print(f"{fields['identity']} joined ({fields['kind'].removeprefix('PARTICIPANT_KIND_').lower()})", flush=True)
     elif event == "participant_left":
         print(f"{fields['identity']} left", flush=True)
     elif event == "picture":
         print(f"picture: {fields['path']}", flush=True)
-    elif event in ("connect_failed", "disconnected"):
-        print(f"{event.replace('_', ' ')}: {fields.get('error') or fields.get('reason')}", flush=True)
+    elif event == "connect_failed":
+        print(f"cannot join: {fields['error']}", flush=True)
+    elif event == "disconnected" and fields["reason"] != "CLIENT_INITIATED":
+        print(f"thrown out: {fields['reason']}", flush=True)
 
 
 def track_line(track):
@@ -57,7 +59,6 @@ async def main(options):
     query = urlencode({"liveKitUrl": options.url, "token": viewer})
     print(f"watch:   https://meet.livekit.io/custom?{query}\nserver:  {options.url}\ntoken:   {viewer}", flush=True)
     options.token = token(options.room, "judge")
-    options.until, options.commands, options.publish_tone = [], False, None
     judge = Judge(options, narrate)
     watchdog = asyncio.create_task(give_up(judge))
     code = await run(judge)
@@ -76,13 +77,9 @@ async def give_up(judge):
 
 
 def arguments():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--url", required=True)
+    parser = options_parser(__doc__)
     parser.add_argument("--room", required=True)
     parser.add_argument("--agent", required=True)
-    parser.add_argument("--seconds", type=float, help="end after this long instead of at Ctrl-C")
-    parser.add_argument("--save-png", required=True)
-    parser.add_argument("--save-frame", type=int, default=30)
     return parser.parse_args()
 
 

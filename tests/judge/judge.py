@@ -46,6 +46,7 @@ class Judge:
         self.data = 0
         self.recorded = []
         self.disconnected = False
+        self.broken = None
         self.summed_up = now()
 
     async def run(self):
@@ -72,6 +73,8 @@ class Judge:
         thrown_out = self.disconnected
         self.emit("end", missing=missing, tracks=self._summary(now()))
         await self.room.disconnect()
+        if self.broken:
+            raise self.broken
         return 1 if missing or thrown_out else 0
 
     def _listen(self):
@@ -124,7 +127,9 @@ class Judge:
         meter = Video() if video else Audio(AUDIO_RATE)
         self.meters.append(meter)
         self.tracks[track.sid] = (participant.identity, track, meter)
-        self.readers[track.sid] = asyncio.create_task(self._watch(track) if video else self._hear(track))
+        reader = asyncio.create_task(self._watch(track) if video else self._hear(track))
+        reader.add_done_callback(self._reader_ended)
+        self.readers[track.sid] = reader
 
     def _unsubscribed(self, track, publication, participant):
         self.emit("track_unsubscribed", identity=participant.identity, track=track.sid)
@@ -132,6 +137,12 @@ class Judge:
         reader = self.readers.pop(track.sid, None)
         if reader:
             reader.cancel()
+
+    def _reader_ended(self, reader):
+        """A judge that cannot read is no judge: it says so and ends."""
+        if not reader.cancelled() and reader.exception():
+            self.broken = reader.exception()
+            self.done.set()
 
     def _data(self, packet):
         self.data += 1
@@ -287,8 +298,9 @@ class Judge:
         )
 
 
-def arguments():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def options_parser(description):
+    """The options of a judge, for programs that are one to add theirs."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--url", required=True)
     parser.add_argument("--token", help="better in the environment: JUDGE_TOKEN")
     parser.add_argument("--seconds", type=float, help="end after this long")
@@ -306,7 +318,7 @@ def arguments():
         type=condition,
         help="video:FRAMES, audio:SECONDS, data:PACKETS, joined:IDENTITY, left:IDENTITY; repeatable",
     )
-    return parser.parse_args()
+    return parser
 
 
 def condition(text):
@@ -334,4 +346,4 @@ async def main(options):
 
 
 if __name__ == "__main__":
-    sys.exit(asyncio.run(main(arguments())))
+    sys.exit(asyncio.run(main(options_parser(__doc__).parse_args())))

@@ -47,7 +47,8 @@ fn a_subscriber_sees_the_colour_bars_and_hears_the_voice_of_the_board() {
 
 fn boot(server: &Server) -> Guest {
     let config = format!(
-        "url = \"ws://{HOST}:{}\"\nagent_name = \"{AGENT}\"\napi_key = \"{KEY}\"\napi_secret_file = \"/secret\"\n\
+        "[server]\nurl = \"ws://{HOST}:{}\"\napi_key = \"{KEY}\"\napi_secret_file = \"/secret\"\n\
+         [worker]\nagent_name = \"{AGENT}\"\n\
          [[camera]]\nname = \"camera\"\ndevice = \"auto\"\nwidth = 640\nheight = 360\nfps = 15\nbitrate = 500000\n\
          [[microphone]]\nname = \"microphone\"\ndevice = \"hw:CARD=Loopback,DEV=1\"\n",
         server.address().port()

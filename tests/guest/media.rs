@@ -1,30 +1,18 @@
 //! Camera and microphone of the board, through the worker in the guest, to a subscriber on the host.
 
+use super::board::{self, SLOW};
 use std::process::Command;
-use std::time::Duration;
-use tests::guest::{Content, Guest, HOST};
-use tests::server::{KEY, SECRET, Server};
 use tests::worker::AGENT;
-use tests::{Judge, paths};
-
-/// Everything in the guest runs about twenty times slower than on the host.
-const SLOW: Duration = Duration::from_secs(60);
+use tests::{Judge, Server, paths};
 
 /// White to black, as vivid's test picture shows them.
 const BARS: &str = "WYCGMRBK";
-
-/// Plays the voice into one end of the loopback card for ever; the worker captures from the other end.
-const SCRIPT: &str = "
-(while :; do aplay -q -D plughw:0,0 /usr/share/sounds/Front_Center.wav; done) &
-exec /firmware-worker start --config /worker.toml
-";
 
 #[test]
 fn a_subscriber_sees_the_colour_bars_and_hears_the_voice_of_the_board() {
     let server = Server::start_for_guest();
     let room = "guest-media";
-    let guest = boot(&server);
-    guest.wait_console("registered", SLOW);
+    let _guest = board::boot("media", &server);
     let folder = std::env::temp_dir().join(format!("guest-media-{}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("the temporary directory is writable");
     let (picture, sound) = (folder.join("picture.png"), folder.join("sound.wav"));
@@ -45,21 +33,31 @@ fn a_subscriber_sees_the_colour_bars_and_hears_the_voice_of_the_board() {
     let _ = std::fs::remove_dir_all(&folder);
 }
 
-fn boot(server: &Server) -> Guest {
-    let config = format!(
-        "[server]\nurl = \"ws://{HOST}:{}\"\napi_key = \"{KEY}\"\napi_secret_file = \"/secret\"\n\
-         [worker]\nagent_name = \"{AGENT}\"\n\
-         [[camera]]\nname = \"camera\"\ndevice = \"auto\"\nwidth = 640\nheight = 360\nfps = 15\nbitrate = 500000\n\
-         [[microphone]]\nname = \"microphone\"\ndevice = \"hw:CARD=Loopback,DEV=1\"\n",
-        server.address().port()
-    );
-    let worker = paths::guest_worker();
-    let files = [
-        ("/firmware-worker", 0o755, Content::File(&worker)),
-        ("/worker.toml", 0o644, Content::Text(&config)),
-        ("/secret", 0o600, Content::Text(SECRET)),
-    ];
-    Guest::boot("media", &files, SCRIPT)
+#[test]
+fn a_camera_and_a_card_that_are_unplugged_come_back_on_the_same_tracks() {
+    let server = Server::start_for_guest();
+    let room = "guest-unplug";
+    let mut guest = board::boot("unplug", &server);
+    let judge = Judge::join(&server, room, "judge");
+    server.api().dispatch(room, AGENT, "");
+    judge.wait("picture and voice", SLOW, |e| {
+        e.number("video", "fps") >= 13.0 && e.number("audio", "level_dbfs") > -50.0
+    });
+    guest.type_line("echo vivid.0 > /sys/bus/platform/drivers/vivid/unbind");
+    guest.wait_console("device camera: lost", SLOW);
+    guest.type_line("echo snd_aloop.0 > /sys/bus/platform/drivers/snd_aloop/unbind");
+    guest.wait_console("device microphone: lost", SLOW);
+    let mark = judge.mark();
+    judge.wait_from(mark, "a still picture", SLOW, |e| e.name() == "second" && e.number("video", "fps") == 0.0);
+    let mark = judge.mark();
+    guest.type_line("echo vivid.0 > /sys/bus/platform/drivers/vivid/bind");
+    guest.type_line("echo snd_aloop.0 > /sys/bus/platform/drivers/snd_aloop/bind");
+    judge.wait_from(mark, "picture and voice again", SLOW, |e| {
+        e.number("video", "fps") >= 13.0 && e.number("audio", "level_dbfs") > -50.0
+    });
+    assert!(judge.events().iter().all(|e| e.name() != "participant_left"), "the job stayed");
+    let tracks = judge.events().iter().filter(|e| e.name() == "track_subscribed").count();
+    assert_eq!(tracks, 2, "one picture and one sound for the whole time");
 }
 
 fn voice() -> &'static str {

@@ -3,9 +3,9 @@
 use crate::process::{Log, Process};
 use crate::{paths, poll};
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{ChildStdin, Command, Stdio};
 use std::time::Duration;
 
 /// From power-on to the test script: 3 s when idle, more beside a busy build.
@@ -18,6 +18,7 @@ pub const HOST: &str = "10.0.2.2";
 #[derive(Debug)]
 pub struct Guest {
     process: Process,
+    stdin: ChildStdin,
     folder: PathBuf,
 }
 
@@ -37,8 +38,9 @@ impl Guest {
         command.args(["-nographic", "-no-reboot", "-append", "console=ttyAMA0 quiet panic=-1"]);
         command.args(["-netdev", "user,id=n", "-device", "virtio-net-pci,netdev=n,romfile="]);
         command.arg("-kernel").arg(paths::guest_image().join("vmlinuz")).arg("-initrd").arg(&initrd);
-        let process = Process::start("guest", command.stdin(Stdio::null()));
-        let guest = Self { process, folder };
+        let mut process = Process::start_talking("guest", command.stdin(Stdio::piped()));
+        let stdin = process.take_stdin();
+        let guest = Self { process, stdin, folder };
         guest.wait_console("guest: ready", BOOT);
         guest
     }
@@ -47,6 +49,12 @@ impl Guest {
     #[track_caller]
     pub fn wait_console(&self, text: &str, limit: Duration) -> String {
         poll::until(&format!("the guest says {text:?}"), limit, || self.console().find(&[text]).map(|line| line.text))
+    }
+
+    /// Types a line on its console, where a script can read it.
+    #[track_caller]
+    pub fn type_line(&mut self, line: &str) {
+        writeln!(self.stdin, "{line}").expect("the guest is running");
     }
 
     /// What it printed lately.

@@ -41,6 +41,11 @@ pub fn guest_worker() -> PathBuf {
     made("GUEST_WORKER", "tools/cross", "aarch64-unknown-linux-gnu")
 }
 
+/// The device tests of `hal`, built for the same board.
+pub fn guest_devices() -> PathBuf {
+    made("GUEST_DEVICES", "tools/guest", "devices")
+}
+
 /// Kernel and base archive of the emulated board.
 pub fn guest_image() -> PathBuf {
     made("GUEST_IMAGE", "tools/guest", "build")

@@ -68,7 +68,12 @@ pub struct Process {
 impl Process {
     /// Starts it with both outputs captured in the log.
     pub fn start(name: &str, command: &mut Command) -> Self {
-        let mut process = Self::start_piped(name, command.stdin(Stdio::null()));
+        Self::start_talking(name, command.stdin(Stdio::null()))
+    }
+
+    /// The same with stdin as the command has it.
+    pub fn start_talking(name: &str, command: &mut Command) -> Self {
+        let mut process = Self::start_piped(name, command);
         let stdout = process.take_stdout();
         process.log.follow(stdout);
         process

@@ -66,7 +66,7 @@ fn job(_: Repeats) -> Vec<Row> {
 
 /// A worker at the default log level, with the full-size camera.
 pub fn quiet(server: &Server) -> Setup {
-    Setup::new(server).toml(CAMERA)
+    Setup::new(server).toml(CAMERA).env("LIVEKIT_LOG_LEVEL", "info")
 }
 
 /// Text pages of a binary just written count as private until they are on disk.

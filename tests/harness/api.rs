@@ -37,6 +37,16 @@ impl Api {
         self.agent(room, "DeleteDispatch", json!({"room": room, "dispatchId": id}));
     }
 
+    /// What became of a room's jobs when they were offered: `JS_RUNNING`, or `JS_SUCCESS` for one that a worker ended for
+    /// good. This server does not bring the list up to date later; [`crate::Server::job_end`] tells how a job ended.
+    #[track_caller]
+    pub fn offered(&self, room: &str) -> Vec<String> {
+        let answer = self.agent(room, "ListDispatch", json!({"room": room}));
+        let list = |value: &Value, key| value[key].as_array().cloned().unwrap_or_default();
+        let jobs = list(&answer, "agent_dispatches").into_iter().flat_map(|dispatch| list(&dispatch["state"], "jobs"));
+        jobs.filter_map(|job| job["state"]["status"].as_str().map(str::to_owned)).collect()
+    }
+
     /// Participants of a room; none when there is no such room.
     #[track_caller]
     pub fn participants(&self, room: &str) -> Vec<Value> {

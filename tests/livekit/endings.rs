@@ -127,3 +127,18 @@ fn a_killed_supervisor_leaves_no_process_and_no_participant() {
     assert!(gone < Duration::from_secs(2), "children lived for {gone:?}");
     assert!(left < 3.0, "the participant stayed for {left:.2} s");
 }
+
+#[test]
+fn a_job_whose_identity_joins_elsewhere_fails_and_does_not_fight_for_it() {
+    let server = Server::start();
+    let worker = Setup::new(&server).start();
+    server.api().dispatch("studio", AGENT, "");
+    let judge = Judge::join(&server, "studio", "judge");
+    let board = judge.event("participant_joined", SOON).text("identity").to_owned();
+    judge.sees_and_hears(0, 13.0, SOON);
+    let rival = Judge::join(&server, "studio", &board);
+    poll::until("the worker is idle", SOON, || (worker.metric("lk_agents_active_job_count") == 0.0).then_some(()));
+    worker.wait_log("identity", SOON);
+    assert_eq!(server.api().identities("studio").len(), 2);
+    assert!(!rival.events().iter().any(|event| event.name() == "disconnected"));
+}

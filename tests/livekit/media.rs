@@ -54,6 +54,5 @@ fn a_late_subscriber_gets_a_picture_at_once() {
     let subscribed = late.wait("its track", SOON, |e| e.name() == "track_subscribed" && e.text("kind") == "video");
     let wait = late.event("first_video", SOON).at() - subscribed.at();
     assert!(wait < 1.0, "a keyframe came only after {wait:.2} s");
-    let gap = early.wait_from(early.mark(), "a second", SOON, |e| e.name() == "second").number("video", "max_gap_ms");
-    assert!(gap < 1000.0, "the early subscriber froze for {gap} ms");
+    early.sees_and_hears(early.mark(), 13.0, SOON);
 }

@@ -17,7 +17,7 @@ use crate::config::Config;
 use crate::control::{FromJob, FromOwner, Granted, JobSetup, Owned, ToJob, ToOwner};
 use crate::net::Tls;
 use hal::board::Board;
-use hal::hotplug::{Listener, Uevent};
+use hal::hotplug::Listener;
 use protocol::worker::{Input, JobEvent, JobId, JobResult, Snapshot};
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
@@ -91,7 +91,7 @@ enum Happening {
     Job(ProcessId, Happened<FromJob>),
     Owner(String, Happened<FromOwner>),
     Event(Event),
-    Uevent(Uevent),
+    Devices,
     Deadline,
 }
 
@@ -177,7 +177,7 @@ impl Supervisor {
             _ = inputs.interrupt.recv() => Happening::Signal,
             happening = std::future::poll_fn(|cx| self.poll_children(cx)) => happening,
             Some(event) = inputs.queue.recv() => Happening::Event(event),
-            uevent = devices::next(inputs.hotplug.as_ref()) => Happening::Uevent(uevent),
+            () = devices::changed(&mut inputs.hotplug) => Happening::Devices,
             () = sleep_until(deadline.into()) => Happening::Deadline,
         }
     }
@@ -195,11 +195,7 @@ impl Supervisor {
             Happening::Job(id, happened) => self.job_happened(id, happened),
             Happening::Owner(name, happened) => self.owner_happened(&name, happened),
             Happening::Event(event) => self.event(event),
-            Happening::Uevent(uevent) => {
-                if matches!(uevent.subsystem.as_str(), "video4linux" | "sound") {
-                    self.owners.rescan();
-                }
-            }
+            Happening::Devices => self.owners.rescan(),
             Happening::Deadline => self.time(Instant::now()),
         }
     }

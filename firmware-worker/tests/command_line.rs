@@ -74,6 +74,18 @@ fn check_says_what_the_worker_would_do_and_never_a_secret() {
 }
 
 #[test]
+fn certificates_that_are_none_are_a_wrong_configuration() {
+    let file = scratch("ca");
+    fs::write(&file, format!("[server]\nca_file = {:?}\n", "/no/such/ca.pem")).unwrap();
+    for command in ["check", "start"] {
+        let output = run(&[command, "--config", file.to_str().unwrap()], &[URL, KEY[0], KEY[1]]);
+        assert_eq!(output.status.code(), Some(78));
+        assert!(stderr(&output).contains("server ca_file: certificates /no/such/ca.pem: "), "{}", stderr(&output));
+    }
+    fs::remove_file(file).unwrap();
+}
+
+#[test]
 fn check_names_a_token_that_is_expired_or_for_something_else() {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     let mint = |grant, at| token::mint("devkey", &Secret::new(SECRET), &grant, at, Duration::from_secs(3600));

@@ -2,7 +2,9 @@
 
 use super::arguments::Settings;
 use super::{config_file, configuration_error, load, since_1970};
-use crate::config::{CameraDevice, Config, Credentials, Device, DeviceKind, MicrophoneDevice, read_secret};
+use crate::config::{CameraDevice, Config, Credentials, Device, DeviceKind, Limits, MicrophoneDevice, read_secret};
+use hal::audio::Card;
+use hal::video::Camera;
 use protocol::secret::Secret;
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -15,14 +17,21 @@ pub(super) fn print(mut settings: Settings, file: Option<PathBuf>) -> ExitCode {
     match load(settings, false) {
         Ok(config) => {
             let file = path.map_or_else(|| "no file, defaults".into(), |path| path.display().to_string());
-            print!("{file}: good\n{}", describe(&config));
+            let board = Board { cameras: hal::video::list(), cards: hal::audio::list() };
+            print!("{file}: good\n{}", describe(&config, &board));
             ExitCode::SUCCESS
         }
         Err(error) => configuration_error(&error),
     }
 }
 
-fn describe(config: &Config) -> String {
+/// What is there to be found.
+struct Board {
+    cameras: Vec<Camera>,
+    cards: Vec<Card>,
+}
+
+fn describe(config: &Config, board: &Board) -> String {
     let mut out = String::new();
     let worker = &config.worker;
     let dispatch = match worker.agent_name.as_str() {
@@ -36,10 +45,18 @@ fn describe(config: &Config) -> String {
     let _ = writeln!(out, "as          {}", credentials(&config.server.credentials));
     let _ = writeln!(out, "jobs        {kind} jobs, {dispatch}, at most {} at a time", worker.max_jobs);
     for device in &config.devices {
-        let _ = writeln!(out, "{}", describe_device(device));
+        let _ = writeln!(out, "{}", describe_device(device, board));
     }
+    let _ = writeln!(out, "limits      {}", limits(&config.limits));
+    let _ = writeln!(out, "stopping    waits {} for running jobs, then ends them", rounded(worker.drain_timeout));
     let _ = writeln!(out, "operators   {http}");
     out
+}
+
+fn limits(limits: &Limits) -> String {
+    let mib = |bytes: Option<u64>| bytes.map_or_else(|| "any memory".into(), |bytes| format!("{} MiB", bytes >> 20));
+    let threads = limits.job_pids.map_or_else(String::new, |pids| format!(" and {pids} threads"));
+    format!("job {}{threads}, device owner {}, where cgroups allow", mib(limits.job_memory), mib(limits.owner_memory))
 }
 
 fn unencrypted(url: &str) -> &'static str {
@@ -72,34 +89,117 @@ fn validity(token: &Secret) -> String {
 
 fn rounded(duration: Duration) -> String {
     match duration.as_secs() {
-        seconds @ 0..7200 => format!("{} minutes", seconds / 60),
+        seconds @ 0..120 => format!("{seconds} seconds"),
+        seconds @ 120..7200 => format!("{} minutes", seconds / 60),
         seconds @ 7200..172_800 => format!("{} hours", seconds / 3600),
         seconds => format!("{} days", seconds / 86_400),
     }
 }
 
-fn describe_device(device: &Device) -> String {
+fn describe_device(device: &Device, board: &Board) -> String {
     let name = &device.name;
     match &device.kind {
         DeviceKind::Camera(camera) => {
-            let which = match &camera.device {
-                CameraDevice::Auto => "the first camera, else the test pattern".into(),
-                CameraDevice::TestPattern => "test pattern".into(),
-                CameraDevice::Path(path) => path.display().to_string(),
-                CameraDevice::Card(card) => format!("the camera called {card:?}"),
-            };
+            let which = board.camera(&camera.device);
             let (low, high) = (camera.min_bitrate / 1000, camera.bitrate / 1000);
             let (width, height, fps) = (camera.width, camera.height, camera.fps);
             format!("camera      {name}: {which}, {width}x{height}@{fps}, {low} to {high} kbit/s")
         }
         DeviceKind::Microphone(microphone) => {
-            let which = match &microphone.device {
-                MicrophoneDevice::Auto => "the first sound card that captures, else a tone",
-                MicrophoneDevice::Tone => "tone",
-                MicrophoneDevice::Alsa(alsa) => alsa,
-            };
+            let which = board.microphone(&microphone.device);
             let channels = if microphone.channels == 1 { "mono" } else { "stereo" };
             format!("microphone  {name}: {which}, {channels}, {} kbit/s", microphone.bitrate / 1000)
         }
+    }
+}
+
+impl Board {
+    /// What the configured camera is on this board, now.
+    fn camera(&self, wanted: &CameraDevice) -> String {
+        let shown = |camera: &Camera| format!("{} ({})", camera.path.display(), camera.card);
+        match wanted {
+            CameraDevice::TestPattern => "test pattern".into(),
+            CameraDevice::Auto => match self.cameras.first() {
+                Some(camera) => shown(camera),
+                None => "test pattern, as there is no camera".into(),
+            },
+            CameraDevice::Path(path) => {
+                let real = path.canonicalize().unwrap_or_else(|_| path.clone());
+                let found = self.cameras.iter().find(|camera| camera.path == real);
+                let card = found.map_or(NOT_THERE.into(), |camera| format!(" ({})", camera.card));
+                format!("{}{card}", path.display())
+            }
+            CameraDevice::Card(card) => match self.cameras.iter().find(|camera| camera.card == *card) {
+                Some(camera) => shown(camera),
+                None => format!("the camera called {card:?}{NOT_THERE}"),
+            },
+        }
+    }
+
+    fn microphone(&self, wanted: &MicrophoneDevice) -> String {
+        let shown = |card: &Card| format!("{} ({})", card.name, card.description);
+        match wanted {
+            MicrophoneDevice::Tone => "tone".into(),
+            MicrophoneDevice::Auto => match self.cards.iter().find(|card| card.capture) {
+                Some(card) => shown(card),
+                None => "tone, as no sound card captures".into(),
+            },
+            MicrophoneDevice::Alsa(name) => match self.cards.iter().find(|card| card.name == *name) {
+                Some(card) if card.capture => shown(card),
+                Some(card) => format!("{} - CANNOT CAPTURE", shown(card)),
+                // Other names (`hw:0`, plugins of asound.conf) are ALSA's to resolve.
+                None if name.starts_with("hw:CARD=") && name.contains(",DEV=") => format!("{name}{NOT_THERE}"),
+                None => name.clone(),
+            },
+        }
+    }
+}
+
+/// The worker starts nevertheless and waits for it.
+const NOT_THERE: &str = " - NOT THERE now (see `firmware-worker devices`)";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Microphone;
+
+    fn board() -> Board {
+        let (path, card, driver, bus) = ("/dev/video990".into(), "HD Cam".into(), "uvcvideo".into(), "usb-1".into());
+        let card_of = |name: &str, capture| Card {
+            name: format!("hw:CARD={name},DEV=0"),
+            description: format!("the {name}"),
+            capture,
+            playback: true,
+        };
+        Board {
+            cameras: vec![Camera { path, card, driver, bus, modes: Vec::new() }],
+            cards: vec![card_of("Headphones", false), card_of("Mic", true)],
+        }
+    }
+
+    #[test]
+    fn configured_cameras_are_looked_up_on_the_board() {
+        let (board, none) = (board(), Board { cameras: Vec::new(), cards: Vec::new() });
+        assert_eq!(board.camera(&CameraDevice::Auto), "/dev/video990 (HD Cam)");
+        assert_eq!(board.camera(&CameraDevice::Path("/dev/video990".into())), "/dev/video990 (HD Cam)");
+        assert_eq!(board.camera(&CameraDevice::Card("HD Cam".into())), "/dev/video990 (HD Cam)");
+        assert_eq!(none.camera(&CameraDevice::Auto), "test pattern, as there is no camera");
+        for missing in [CameraDevice::Path("/dev/video990".into()), CameraDevice::Card("HD Cam".into())] {
+            assert!(none.camera(&missing).contains("NOT THERE"), "{missing:?}");
+        }
+    }
+
+    #[test]
+    fn configured_microphones_are_looked_up_on_the_board() {
+        let (board, none) = (board(), Board { cameras: Vec::new(), cards: Vec::new() });
+        let alsa = |name: &str| MicrophoneDevice::Alsa(name.into());
+        assert_eq!(board.microphone(&MicrophoneDevice::Auto), "hw:CARD=Mic,DEV=0 (the Mic)");
+        assert_eq!(none.microphone(&MicrophoneDevice::Auto), "tone, as no sound card captures");
+        assert!(board.microphone(&alsa("hw:CARD=Headphones,DEV=0")).contains("CANNOT CAPTURE"));
+        assert!(board.microphone(&alsa("hw:CARD=Gone,DEV=0")).contains("NOT THERE"));
+        assert_eq!(board.microphone(&alsa("hw:0")), "hw:0");
+        let kind = DeviceKind::Microphone(Microphone { device: alsa("hw:0"), channels: 1, bitrate: 48_000 });
+        let line = describe_device(&Device { name: "mic".into(), kind }, &board);
+        assert_eq!(line, "microphone  mic: hw:0, mono, 48 kbit/s");
     }
 }

@@ -122,7 +122,12 @@ fn default_identity() -> String {
 fn load(settings: Settings, development: bool) -> Result<Config, config::Error> {
     let file = config_file(settings.config.as_deref());
     let defaults = Defaults { memory: Board::default().memory().map(|memory| memory.total), development };
-    config::load(settings.written(), &environment, file.as_deref(), defaults)
+    let config = config::load(settings.written(), &environment, file.as_deref(), defaults)?;
+    if config.server.ca_file.is_some() {
+        let wrong = |why| config::Error::Value { key: "server ca_file".into(), why };
+        supervisor::trust(&config.server).map_err(wrong)?;
+    }
+    Ok(config)
 }
 
 fn config_file(given: Option<&Path>) -> Option<PathBuf> {

@@ -32,10 +32,11 @@ mod shutdown;
 mod signoff;
 mod uplink;
 
-use crate::config::{Config, Credentials};
+use crate::config::{Config, Credentials, Server};
 use crate::control::panic;
+use crate::net::Tls;
 use brain::Brain;
-use credentials::wall_clock;
+use credentials::{extra_certificates, wall_clock};
 use protocol::secret::Secret;
 use protocol::token::{self, Grant};
 use protocol::worker::{Accept, JobId, JobInfo, JobSpec, JobType, Options, RoomInfo, Solo, Worker};
@@ -86,6 +87,11 @@ pub fn start(config: Config, mode: Mode) -> ExitCode {
     let now = Instant::now();
     let options = options(&config, mode);
     run(config, mode, move |seed| Brain::Worker(Box::new(Worker::new(options, now, seed))))
+}
+
+/// Whom to trust beside the built-in authorities, or what is wrong with the configured certificates.
+pub fn trust(server: &Server) -> Result<Tls, String> {
+    Tls::new(&extra_certificates(server.ca_file.as_deref())?)
 }
 
 /// Runs one job in `room` without registration, and ends with it.

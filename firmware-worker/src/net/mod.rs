@@ -58,7 +58,7 @@ pub enum ConnectError {
         retry_after: Option<Duration>,
     },
     /// Certificate or handshake.
-    #[error("{url}: TLS: {why}")]
+    #[error("{url}: {why}")]
     Tls {
         /// Without path and query.
         url: String,

@@ -26,6 +26,10 @@ impl Tls {
         if !ca_pem.trim().is_empty() && roots.len() == webpki_roots::TLS_SERVER_ROOTS.len() {
             return Err("extra certificates: no certificate in the PEM text".into());
         }
+        Self::trusting(roots)
+    }
+
+    fn trusting(roots: RootCertStore) -> Result<Self, String> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -54,8 +58,9 @@ fn in_plain_words(error: &io::Error) -> String {
             CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
                 "the server's certificate has expired, or this board's clock is wrong".into()
             }
-            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-                "the server's certificate is for another name".into()
+            CertificateError::NotValidForName => "the server's certificate is for another name".into(),
+            CertificateError::NotValidForNameContext { presented, .. } => {
+                format!("the server's certificate is for another name ({}); use that in the URL", presented.join(", "))
             }
             CertificateError::UnknownIssuer => {
                 "the server's certificate is from an unknown authority (a private one goes into server.ca_file)".into()
@@ -72,6 +77,71 @@ fn in_plain_words(error: &io::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd};
+    use rustls::ServerConfig;
+    use rustls::pki_types::PrivateKeyDer;
+    use tokio::net::TcpListener;
+    use tokio_rustls::TlsAcceptor;
+
+    /// The server's name in its certificate.
+    const NAME: &str = "media.example";
+
+    fn authority(name: &str) -> CertifiedIssuer<'static, KeyPair> {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+    }
+
+    /// A client that trusts `trusted` meets a server named `NAME`, certified by `issuer` for these years, under `host`.
+    async fn meet(
+        host: &str,
+        years: std::ops::Range<i32>,
+        issuer: &CertifiedIssuer<'static, KeyPair>,
+        trusted: &CertifiedIssuer<'static, KeyPair>,
+    ) -> Result<(), String> {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new([NAME.to_owned()]).unwrap();
+        params.not_before = date_time_ymd(years.start, 1, 1);
+        params.not_after = date_time_ymd(years.end, 1, 1);
+        let certificate = params.signed_by(&key, issuer).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.der().clone()], PrivateKeyDer::Pkcs8(key.serialize_der().into()))
+            .unwrap();
+        let mut roots = RootCertStore::empty();
+        roots.add(trusted.der().clone()).unwrap();
+        let tls = Tls::trusting(roots).unwrap();
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let client = async {
+            let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            tls.handshake(host, stream).await.map(drop)
+        };
+        let server = async {
+            let (stream, _) = listener.accept().await.unwrap();
+            // A client that refuses the certificate says so, which fails here as well.
+            let _ = TlsAcceptor::from(Arc::new(config)).accept(stream).await;
+        };
+        tokio::join!(client, server).0
+    }
+
+    #[tokio::test]
+    async fn a_certificate_that_cannot_be_trusted_is_refused_with_its_reason_and_the_remedy() {
+        let (ours, foreign) = (authority("ours"), authority("foreign"));
+        assert_eq!(meet(NAME, 2020..2100, &ours, &ours).await, Ok(()));
+        let refusal = async |host, years, issuer| meet(host, years, issuer, &ours).await.unwrap_err();
+        let name = refusal("wrong.example", 2020..2100, &ours).await;
+        assert!(name.contains("for another name") && name.contains(NAME), "{name}");
+        let early = refusal(NAME, 2090..2100, &ours).await;
+        assert!(early.contains("not valid yet") && early.contains("clock"), "{early}");
+        let late = refusal(NAME, 2000..2001, &ours).await;
+        assert!(late.contains("expired") && late.contains("clock"), "{late}");
+        let unknown = refusal(NAME, 2020..2100, &foreign).await;
+        assert!(unknown.contains("unknown authority") && unknown.contains("server.ca_file"), "{unknown}");
+    }
 
     #[test]
     fn extra_certificates_that_are_none_are_refused() {

@@ -19,11 +19,19 @@ pub(super) fn open(device: &Device) -> Result<OwnedFd, String> {
         CameraDevice::TestPattern => return Err("the test pattern has no device node".into()),
         CameraDevice::Path(path) => path.clone(),
         CameraDevice::Auto => find(|_| true).ok_or("no camera is connected")?,
-        CameraDevice::Card(card) => {
-            find(|found| found == card).ok_or_else(|| format!("no camera is named {card:?} (see `devices`)"))?
-        }
+        CameraDevice::Card(card) => find(|found| found == card)
+            .ok_or_else(|| format!("no camera is named {card:?} (`firmware-worker devices` lists those there are)"))?,
     };
-    open_path(&path).map(OwnedFd::from).map_err(|e| format!("{}: {e}", path.display()))
+    open_path(&path).map(OwnedFd::from).map_err(|e| format!("{}: {}", path.display(), in_plain_words(&e)))
+}
+
+fn in_plain_words(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => "no such camera (`firmware-worker devices` lists those there are)".into(),
+        io::ErrorKind::PermissionDenied => "permission denied: is this user in the group `video`?".into(),
+        io::ErrorKind::ResourceBusy => "in use by another program".into(),
+        _ => error.to_string(),
+    }
 }
 
 fn find(wanted: impl Fn(&str) -> bool) -> Option<PathBuf> {
@@ -71,7 +79,7 @@ mod tests {
     #[test]
     fn a_missing_node_is_named() {
         let error = open(&camera(CameraDevice::Path("/dev/video998".into()))).unwrap_err();
-        assert!(error.starts_with("/dev/video998: "), "{error}");
+        assert!(error.starts_with("/dev/video998: no such camera (`firmware-worker devices`"), "{error}");
         assert!(open(&camera(CameraDevice::Card("no such card".into()))).unwrap_err().contains("no such card"));
     }
 }

@@ -36,7 +36,7 @@ pub enum Error {
     #[error("{0}: in use by another program")]
     Busy(String),
     /// Does not exist.
-    #[error("{0}: no such sound card")]
+    #[error("{0}: no such sound card (`firmware-worker devices` lists those there are)")]
     Missing(String),
     /// Offers nothing that we can take.
     #[error("{0}: cannot capture S16 at 48000 Hz")]

@@ -96,6 +96,11 @@ impl Retries {
         Self { backoff: Backoff::new(FIRST_DELAY, LARGEST_DELAY), since: now }
     }
 
+    /// Nothing has failed yet: the first failure is news, the others are details.
+    pub(super) fn fresh(&self) -> bool {
+        self.backoff.failures() == 0
+    }
+
     /// The delay before the next attempt, or `None` when `window` is over.
     pub(super) fn fail(&mut self, window: Duration, random: u64, now: Instant) -> Option<Duration> {
         (now.saturating_duration_since(self.since) < window).then(|| self.backoff.fail(random))

@@ -121,6 +121,9 @@ impl Room {
             Attempt::Resume => RESUME_WINDOW,
             Attempt::Rejoin => REJOIN_WINDOW,
         };
+        if self.retries.fresh() {
+            tracing::warn!(why, "cannot connect to the room; trying again");
+        }
         match self.retries.fail(window, self.random.next(), now) {
             Some(delay) => {
                 tracing::debug!(why, ?attempt, ?delay, "room connection attempt failed");

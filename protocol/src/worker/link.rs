@@ -117,7 +117,7 @@ impl Link {
     pub fn down(&mut self, error: &LinkError, now: Instant) -> bool {
         let news = self.is_open();
         if news {
-            self.problem = explain(error);
+            self.problem = self.explain(error);
             let delay = self.delay_after(error);
             self.phase = Phase::Waiting { until: now + delay };
         }
@@ -215,6 +215,26 @@ impl Link {
         }
     }
 
+    /// One line with the object and, where there is one, the remedy.
+    fn explain(&self, error: &LinkError) -> String {
+        match error {
+            LinkError::Refused { status: status @ (401 | 403), .. } => format!(
+                "the server refused our credentials (HTTP {status}): wrong API key or secret, an expired token or one \
+                 without `video.agent`, or a wrong clock on this board"
+            ),
+            LinkError::Refused { status: 404, .. } => {
+                "no agents endpoint at this URL (HTTP 404): is it a LiveKit server, and is the path right?".to_owned()
+            }
+            LinkError::Refused { status: status @ 300..=399, .. } => {
+                format!("the server redirects (HTTP {status}); configure the URL it leads to")
+            }
+            LinkError::Refused { status, .. } => format!("the server refused the connection (HTTP {status})"),
+            LinkError::Tls(why) | LinkError::Credentials(why) => why.clone(),
+            LinkError::Broken(why) if matches!(self.phase, Phase::Connecting) => format!("cannot connect: {why}"),
+            LinkError::Broken(why) => format!("connection lost: {why}"),
+        }
+    }
+
     fn delay_after(&mut self, error: &LinkError) -> Duration {
         let usual = self.backoff.fail(self.random.next());
         match error {
@@ -229,27 +249,6 @@ impl Link {
 
 fn believed(retry_after: Option<Duration>) -> Duration {
     retry_after.unwrap_or_default().min(LONGEST_RETRY_AFTER)
-}
-
-fn explain(error: &LinkError) -> String {
-    match error {
-        LinkError::Refused { status: status @ (401 | 403), .. } => format!(
-            "the server refused our credentials (HTTP {status}): wrong API key or secret, an expired token or one \
-             without `video.agent`, or a wrong clock on this board"
-        ),
-        LinkError::Refused { status: 404, .. } => {
-            "no agents endpoint at this URL (HTTP 404): is it a LiveKit server, and is the path right?".to_owned()
-        }
-        LinkError::Refused { status: status @ 300..=399, .. } => {
-            format!("the server redirects (HTTP {status}); configure the URL it leads to")
-        }
-        LinkError::Refused { status, .. } => format!("the server refused the connection (HTTP {status})"),
-        LinkError::Tls(why) => {
-            format!("TLS: {why}; wrong server name, unknown authority, or a wrong clock on this board")
-        }
-        LinkError::Credentials(why) => why.clone(),
-        LinkError::Broken(why) => format!("connection lost: {why}"),
-    }
 }
 
 /// SplitMix64: plenty for jitter, and a seed makes a run repeatable.

@@ -227,7 +227,8 @@ pub enum LinkError {
         /// Retry-After.
         retry_after: Option<Duration>,
     },
-    /// The certificate is not valid (yet): wrong name, or the board's clock is off.
+    /// The certificate is not valid (yet): wrong name, or the board's clock is off. Text names the object and the
+    /// remedy.
     Tls(String),
     /// No credentials could be made: expired or unreadable token. Text names the object and the remedy.
     Credentials(String),

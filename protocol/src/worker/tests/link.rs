@@ -75,7 +75,19 @@ fn refused_credentials_are_retried_every_30_s_and_explained() {
     assert_eq!(delay_after(&mut s, LinkError::Credentials("/run/token: expired 3 s ago".to_owned())), 30.0);
     assert_eq!(s.worker.snapshot().problem, "/run/token: expired 3 s ago");
     assert_eq!(delay_after(&mut s, LinkError::Tls("not valid yet".to_owned())), 5.0);
-    assert!(s.worker.snapshot().problem.contains("clock"));
+    assert_eq!(s.worker.snapshot().problem, "not valid yet");
+}
+
+#[test]
+fn a_server_that_was_never_reached_is_not_called_a_lost_connection() {
+    let mut s = Script::new(options());
+    s.said();
+    s.give(broken());
+    assert_eq!(s.worker.snapshot().problem, "cannot connect: reset");
+    s.pass(seconds(1));
+    s.register();
+    s.give(broken());
+    assert_eq!(s.worker.snapshot().problem, "connection lost: reset");
 }
 
 #[test]

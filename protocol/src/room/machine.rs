@@ -20,6 +20,8 @@ use std::time::{Duration, Instant};
 const MEDIA_SILENCE: Duration = Duration::from_secs(4);
 /// A gap in feedback after which receivers have probably lost packets that nobody will ask for in time.
 const FEEDBACK_GAP: Duration = Duration::from_millis(500);
+/// While nothing has come for this long video is dropped: it would queue, and come too late in a burst.
+const VIDEO_STALL: Duration = Duration::from_secs(1);
 /// How long the peer connection may be closed before the Leave comes that explains it.
 const CLOSE_GRACE: Duration = Duration::from_secs(1);
 /// Due timeouts handled in one call: a paced video frame takes one per packet. The rest is done in the next call.
@@ -71,6 +73,13 @@ pub(super) struct MediaPath {
 impl MediaPath {
     pub(super) fn new(now: Instant) -> Self {
         Self { up: false, heard: now, closed: None, tcp: VecDeque::new(), try_tcp: None, udp: false }
+    }
+
+    /// ICE is restarted: the server will tell its candidates again.
+    pub(super) fn forget_candidates(&mut self) {
+        self.tcp.clear();
+        self.try_tcp = None;
+        self.udp = false;
     }
 
     /// No packet for too long.
@@ -161,6 +170,7 @@ impl Room {
             if self.media.up && silence > FEEDBACK_GAP {
                 self.refresh_video();
             }
+            self.finish_resume(now);
         }
         self.settle(now);
     }

@@ -58,7 +58,7 @@ impl Room {
             self.negotiation.require(1, 0);
         }
         let tracks = self.publications.requests();
-        let offer = self.make_offer(now).expect("a first offer adds the data channels");
+        let offer = self.make_offer(now);
         let request = signal::join_request(&self.config.version, self.config.auto_subscribe, tracks, offer);
         self.open(&request, attempt, now);
     }
@@ -220,8 +220,7 @@ impl Room {
         self.request_now(Request::SyncState(state));
         self.data.replay(response.last_message_seq);
         // A track that appeared meanwhile is only told in an answer.
-        let spare = u32::from(!self.peer.has_idle_section());
-        self.negotiation.require(spare, 0);
+        self.negotiation.request();
         if self.media.dead(now) {
             self.negotiation.restart_ice();
         }
@@ -285,19 +284,19 @@ impl Room {
 
     /// Makes and sends the offer that is due.
     pub(super) fn offer(&mut self, now: Instant) {
-        if let Some(offer) = self.make_offer(now) {
-            self.request_now(Request::Offer(offer));
-        } else {
-            self.finish_resume(now);
-        }
+        let offer = self.make_offer(now);
+        self.request_now(Request::Offer(offer));
     }
 
-    fn make_offer(&mut self, now: Instant) -> Option<lk::SessionDescription> {
+    fn make_offer(&mut self, now: Instant) -> lk::SessionDescription {
         let stop = self.publications.take_stopped();
         let changes = self.negotiation.take(self.publications.to_offer(), stop);
-        let offer = self.peer.offer(&changes)?;
+        if changes.ice_restart {
+            self.media.forget_candidates();
+        }
+        let offer = self.peer.offer(&changes);
         self.publications.offered(&offer.sections);
-        Some(self.negotiation.offered(offer.sdp, now))
+        self.negotiation.offered(offer.sdp, now)
     }
 
     /// The job wants to leave.

@@ -5,6 +5,7 @@ use super::machine::Room;
 use super::peer::RemoteCandidate;
 use super::signal::{self, Request, Response, lk};
 use super::{Command, End, Event, Output, TrackId, TrackSid};
+use std::net::SocketAddr;
 use std::time::Instant;
 
 impl Room {
@@ -84,15 +85,12 @@ impl Room {
     }
 
     fn candidate(&mut self, line: &str) {
+        // Of TCP candidates only what our own addresses can reach.
+        let reachable = |remote: &SocketAddr| self.addresses.iter().any(|a| a.ip.is_ipv4() == remote.is_ipv4());
         match self.peer.remote_candidate(line) {
             Some(RemoteCandidate::Udp) => self.media.udp = true,
-            // Only what our own addresses can reach.
-            Some(RemoteCandidate::Tcp(address)) => {
-                if self.addresses.iter().any(|a| a.ip.is_ipv4() == address.is_ipv4()) {
-                    self.media.tcp.push_back(address);
-                }
-            }
-            None => {}
+            Some(RemoteCandidate::Tcp(address)) if reachable(&address) => self.media.tcp.push_back(address),
+            Some(RemoteCandidate::Tcp(_)) | None => {}
         }
     }
 

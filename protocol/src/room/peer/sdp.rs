@@ -5,7 +5,7 @@ use super::{MAX_CANDIDATES, RTX_AGE, RTX_PACKETS, RTX_SHARE};
 use crate::room::{Kind, LocalAddress, Proto};
 use std::net::SocketAddr;
 use str0m::Candidate;
-use str0m::change::SdpAnswer;
+use str0m::change::{SdpAnswer, SdpApi};
 use str0m::channel::{ChannelConfig, Reliability};
 use str0m::media::{Direction, MediaKind, Mid};
 use str0m::net::{Protocol, TcpType};
@@ -21,9 +21,9 @@ impl Peer {
         }
     }
 
-    /// Makes the next offer, or `None` where nothing changes. An earlier one without an answer is forgotten.
-    pub(in crate::room) fn offer(&mut self, changes: &Changes<'_>) -> Option<Offer> {
-        let idle = self.idle_sections();
+    /// Makes the next offer. An earlier one without an answer is forgotten.
+    pub(in crate::room) fn offer(&mut self, changes: &Changes<'_>) -> Offer {
+        let (idle, repeat) = (self.idle_sections(), self.receiving.first().copied());
         let first = self.reliable.is_none();
         let mut api = self.rtc.sdp_api();
         if first {
@@ -36,14 +36,7 @@ impl Peer {
         for mid in idle {
             api.set_direction(mid, Direction::RecvOnly);
         }
-        let sections = changes
-            .send
-            .iter()
-            .map(|(kind, cid)| {
-                let cid = Some((*cid).to_owned());
-                Section(api.add_media(media_kind(*kind), Direction::SendOnly, cid.clone(), cid, None))
-            })
-            .collect();
+        let sections = changes.send.iter().map(|(kind, cid)| add_sender(&mut api, *kind, cid)).collect();
         let wanted = [(MediaKind::Audio, changes.receive_audio), (MediaKind::Video, changes.receive_video)];
         for (kind, count) in wanted {
             for _ in 0..count {
@@ -53,24 +46,27 @@ impl Peer {
         if changes.ice_restart {
             api.ice_restart(true);
         }
-        let (offer, pending) = api.apply()?;
+        // "Offer again" is a request of the server of its own, but str0m offers nothing without a change.
+        if let Some(mid) = repeat.filter(|_| !api.has_changes()) {
+            api.set_direction(mid, Direction::Inactive);
+            api.set_direction(mid, Direction::RecvOnly);
+        } else if !api.has_changes() {
+            self.receiving.push(api.add_media(MediaKind::Audio, Direction::RecvOnly, None, None, None));
+        }
+        let (offer, pending) = api.apply().expect("each of the changes above needs an offer");
         self.pending = Some(pending);
         if changes.ice_restart {
             // The server's candidates come again under new credentials.
             self.candidates.clear();
+            self.tcp.clear();
         }
-        Some(Offer { sdp: offer.to_sdp_string(), sections })
+        Offer { sdp: offer.to_sdp_string(), sections }
     }
 
     /// Sections that an answer turned inactive: the next offer must say again that they receive.
     fn idle_sections(&self) -> Vec<Mid> {
         let idle = |mid: &&Mid| self.rtc.media(**mid).is_some_and(|m| m.direction() == Direction::Inactive);
         self.receiving.iter().filter(idle).copied().collect()
-    }
-
-    /// Whether a re-offer needs no further section to be one.
-    pub(in crate::room) fn has_idle_section(&self) -> bool {
-        !self.idle_sections().is_empty()
     }
 
     /// Applies the server's answer to the last offer.
@@ -126,6 +122,12 @@ impl Peer {
         }
         self.rtc.add_remote_candidate(candidate);
     }
+}
+
+/// The track id in the msid is the cid by which the server finds the announced track.
+fn add_sender(api: &mut SdpApi<'_>, kind: Kind, cid: &str) -> Section {
+    let cid = Some(cid.to_owned());
+    Section(api.add_media(media_kind(kind), Direction::SendOnly, cid.clone(), cid, None))
 }
 
 fn channel(label: &str, reliable: bool) -> ChannelConfig {

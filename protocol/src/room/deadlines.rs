@@ -2,7 +2,7 @@
 
 use super::link::Phase;
 use super::machine::Room;
-use super::{End, Event, Kind, LocalTrack, Output, TrackId};
+use super::{End, Output};
 use std::time::{Duration, Instant};
 
 /// UDP gets this head start before a TCP stream is opened.
@@ -30,6 +30,9 @@ impl Room {
         }
         if self.media.try_tcp.is_some_and(|at| at <= now) {
             self.try_tcp(now);
+        }
+        if self.bandwidth.deadline().is_some_and(|at| at <= now) {
+            self.bandwidth.timeout(now);
         }
         let events = self.subscriptions.timeout(now, &mut self.peer);
         self.out.extend(events.into_iter().map(Output::Event));
@@ -64,15 +67,5 @@ impl Room {
         }
         let at = if all_known && !self.media.udp { now } else { now + TCP_HEAD_START };
         self.media.try_tcp = Some(self.media.try_tcp.map_or(at, |former| former.min(at)));
-    }
-
-    /// The next frame of each running video track should be a keyframe: receivers missed something.
-    pub(super) fn refresh_video(&mut self) {
-        let running = |t: &LocalTrack| t.kind == Kind::Video && !t.muted;
-        let ids: Vec<TrackId> =
-            self.publications.iter().filter(|p| running(&p.track)).map(|p| p.track.id.clone()).collect();
-        for id in ids {
-            self.event(Event::KeyframeNeeded(id));
-        }
     }
 }

@@ -7,6 +7,7 @@ use super::participants::Roster;
 use super::peer::{Peer, PeerEvent};
 use super::publish::{Publications, Written};
 use super::reconnect::Own;
+use super::rtp::bandwidth::Bandwidth;
 use super::signal::{self, Request};
 use super::subscribe::Subscriptions;
 use super::{Command, Config, Event, Frame, Kind, LocalAddress, Output, Proto, SignalError, Stats, TrackId};
@@ -46,6 +47,9 @@ pub struct Room {
     pub(super) roster: Roster,
     pub(super) data: DataQueues,
     pub(super) own: Own,
+    pub(super) bandwidth: Bandwidth,
+    /// What the policy was told last: video, audio.
+    pub(super) wanted_bitrate: Option<(u32, u32)>,
     pub(super) addresses: Vec<LocalAddress>,
     /// Told to leave while the signal connection was away.
     pub(super) leaving: Option<Instant>,
@@ -68,11 +72,13 @@ pub(super) struct MediaPath {
     pub(super) try_tcp: Option<Instant>,
     /// UDP candidates of the server are known.
     pub(super) udp: bool,
+    /// ICE was restarted and has not come back yet.
+    pub(super) restarted: bool,
 }
 
 impl MediaPath {
     pub(super) fn new(now: Instant) -> Self {
-        Self { up: false, heard: now, closed: None, tcp: VecDeque::new(), try_tcp: None, udp: false }
+        Self { up: false, heard: now, closed: None, tcp: VecDeque::new(), try_tcp: None, udp: false, restarted: false }
     }
 
     /// ICE is restarted: the server will tell its candidates again.
@@ -80,6 +86,7 @@ impl MediaPath {
         self.tcp.clear();
         self.try_tcp = None;
         self.udp = false;
+        self.restarted = true;
     }
 
     /// No packet for too long.
@@ -125,6 +132,8 @@ impl Room {
             roster: Roster::default(),
             data: DataQueues::default(),
             own: Own::default(),
+            bandwidth: Bandwidth::new(),
+            wanted_bitrate: None,
             addresses: addresses.to_vec(),
             leaving: None,
             out: VecDeque::new(),
@@ -216,8 +225,15 @@ impl Room {
         let captured = frame.captured.min(now);
         let Some(publication) = self.publications.get_mut(track) else { return };
         let video = publication.track.kind == Kind::Video;
-        let written =
-            if self.media.up { publication.write(&mut self.peer, &frame, captured, now) } else { Written::Dropped };
+        let stalled = video && now >= self.media.heard + VIDEO_STALL;
+        if stalled {
+            publication.await_keyframe();
+        }
+        let written = if self.media.up && !stalled {
+            publication.write(&mut self.peer, &frame, captured, now)
+        } else {
+            Written::Dropped
+        };
         match written {
             Written::Sent(packets, bytes) => {
                 self.stats.packets_out += packets;
@@ -265,6 +281,7 @@ impl Room {
             self.media.closed,
             self.leaving,
             self.subscriptions.deadline(),
+            self.bandwidth.deadline(),
         ]
         .into_iter()
         .flatten()
@@ -304,15 +321,16 @@ impl Room {
         }
     }
 
-    /// After each input: offers what is due, and takes everything out of the peer connection.
+    /// After each input: offers what is due, shares out the bandwidth, and takes everything out of the peer connection.
     pub(super) fn settle(&mut self, now: Instant) {
         if self.phase.signalling() && self.negotiation.ready() {
             self.offer(now);
         }
         self.drain(now);
+        self.allocate(now);
     }
 
-    fn drain(&mut self, now: Instant) {
+    pub(super) fn drain(&mut self, now: Instant) {
         while let Some(event) = self.peer.poll() {
             match event {
                 PeerEvent::Transmit { proto, source, destination, payload } => {
@@ -337,7 +355,10 @@ impl Room {
                         self.event(Event::Data(data));
                     }
                 }
-                PeerEvent::Estimate(bps) => self.event(Event::Bandwidth(bps)),
+                PeerEvent::Estimate(bps) => {
+                    tracing::trace!(bps, "bandwidth estimate");
+                    self.bandwidth.estimate(bps, now);
+                }
             }
         }
     }

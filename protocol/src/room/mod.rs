@@ -10,6 +10,7 @@
 //! Driving rule: after every call of a `&mut self` method, poll [`Room::poll`] until it returns `None`, then sleep
 //! until [`Room::deadline`] or the next input.
 
+mod allocate;
 mod data;
 mod deadlines;
 mod link;
@@ -280,7 +281,7 @@ pub enum Event {
     Muted(TrackId, bool),
     /// A receiver needs a keyframe of this local track.
     KeyframeNeeded(TrackId),
-    /// Bit/s available for all video together, from congestion control; changes under 5 % are not told.
+    /// Bit/s that all video together may take, from congestion control; changes under 5 % are not told.
     Bandwidth(u32),
     /// Any receiver wants this local track (dynacast); true until the server says otherwise.
     Wanted(TrackId, bool),

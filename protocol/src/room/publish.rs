@@ -61,6 +61,11 @@ impl Publication {
         Self { track, cid, stage: Stage::New, info: None, removed: false, wanted: true, stream }
     }
 
+    /// Neither muted nor unwanted.
+    pub(super) fn running(&self) -> bool {
+        self.wanted && !self.track.muted
+    }
+
     /// Its sid, once published.
     pub(super) fn sid(&self) -> Option<TrackSid> {
         self.info.as_ref().map(|i| TrackSid(i.sid.clone()))
@@ -287,11 +292,10 @@ impl Publications {
         self.iter().find(|p| p.section() == Some(section))
     }
 
-    /// Sum of what the unmuted video tracks want, bit/s; `None` without video.
-    pub(super) fn video_bitrate(&self) -> Option<u32> {
-        let video: Vec<_> = self.iter().filter(|p| p.track.kind == Kind::Video).collect();
-        let sum = |total: u32, p: &&Publication| total.saturating_add(p.track.bitrate);
-        (!video.is_empty()).then(|| video.iter().filter(|p| !p.track.muted).fold(0, sum))
+    /// Sum of what the running tracks of a kind want, bit/s.
+    pub(super) fn bitrate(&self, kind: Kind) -> u32 {
+        let running = self.iter().filter(|p| p.track.kind == kind && p.running());
+        running.fold(0, |total, p| total.saturating_add(p.track.bitrate))
     }
 
     /// Tracks for the next offer.

@@ -8,7 +8,7 @@ use super::machine::{MediaPath, Room};
 use super::negotiate::Negotiation;
 use super::peer::Peer;
 use super::signal::{self, Request, lk};
-use super::{End, Event, Output, SignalError};
+use super::{End, Event, Kind, Output, SignalError};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -44,9 +44,12 @@ impl Room {
     /// Opens a new session with a new peer connection.
     pub(super) fn join(&mut self, now: Instant) {
         let attempt = if self.roster.me.is_empty() { Attempt::Join } else { Attempt::Rejoin };
-        let bandwidth = self.publications.video_bitrate().map(|_| FIRST_ESTIMATE);
+        let video = self.publications.iter().any(|p| p.track.kind == Kind::Video);
+        let bandwidth = video.then_some(FIRST_ESTIMATE);
         self.peer = Peer::new(&self.addresses, bandwidth, now);
         self.media = MediaPath::new(now);
+        self.bandwidth.reset(now);
+        self.wanted_bitrate = None;
         self.negotiation = Negotiation::default();
         let random = &mut self.random;
         self.publications.restart(|| random.next());
@@ -258,6 +261,11 @@ impl Room {
         }
         self.phase = Phase::Live;
         self.stats.resumes += 1;
+        if std::mem::take(&mut self.media.restarted) {
+            self.peer.reset_bandwidth(FIRST_ESTIMATE);
+            self.bandwidth.reset(now);
+            self.wanted_bitrate = None;
+        }
         self.event(Event::Resumed);
         self.flush_backlog();
         self.data.flush(&mut self.peer);
@@ -275,7 +283,6 @@ impl Room {
         for p in self.publications.iter_mut() {
             p.await_keyframe();
         }
-        self.peer.set_bandwidth(0, self.publications.video_bitrate().unwrap_or(0));
         if let Phase::Connecting { .. } = self.phase {
             self.phase = Phase::Live;
             self.event(Event::Connected);

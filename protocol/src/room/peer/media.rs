@@ -124,6 +124,13 @@ impl Peer {
             .collect()
     }
 
+    /// The path is another: what was learnt of the old one does not count.
+    pub(in crate::room) fn reset_bandwidth(&mut self, estimate: u32) {
+        if self.estimates {
+            self.rtc.bwe().reset(Bitrate::from(u64::from(estimate)));
+        }
+    }
+
     /// What congestion control shall hold at least (by padding) and look for at most, bit/s.
     pub(in crate::room) fn set_bandwidth(&mut self, minimum: u32, desired: u32) {
         if self.estimates {

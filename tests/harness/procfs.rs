@@ -34,6 +34,13 @@ pub fn environment(pid: u32) -> String {
     String::from_utf8_lossy(&text).replace('\0', "\n")
 }
 
+/// Names of its threads.
+pub fn threads(pid: u32) -> Vec<String> {
+    let entries = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let names = entries.filter_map(|entry| fs::read_to_string(entry.path().join("comm")).ok());
+    names.map(|name| name.trim_end().to_owned()).collect()
+}
+
 /// Whether it runs; a zombie does not.
 pub fn alive(pid: u32) -> bool {
     stat(pid).is_some_and(|fields| fields[0] != "Z" && fields[0] != "X")

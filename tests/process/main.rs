@@ -69,6 +69,19 @@ fn an_assigned_job_runs_in_a_process_of_its_own_and_is_given_its_sources() {
 }
 
 #[test]
+fn every_child_has_a_watchdog_against_code_and_drivers_that_hang() {
+    let agents = Agents::listen();
+    let worker = Setup::with_url(&agents.url()).launch();
+    let (mut connection, _) = agents.registered();
+    connection.run_job("AJ_1", "studio");
+    wait_readers(&worker);
+    for child in children(&worker) {
+        let guarded = || procfs::threads(child).iter().any(|name| name == "watchdog").then_some(());
+        poll::until("the child has a watchdog", SOON, guarded);
+    }
+}
+
+#[test]
 fn a_killed_job_is_reported_failed_with_its_signal_and_another_goes_on() {
     let agents = Agents::listen();
     let worker = Setup::with_url(&agents.url()).toml("[worker]\nmax_jobs = 2\n").launch();

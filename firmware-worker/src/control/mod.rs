@@ -6,6 +6,7 @@
 mod link;
 pub mod panic;
 mod watch;
+pub mod watchdog;
 
 pub use link::{Link, LinkError};
 pub use watch::{Owned, watch};

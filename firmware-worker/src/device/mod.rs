@@ -21,7 +21,7 @@ mod timeline;
 #[cfg(test)]
 mod tests;
 
-use crate::control::panic;
+use crate::control::{panic, watchdog};
 use hal::process::{Socket, exit_now};
 use std::process::ExitCode;
 
@@ -39,6 +39,8 @@ pub fn main(control: Socket) -> ExitCode {
 
 fn serve(control: Socket) -> Result<(), owner::Error> {
     panic::install(panic::Kind::Owner, Some(&control)).map_err(owner::Error::Process)?;
+    // The loop joins a device's thread when it closes the device, and that thread may sit in a driver that hangs.
+    watchdog::spawn(&control).map_err(owner::Error::Process)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(owner::Error::Process)?;
     runtime.block_on(async {
         let mut owner = owner::Owner::start(control).await?;

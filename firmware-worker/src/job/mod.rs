@@ -14,7 +14,6 @@ mod publication;
 mod request;
 mod subscription;
 mod user;
-mod watchdog;
 
 pub use bridge::bridge;
 pub use context::{JobContext, MAX_DATA};
@@ -25,7 +24,7 @@ pub use publication::{AudioOptions, AudioWriter, Publication, VideoOptions, Vide
 pub use request::{AudioPacket, VideoFrame};
 pub use subscription::{AudioStream, Pcm, PcmChannels, PcmStream, VideoStream};
 
-use crate::control::{Link, panic};
+use crate::control::{Link, panic, watchdog};
 use driver::{Driver, UserSide};
 use hal::process::Socket;
 use std::process::ExitCode;

@@ -154,6 +154,9 @@ impl Owner {
 
     fn admit(&mut self, job: String, socket: Option<OwnedFd>) {
         let Some(socket) = socket else { return tracing::warn!(job, "a reader without a socket is ignored") };
+        if let Some(earlier) = self.readers.of(&job) {
+            self.let_go(earlier, &Ended::Replaced);
+        }
         let added = Socket::from_fd(socket)
             .map_err(|source| Ended::System { call: "take a reader's socket", source })
             .and_then(|socket| self.readers.add(job.clone(), socket));

@@ -11,8 +11,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-/// Readers of one device. A worker has a handful of jobs; more are refused.
-const MAX_READERS: usize = 32;
+/// Readers of one device: as many as a worker may have jobs, each of which has one place. More are refused.
+const MAX_READERS: usize = 256;
 
 /// Why a reader was let go.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +37,9 @@ pub enum Ended {
         /// Why it failed.
         source: std::io::Error,
     },
+    /// Its job asked again: it has one place, so that no job can take those of others.
+    #[error("replaced by a newer one of the same job")]
+    Replaced,
     /// There are enough.
     #[error("more than {MAX_READERS} readers")]
     TooMany,
@@ -95,6 +98,11 @@ pub struct Readers {
 }
 
 impl Readers {
+    /// The reader of this job, if it has one.
+    pub fn of(&self, job: &str) -> Option<ReaderId> {
+        self.list.iter().find(|reader| reader.job == job).map(|reader| reader.id)
+    }
+
     /// Takes a new reader's socket.
     pub fn add(&mut self, job: String, socket: Socket) -> Result<ReaderId, Ended> {
         if self.list.len() >= MAX_READERS {

@@ -26,6 +26,9 @@ impl Supervisor {
     fn attach(&mut self, reader: ProcessId, name: &str) -> Result<(), String> {
         let label = self.reader_label(reader);
         let Some(job) = self.jobs.processes.get(&reader) else { return Ok(()) };
+        if job.job().is_none() {
+            return Err("the process has no job".into());
+        }
         let owner = self.owners.demand(name, reader, &mut self.spawner, Instant::now())?;
         // A dead owner comes back soon, and the reader is served then.
         let Some(owner) = owner else { return Ok(()) };

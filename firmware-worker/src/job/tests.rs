@@ -246,3 +246,20 @@ async fn a_source_that_is_not_configured_or_refused_is_an_error_that_names_it() 
     assert_eq!(supervisor.ending().await, success(expected));
     supervisor.finish();
 }
+
+#[tokio::test]
+async fn a_source_whose_owner_is_dead_is_published_muted_and_holds_up_nothing() {
+    let mut supervisor = Supervisor::running(WorkerOptions::new(async |context: JobContext| {
+        let publication = context.publish("microphone").await?;
+        context.shutdown(format!("muted: {}", publication.muted()));
+        Ok(())
+    }))
+    .await;
+    let asked = Instant::now();
+    assert!(matches!(supervisor.next().await, FromJob::OpenSource { .. }));
+    // No answer: the supervisor waits to start the owner again. The job repeats its question and goes on.
+    assert!(matches!(supervisor.next().await, FromJob::OpenSource { name } if name == "microphone"));
+    assert_eq!(supervisor.ending().await, success("muted: true"));
+    assert!(asked.elapsed() < Duration::from_secs(8), "{:?}", asked.elapsed());
+    supervisor.finish();
+}

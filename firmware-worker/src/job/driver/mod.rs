@@ -187,7 +187,7 @@ impl Driver {
         if let Some(session) = &mut self.session {
             session.tick(now);
         }
-        for name in self.tracks.due(now) {
+        for name in self.tracks.due(now, self.session.as_mut()) {
             self.tell(&FromJob::OpenSource { name });
         }
         if self.phase.deadline().is_some_and(|deadline| deadline <= now) {

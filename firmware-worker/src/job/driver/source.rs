@@ -5,9 +5,9 @@
 //! any --end of the socket, nonsense--> Waiting --backoff--> Asked
 //! ```
 
-use super::timeline::{Anchor, Timeline};
+use super::timeline::{Anchor, Place, Timeline};
 use crate::control::{Demand, Format, FromReader, Link, LinkError, ToReader, VERSION};
-use hal::process::Socket;
+use hal::process::{Socket, monotonic_ns};
 use hal::ring::{self, Next, Reader};
 use protocol::backoff::Backoff;
 use protocol::room::Frame;
@@ -19,6 +19,10 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::UnixStream;
 
+/// Until the first question to the supervisor counts as unanswered. An owner that is there is given at once; one that
+/// has just died comes back with a backoff of up to half a minute, which must not hold up a join.
+const FIRST_ANSWER: Duration = Duration::from_secs(1);
+
 /// Until a question to the supervisor is repeated: it may have lost its owner in between.
 const ASK_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -27,6 +31,16 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_
 
 /// Units read in a row before the rest of the driver gets its turn.
 const READ_BATCH: usize = 16;
+
+/// Units without a keyframe, where one is needed, after which it is asked for: the owner made one for our demand, but it
+/// may have been written before this job had the ring.
+const KEYLESS_UNITS: u32 = 15;
+
+/// Bytes of an Opus packet at most: RFC 6716's limit of a single frame.
+const MAX_OPUS: usize = 1275;
+
+/// Bytes that the smallest picture may take.
+const MIN_MAX_PICTURE: usize = 64 * 1024;
 
 /// What a source wants to tell.
 #[derive(Debug)]
@@ -57,6 +71,10 @@ pub struct Source {
     rate: Option<u32>,
     /// Video goes on with a keyframe only.
     needs_key: bool,
+    /// Units since it is needed.
+    keyless: u32,
+    /// Units that were written before we wanted them are old (CLOCK_MONOTONIC).
+    wanted_from_ns: u64,
     /// Something is missing before the next unit.
     gap: bool,
 }
@@ -74,6 +92,8 @@ struct Ring {
     reader: Reader,
     doorbell: UnixStream,
     video: bool,
+    /// Larger units are not believed.
+    largest: usize,
     /// The last read stopped early.
     more: bool,
 }
@@ -84,12 +104,14 @@ impl Source {
         Self {
             name,
             lapped: 0,
-            state: State::Asked { until: now + ASK_TIMEOUT },
+            state: State::Asked { until: now + FIRST_ANSWER },
             backoff: Backoff::new(RETRY.0, RETRY.1),
             timeline: Timeline::default(),
             demand: Demand::Armed,
             rate: None,
             needs_key: true,
+            keyless: 0,
+            wanted_from_ns: 0,
             gap: false,
         }
     }
@@ -134,10 +156,21 @@ impl Source {
     /// How much the device is wanted.
     pub fn demand(&mut self, demand: Demand) {
         if self.demand != demand {
-            // What lies in the ring from before is of no use to a viewer who comes back.
-            self.needs_key |= demand == Demand::Live;
+            if demand == Demand::Live {
+                self.start_anew();
+            }
             self.demand = demand;
             self.tell(&FromReader::Demand(demand));
+        }
+    }
+
+    /// What lies in the ring from before, up to seconds of it, is of no use to a viewer who comes (back) now.
+    fn start_anew(&mut self) {
+        self.needs_key = true;
+        self.gap = true;
+        self.wanted_from_ns = monotonic_ns();
+        if let State::Reading { ring, .. } = &mut self.state {
+            ring.reader.skip_to_newest();
         }
     }
 
@@ -159,12 +192,11 @@ impl Source {
         match &mut self.state {
             State::Asked { .. } | State::Waiting { .. } => Poll::Pending,
             State::Attaching { link } => link.poll_receive(context).map(|message| self.message(message)),
-            State::Reading { link, ring } => {
-                if let Poll::Ready(happening) = ring.poll(context) {
-                    return Poll::Ready(happening);
-                }
-                link.poll_receive(context).map(|message| self.message(message))
-            }
+            // Messages first: a ring can always have one more unit.
+            State::Reading { link, ring } => match link.poll_receive(context) {
+                Poll::Ready(message) => Poll::Ready(self.message(message)),
+                Poll::Pending => ring.poll(context),
+            },
         }
     }
 
@@ -185,20 +217,27 @@ impl Source {
                     self.needs_key |= ring.video;
                     keyframe |= ring.video;
                 }
-                Next::Unit(meta) if ring.video && self.needs_key && meta.flags & ring::KEY == 0 => {}
+                Next::Unit(meta) if meta.written_ns < self.wanted_from_ns => {}
+                Next::Unit(_) if buffer.len() > ring.largest => {
+                    self.gap = true;
+                    self.needs_key |= ring.video;
+                }
+                Next::Unit(meta) if ring.video && self.needs_key && meta.flags & ring::KEY == 0 => {
+                    self.keyless += 1;
+                    keyframe |= self.keyless.is_multiple_of(KEYLESS_UNITS);
+                }
                 Next::Unit(meta) => {
-                    self.needs_key = false;
+                    (self.needs_key, self.keyless) = (false, 0);
                     self.backoff.reset();
                     let captured = anchor.instant(meta.captured_ns);
-                    let place = self.timeline.place(meta.position, captured, meta.epoch);
-                    let gap = std::mem::take(&mut self.gap);
-                    send(Frame {
-                        data: buffer,
-                        captured,
-                        samples: place.samples,
-                        discontinuity: gap || place.discontinuity || meta.flags & ring::DISCONTINUITY != 0,
-                        level: meta.level,
-                    });
+                    let gap = std::mem::take(&mut self.gap) || meta.flags & ring::DISCONTINUITY != 0;
+                    // Pictures have no samples; their time is that of their capture alone.
+                    let place = match ring.video {
+                        true => Place { samples: 0, discontinuity: false },
+                        false => self.timeline.place(meta.position, captured, meta.epoch),
+                    };
+                    let discontinuity = gap || place.discontinuity;
+                    send(Frame { data: buffer, captured, samples: place.samples, discontinuity, level: meta.level });
                 }
             }
         }
@@ -223,6 +262,7 @@ impl Source {
         match std::mem::replace(&mut self.state, now) {
             State::Attaching { link } | State::Reading { link, .. } => {
                 self.state = State::Reading { link, ring };
+                self.timeline.restart();
                 Happening::Attached(format)
             }
             State::Asked { .. } | State::Waiting { .. } => Happening::Gone("a ring without a link".into()),
@@ -246,7 +286,8 @@ impl Ring {
         let doorbell = StdUnixStream::from(doorbell);
         doorbell.set_nonblocking(true).map_err(|e| format!("doorbell: {e}"))?;
         let doorbell = UnixStream::from_std(doorbell).map_err(|e| format!("doorbell: {e}"))?;
-        Ok(Self { reader, doorbell, video: matches!(format, Format::H264 { .. }), more: true })
+        let video = matches!(format, Format::H264 { .. });
+        Ok(Self { reader, doorbell, video, largest: largest(format), more: true })
     }
 
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Happening> {
@@ -262,6 +303,14 @@ impl Ring {
             Poll::Ready(Ok(())) => Poll::Ready(Happening::Gone("the doorbell was closed".into())),
             Poll::Ready(Err(error)) => Poll::Ready(Happening::Gone(format!("doorbell: {error}"))),
         }
+    }
+}
+
+/// Bytes of a unit that an honest owner may give: a byte a pixel is many times any keyframe.
+fn largest(format: Format) -> usize {
+    match format {
+        Format::H264 { width, height, .. } => (usize::from(width) * usize::from(height)).max(MIN_MAX_PICTURE),
+        Format::Opus { .. } => MAX_OPUS,
     }
 }
 

@@ -5,6 +5,10 @@ use std::time::{Duration, Instant};
 /// Samples a second of Opus' clock.
 const SAMPLE_RATE: u64 = 48_000;
 
+/// A count that leaves real time by more than this many samples, half a second, from one unit to the next is not
+/// believed: the track's time would part from that of its pictures for good.
+const MAX_SLIP: u64 = SAMPLE_RATE / 2;
+
 /// One moment on both clocks: `Instant` hides that it is CLOCK_MONOTONIC.
 #[derive(Clone, Copy, Debug)]
 pub struct Anchor {
@@ -34,6 +38,8 @@ pub struct Timeline {
     last: Option<Last>,
     /// Added (wrapping) to a source's own position.
     offset: u64,
+    /// The next position is of another count.
+    restarted: bool,
 }
 
 #[derive(Debug)]
@@ -53,24 +59,33 @@ pub struct Place {
 }
 
 impl Timeline {
-    /// Places a unit by its position on the source's count, which starts again when its owner is another process.
+    /// The next unit may be of another process, which counts from somewhere else.
+    pub fn restart(&mut self) {
+        self.restarted = true;
+    }
+
+    /// Places a unit by its position on the source's count, or by the time that passed where the count does not go on.
     pub fn place(&mut self, position: u64, captured: Instant, epoch: u32) -> Place {
+        let restarted = std::mem::take(&mut self.restarted);
         let place = match &self.last {
             None => Place { samples: position, discontinuity: true },
-            Some(last) if position > last.position => {
-                Place { samples: position.wrapping_add(self.offset), discontinuity: epoch != last.epoch }
-            }
             Some(last) => {
-                let elapsed = captured.saturating_duration_since(last.captured);
-                let samples = (elapsed.as_micros() * u128::from(SAMPLE_RATE) / 1_000_000).max(1) as u64;
-                let here = last.position.wrapping_add(self.offset).wrapping_add(samples);
+                let elapsed = samples(captured.saturating_duration_since(last.captured));
+                let counted = position.checked_sub(last.position).filter(|&n| n > 0 && n.abs_diff(elapsed) <= MAX_SLIP);
+                let goes_on = counted.is_some() && !restarted;
+                let step = counted.filter(|_| goes_on).unwrap_or(elapsed.max(1));
+                let here = last.position.wrapping_add(self.offset).wrapping_add(step);
                 self.offset = here.wrapping_sub(position);
-                Place { samples: here, discontinuity: true }
+                Place { samples: here, discontinuity: !goes_on || epoch != last.epoch }
             }
         };
         self.last = Some(Last { position, captured, epoch });
         place
     }
+}
+
+fn samples(duration: Duration) -> u64 {
+    (duration.as_micros() * u128::from(SAMPLE_RATE) / 1_000_000) as u64
 }
 
 #[cfg(test)]
@@ -110,5 +125,28 @@ mod tests {
         timeline.place(960, start, 1);
         let place = timeline.place(48_960, start + Duration::from_secs(1), 2);
         assert_eq!(place, Place { samples: 48_960, discontinuity: true });
+    }
+
+    #[test]
+    fn another_owner_whose_count_happens_to_be_ahead_goes_on_by_the_time_that_passed() {
+        let start = Instant::now();
+        let mut timeline = Timeline::default();
+        timeline.place(960, start, 1);
+        timeline.restart();
+        let place = timeline.place(1920, start + Duration::from_millis(400), 1);
+        assert_eq!(place, Place { samples: 960 + 19_200, discontinuity: true });
+        let next = timeline.place(2880, start + Duration::from_millis(420), 1);
+        assert_eq!(next, Place { samples: 2 * 960 + 19_200, discontinuity: false });
+    }
+
+    #[test]
+    fn a_count_that_jumps_away_from_real_time_is_not_believed() {
+        let start = Instant::now();
+        let mut timeline = Timeline::default();
+        timeline.place(960, start, 1);
+        let place = timeline.place(u64::MAX, start + Duration::from_millis(20), 1);
+        assert_eq!(place, Place { samples: 1920, discontinuity: true });
+        let next = timeline.place(1, start + Duration::from_millis(40), 1);
+        assert_eq!(next, Place { samples: 2880, discontinuity: true });
     }
 }

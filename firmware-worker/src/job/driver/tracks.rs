@@ -104,16 +104,7 @@ impl Tracks {
             tracing::warn!(source = name, %error, "attach");
             source.retry(now, random);
         }
-        if let Some(reply) = local.reply.take() {
-            // The track stays published even if its caller no longer waits.
-            let _ = reply.send(Ok((local.track.id.clone(), local.state.subscribe())));
-        }
-        if let Some(session) = session {
-            if local.told.is_none() {
-                local.publish(session);
-            }
-            local.settle(connected, Some(session));
-        }
+        local.introduce(connected, session);
     }
 
     /// The supervisor refused a source: for good if it was never there, else it is asked again.
@@ -216,14 +207,18 @@ impl Tracks {
         self.sources().filter_map(Source::deadline).min()
     }
 
-    /// Sources for which the supervisor must be asked (again) now.
-    pub fn due(&mut self, now: Instant) -> Vec<String> {
+    /// Sources for which the supervisor must be asked (again) now. One that has not been granted by then is published
+    /// muted, so that a dead owner holds up neither its caller nor the join.
+    pub fn due(&mut self, now: Instant, mut session: Option<&mut Session>) -> Vec<String> {
         let mut names = Vec::new();
         for local in self.locals.values_mut() {
-            if let Feed::Source(source) = &mut local.feed
-                && source.due(now)
-            {
+            let Feed::Source(source) = &mut local.feed else { continue };
+            if source.due(now) {
                 names.push(source.name.clone());
+                if local.reply.is_some() {
+                    local.held.device = true;
+                    local.introduce(self.connected, session.as_deref_mut());
+                }
             }
         }
         names
@@ -310,6 +305,18 @@ impl Local {
         let muted = self.held.any();
         self.told = Some(muted);
         LocalTrack { muted, ..self.track.clone() }
+    }
+
+    /// The caller's track is there.
+    fn introduce(&mut self, connected: bool, mut session: Option<&mut Session>) {
+        if let Some(session) = session.as_deref_mut().filter(|_| self.told.is_none()) {
+            self.publish(session);
+        }
+        self.settle(connected, session);
+        if let Some(reply) = self.reply.take() {
+            // The track stays published even if its caller no longer waits.
+            let _ = reply.send(Ok((self.track.id.clone(), self.state.subscribe())));
+        }
     }
 
     fn publish(&mut self, session: &mut Session) {

@@ -76,12 +76,13 @@ impl Udp {
     /// Takes one datagram: source, destination, payload.
     pub fn receive(&mut self, index: usize) -> Option<(SocketAddr, SocketAddr, &[u8])> {
         let (local, socket) = self.sockets.get(index)?;
-        loop {
-            match socket.try_recv_from(&mut self.buffer[..]) {
-                Ok((length, source)) => return Some((source, *local, &self.buffer[..length])),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
-                // ICMP errors of earlier sends: ICE notices dead paths by itself.
-                Err(error) => tracing::trace!(%local, %error, "receive"),
+        match socket.try_recv_from(&mut self.buffer[..]) {
+            Ok((length, source)) => Some((source, *local, &self.buffer[..length])),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+            // ICMP errors of earlier sends: ICE notices dead paths by itself. The socket stays readable for another try.
+            Err(error) => {
+                tracing::trace!(%local, %error, "receive");
+                None
             }
         }
     }

@@ -2,6 +2,7 @@
 //! that a slow encoder makes the kernel drop and nothing grows.
 
 use super::outlet::Outlet;
+use super::pace::Pace;
 use super::pipeline::{Event, Pipeline, Stage};
 use crate::config;
 use crate::media::h264::{self, Coded, Encoder, Settings};
@@ -96,6 +97,7 @@ fn node_loop(stage: &Stage, camera: &config::Camera, node: OwnedFd, path: &str) 
     let mode = capture.mode();
     let mut frames = Frames::new(stage, camera, mode);
     let mut raw = RawPictures::new(mode);
+    let mut pace = Pace::new(camera.fps.saturating_mul(1000));
     let mut sequence = None;
     let mut silent = Duration::ZERO;
     stage.tell(Event::Running {
@@ -120,6 +122,9 @@ fn node_loop(stage: &Stage, camera: &config::Camera, node: OwnedFd, path: &str) 
             continue;
         }
         let captured_ns = taken.captured_ns;
+        if !pace.take(captured_ns) {
+            continue;
+        }
         if raw.decode(taken) {
             frames.encode(&raw.picture, captured_ns)?;
         } else {
@@ -170,7 +175,8 @@ struct Frames<'a> {
 impl<'a> Frames<'a> {
     fn new(stage: &'a Stage, camera: &config::Camera, mode: Mode) -> Self {
         // Some drivers do not tell their rate.
-        let milli_fps = if mode.milli_fps == 0 { camera.fps * 1000 } else { mode.milli_fps };
+        let wanted = camera.fps.saturating_mul(1000);
+        let milli_fps = if mode.milli_fps == 0 { wanted } else { mode.milli_fps.min(wanted) };
         let settings = settings(camera, mode.width, mode.height, milli_fps);
         let next = stage.outlet.last().map_or(0, |last| last.position + 1);
         Self { stage, settings, encoder: None, unit: Vec::new(), next, discontinuity: true }

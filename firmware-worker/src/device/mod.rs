@@ -14,6 +14,7 @@ mod camera;
 mod microphone;
 mod outlet;
 mod owner;
+mod pace;
 mod pipeline;
 mod readers;
 mod timeline;

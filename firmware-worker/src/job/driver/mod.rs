@@ -137,21 +137,21 @@ impl Driver {
     }
 
     async fn wait(&mut self) -> Wake {
-        self.arm();
+        let armed = self.arm();
         let leaving = matches!(self.phase, Phase::Leaving { .. });
-        let idle = self.phase.deadline().is_none() && self.session.is_none() && self.tracks.deadline().is_none();
         tokio::select! {
             message = self.link.receive(), if !leaving => Wake::Control(message),
             Some(result) = self.ends.1.recv() => Wake::End(result),
             Some(request) = self.user.requests.1.recv() => Wake::Request(request),
             (id, happening) = poll_fn(|context| self.tracks.poll(context)) => Wake::Source(id, happening),
             wake = network(&mut self.session, leaving) => wake,
-            () = &mut self.timer, if !idle => Wake::Deadline,
+            () = &mut self.timer, if armed => Wake::Deadline,
         }
     }
 
-    /// Moves the timer only where it has to move: each move costs a wake-up of the runtime.
-    fn arm(&mut self) {
+    /// Moves the timer only where it has to move: each move costs a wake-up of the runtime. `false` if nothing is due
+    /// ever, and a timer of the past must not wake anybody.
+    fn arm(&mut self) -> bool {
         let session = self.session.as_ref().and_then(Session::deadline);
         let next = [session, self.tracks.deadline(), self.phase.deadline()].into_iter().flatten().min();
         if let Some(deadline) = next
@@ -159,6 +159,7 @@ impl Driver {
         {
             self.timer.as_mut().reset(deadline.into());
         }
+        next.is_some()
     }
 
     fn act(&mut self, wake: Wake) {

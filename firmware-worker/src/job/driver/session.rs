@@ -53,6 +53,8 @@ pub struct Session {
     /// For the choice of interfaces, where the URL holds an address.
     server: Option<IpAddr>,
     addresses_due: bool,
+    /// The sockets are as old as the first attempt.
+    connected_before: bool,
 }
 
 impl Session {
@@ -71,6 +73,7 @@ impl Session {
             lookup: None,
             server,
             addresses_due: false,
+            connected_before: false,
         };
         session.drain();
         session
@@ -202,7 +205,12 @@ impl Session {
 
     fn act(&mut self, output: Output) {
         match output {
-            Output::Connect { url, token } => self.connect(url, token),
+            Output::Connect { url, token } => {
+                // A board that lost its network may be back on another with any attempt, not only the first.
+                self.addresses_due = self.connected_before;
+                self.connected_before = true;
+                self.connect(url, token);
+            }
             Output::Signal(frame) => self.signal.send(frame),
             Output::CloseSignal => {
                 self.signal_open = false;
@@ -217,11 +225,7 @@ impl Session {
                     self.room.tcp_closed(remote, Instant::now());
                 }
             }
-            Output::Event(event) => {
-                // A lost connection is the moment at which the board may have moved to another network.
-                self.addresses_due |= matches!(event, Event::Resuming(_) | Event::Rejoining(_));
-                self.events.push_back(event);
-            }
+            Output::Event(event) => self.events.push_back(event),
         }
     }
 

@@ -56,12 +56,18 @@ pub enum TcpEvent {
 #[derive(Debug)]
 pub struct Tcp {
     streams: BTreeMap<SocketAddr, Stream>,
-    report: mpsc::Sender<TcpEvent>,
-    events: mpsc::Receiver<TcpEvent>,
+    /// Events of a stream that was closed carry another number than its successor and are dropped.
+    count: u64,
+    report: mpsc::Sender<Numbered>,
+    events: mpsc::Receiver<Numbered>,
 }
+
+/// An event and the stream it is of.
+type Numbered = (u64, TcpEvent);
 
 #[derive(Debug)]
 struct Stream {
+    number: u64,
     outgoing: mpsc::Sender<Vec<u8>>,
     task: AbortHandle,
 }
@@ -70,7 +76,7 @@ impl Tcp {
     /// No stream yet.
     pub fn new() -> Self {
         let (report, events) = mpsc::channel(INCOMING);
-        Self { streams: BTreeMap::new(), report, events }
+        Self { streams: BTreeMap::new(), count: 0, report, events }
     }
 
     /// Starts to connect; [`TcpEvent::Open`] or [`TcpEvent::Closed`] follows. An older stream to the same candidate
@@ -81,7 +87,8 @@ impl Tcp {
             return false;
         }
         let (outgoing, packets) = mpsc::channel(OUTGOING);
-        let report = self.report.clone();
+        self.count += 1;
+        let report = Report { number: self.count, events: self.report.clone() };
         let task = tokio::spawn(async move {
             if let Err(error) = run(remote, packets, &report).await {
                 tracing::debug!(%remote, %error, "ICE-TCP stream");
@@ -89,7 +96,7 @@ impl Tcp {
             // The driver is gone if nobody listens.
             let _ = report.send(TcpEvent::Closed { remote }).await;
         });
-        self.streams.insert(remote, Stream { outgoing, task: task.abort_handle() });
+        self.streams.insert(remote, Stream { number: self.count, outgoing, task: task.abort_handle() });
         true
     }
 
@@ -110,7 +117,12 @@ impl Tcp {
 
     /// The next event. Cancel-safe.
     pub async fn next(&mut self) -> TcpEvent {
-        self.events.recv().await.expect("a sender is kept beside the receiver")
+        loop {
+            let (number, event) = self.events.recv().await.expect("a sender is kept beside the receiver");
+            if self.streams.get(&event.remote()).is_some_and(|stream| stream.number == number) {
+                return event;
+            }
+        }
     }
 }
 
@@ -122,12 +134,32 @@ impl Drop for Tcp {
     }
 }
 
-async fn run(remote: SocketAddr, packets: mpsc::Receiver<Vec<u8>>, report: &mpsc::Sender<TcpEvent>) -> io::Result<()> {
+impl TcpEvent {
+    fn remote(&self) -> SocketAddr {
+        match self {
+            Self::Open { remote, .. } | Self::Packet { remote, .. } | Self::Closed { remote } => *remote,
+        }
+    }
+}
+
+/// Where a stream's task tells what happens.
+struct Report {
+    number: u64,
+    events: mpsc::Sender<Numbered>,
+}
+
+impl Report {
+    async fn send(&self, event: TcpEvent) -> io::Result<()> {
+        let gone = |_| io::Error::from(io::ErrorKind::BrokenPipe);
+        self.events.send((self.number, event)).await.map_err(gone)
+    }
+}
+
+async fn run(remote: SocketAddr, packets: mpsc::Receiver<Vec<u8>>, report: &Report) -> io::Result<()> {
     let stream = timeout(CONNECT_TIMEOUT, TcpStream::connect(remote)).await??;
     stream.set_nodelay(true)?;
     let local = stream.local_addr()?;
-    let gone = |_| io::Error::from(io::ErrorKind::BrokenPipe);
-    report.send(TcpEvent::Open { local, remote }).await.map_err(gone)?;
+    report.send(TcpEvent::Open { local, remote }).await?;
     let (incoming, outgoing) = stream.into_split();
     tokio::select! {
         result = read(incoming, local, remote, report) => result,
@@ -135,12 +167,7 @@ async fn run(remote: SocketAddr, packets: mpsc::Receiver<Vec<u8>>, report: &mpsc
     }
 }
 
-async fn read(
-    stream: OwnedReadHalf,
-    local: SocketAddr,
-    remote: SocketAddr,
-    report: &mpsc::Sender<TcpEvent>,
-) -> io::Result<()> {
+async fn read(stream: OwnedReadHalf, local: SocketAddr, remote: SocketAddr, report: &Report) -> io::Result<()> {
     let mut stream = BufReader::with_capacity(MAX_PACKET, stream);
     loop {
         let length = usize::from(stream.read_u16().await?);
@@ -149,8 +176,7 @@ async fn read(
         }
         let mut payload = vec![0; length];
         stream.read_exact(&mut payload).await?;
-        let event = TcpEvent::Packet { local, remote, payload };
-        report.send(event).await.map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;
+        report.send(TcpEvent::Packet { local, remote, payload }).await?;
     }
 }
 
@@ -196,6 +222,23 @@ mod tests {
         assert_eq!(got, [vec![9, 8], vec![7]]);
         drop(peer);
         assert!(matches!(tcp.next().await, TcpEvent::Closed { .. }));
+    }
+
+    #[tokio::test]
+    async fn the_end_of_an_earlier_stream_is_not_taken_for_that_of_its_successor() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("listens");
+        let remote = listener.local_addr().expect("bound");
+        let mut tcp = Tcp::new();
+        tcp.open(remote);
+        drop(listener.accept().await.expect("accepts"));
+        assert!(matches!(tcp.next().await, TcpEvent::Open { .. }));
+        // The end is in the queue when the room asks for the same candidate again.
+        while tcp.events.is_empty() {
+            tokio::task::yield_now().await;
+        }
+        tcp.open(remote);
+        let (_peer, _) = listener.accept().await.expect("accepts again");
+        assert!(matches!(tcp.next().await, TcpEvent::Open { .. }));
     }
 
     #[tokio::test]

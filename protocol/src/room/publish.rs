@@ -213,7 +213,8 @@ impl Stream {
                     }
                     _ => elapsed.max(OPUS_TICKS),
                 };
-                last.time + step
+                // A writer's count may be any number.
+                last.time.wrapping_add(step)
             }
         };
         self.last = Some(Sent { captured, time, samples: frame.samples });
@@ -350,5 +351,25 @@ impl Publications {
             Stage::Offered(_) => false,
             Stage::Sending(_) => p.removed,
         })
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "simulated time starts at any instant")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_writer_whose_count_jumps_to_any_number_does_no_harm() {
+        let start = Instant::now();
+        let mut stream = Stream::new(u64::MAX);
+        let mut time = |samples, ms| {
+            let frame = Frame { data: &[1], captured: start, samples, discontinuity: false, level: 0 };
+            stream.audio_time(&frame, start + Duration::from_millis(ms))
+        };
+        let first = time(0, 0);
+        time(u64::MAX, 20);
+        let third = time(960, 40);
+        assert_eq!(third, first.wrapping_sub(1).wrapping_add(960));
     }
 }

@@ -76,6 +76,17 @@ fn a_shutdown_hook_runs_while_the_job_is_still_in_its_room() {
 }
 
 #[test]
+fn pictures_and_sound_of_the_users_own_are_in_the_room_until_their_writers_are_dropped() {
+    let (server, _worker) = start();
+    let judge = Judge::join(&server, "studio", "judge");
+    server.api().dispatch("studio", AGENT, "draw 8");
+    judge.sees_and_hears(0, 13.0, SOON);
+    let ended = || judge.events().iter().filter(|event| event.name() == "track_unsubscribed").count();
+    poll::until("both tracks are taken back", SOON, || (ended() == 2).then_some(()));
+    assert_eq!(server.api().identities("studio").len(), 2, "the job goes on without them");
+}
+
+#[test]
 fn on_request_names_the_participant() {
     let (server, _worker) = start();
     let judge = Judge::join(&server, "studio", "judge");

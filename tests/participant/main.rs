@@ -1,9 +1,14 @@
 //! A custom participant for tests: it publishes what is configured, then does what the first word of the dispatch's
 //! metadata says, so that one binary plays well-behaved and ill-behaved user code.
 
-use firmware_worker::{Accept, Answer, BoxError, Data, JobContext, JobInfo, WorkerOptions};
+use firmware_worker::media::h264::{self, Coded, Settings};
+use firmware_worker::media::opus::{self, PACKET_SAMPLES};
+use firmware_worker::media::{pattern::Pattern, tone::Tone};
+use firmware_worker::{
+    Accept, Answer, AudioOptions, BoxError, Data, JobContext, JobInfo, Source, VideoOptions, WorkerOptions,
+};
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 fn main() -> ExitCode {
     firmware_worker::run(WorkerOptions::new(entrypoint).prewarm(|| Ok(String::from("warm"))).on_request(on_request))
@@ -26,6 +31,9 @@ async fn on_request(job: JobInfo) -> Answer {
 }
 
 async fn entrypoint(context: JobContext) -> Result<(), BoxError> {
+    if act(context.job()) == "draw" {
+        return draw(&context).await;
+    }
     for source in context.sources().to_vec() {
         context.publish(&source.name).await?;
     }
@@ -44,6 +52,41 @@ async fn entrypoint(context: JobContext) -> Result<(), BoxError> {
             });
         }
         _ => {}
+    }
+    Ok(())
+}
+
+/// Publishes pictures and sound of its own for some seconds, in a track each, and takes them back by dropping the writers.
+async fn draw(context: &JobContext) -> Result<(), BoxError> {
+    let settings = Settings { width: 320, height: 180, milli_fps: 15_000, ceiling: 400_000, bitrate: 400_000 };
+    let Settings { width, height, ceiling: bitrate, .. } = settings;
+    let drawing = VideoOptions { name: "drawing".into(), width, height, bitrate, source: Source::ScreenShare };
+    let mut drawing = context.publish_video(drawing).await?;
+    context.connect().await?;
+    // One before the join and one after it.
+    let hum = AudioOptions { name: "hum".into(), bitrate: 32_000, source: Source::Microphone };
+    let mut hum = context.publish_audio(hum).await?;
+    (drawing.published().await?, hum.published().await?);
+
+    let (mut pattern, mut pictures) = (Pattern::new(width, height), h264::Encoder::new(settings)?);
+    let (mut tone, mut sound) = (Tone::default(), opus::Encoder::new(1, 32_000)?);
+    let (mut pcm, mut unit) = ([0; PACKET_SAMPLES], Vec::new());
+    let start = Instant::now();
+    let mut pace = tokio::time::interval(Duration::from_millis(opus::PACKET_MS.into()));
+    for n in 0..seconds(context).as_millis() as u64 / u64::from(opus::PACKET_MS) {
+        pace.tick().await;
+        tone.fill(&mut pcm, 1);
+        sound.encode(&pcm, &mut unit)?;
+        hum.write(unit.clone(), Instant::now(), n * PACKET_SAMPLES as u64, opus::level(&pcm)).await?;
+        if n.is_multiple_of(3) {
+            let captured = start.elapsed().as_nanos() as u64;
+            pictures.set_bitrate(drawing.bitrate())?;
+            if pictures.encode(pattern.draw(n / 3, 0), captured, drawing.keyframe_wanted(), &mut unit)?
+                != Coded::Skipped
+            {
+                drawing.write(unit.clone(), Instant::now()).await?;
+            }
+        }
     }
     Ok(())
 }

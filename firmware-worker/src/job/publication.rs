@@ -6,6 +6,9 @@ use protocol::room::{Kind, LocalTrack, Source, TrackId, TrackSid};
 use std::time::Instant;
 use tokio::sync::{mpsc, watch};
 
+/// Bytes of an Opus packet at most: RFC 6716's limit of a single frame.
+const MAX_OPUS: usize = 1275;
+
 /// What the driver tells about a local track.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct TrackState {
@@ -42,15 +45,26 @@ impl Track {
     async fn published(&mut self) -> Result<TrackSid, Error> {
         let state = self.state.wait_for(|s| s.sid.is_some() || s.ended.is_some()).await.map_err(|_| Error::Ended)?;
         match (&state.sid, &state.ended) {
-            (_, Some(why)) => Err(Error::Unpublished { track: self.id.0.clone(), why: why.clone() }),
+            (_, Some(why)) => Err(unpublished(&self.id, why)),
             (Some(sid), None) => Ok(sid.clone()),
             (None, None) => Err(Error::Ended),
         }
     }
 
+    async fn write(&self, frame: OwnFrame) -> Result<(), Error> {
+        if let Some(why) = &self.state.borrow().ended {
+            return Err(unpublished(&self.id, why));
+        }
+        self.request(Request::Write(frame)).await
+    }
+
     async fn request(&self, request: Request) -> Result<(), Error> {
         self.requests.send(request).await.map_err(|_| Error::Ended)
     }
+}
+
+fn unpublished(track: &TrackId, why: &str) -> Error {
+    Error::Unpublished { track: track.0.clone(), why: why.to_owned() }
 }
 
 impl Publication {
@@ -149,10 +163,11 @@ impl VideoWriter {
     }
 
     /// Sends one access unit (constrained baseline, Annex B, SPS and PPS before each IDR). Frames are dropped while
-    /// the track is muted or the room is not connected. Waits when the driver is behind.
+    /// the track is muted or the room is not connected. Waits when the driver is behind. Fails once the server has ended
+    /// the track.
     pub async fn write(&self, access_unit: Vec<u8>, captured: Instant) -> Result<(), Error> {
         let track = self.track.id.clone();
-        self.track.request(Request::Write(OwnFrame { track, data: access_unit, captured, samples: 0, level: 0 })).await
+        self.track.write(OwnFrame { track, data: access_unit, captured, samples: 0, level: 0 }).await
     }
 
     /// Whether a receiver asked for a keyframe since the last call: make the next access unit one.
@@ -189,10 +204,13 @@ impl AudioWriter {
     }
 
     /// Sends one Opus packet. `samples` is its position at 48 kHz on the writer's own count; `level` its loudness in
-    /// -dBov (0 loudest, 127 silence). Waits when the driver is behind.
+    /// -dBov (0 loudest, 127 silence). Waits when the driver is behind. Fails once the server has ended the track.
     pub async fn write(&self, packet: Vec<u8>, captured: Instant, samples: u64, level: u8) -> Result<(), Error> {
+        if packet.len() > MAX_OPUS {
+            return Err(Error::TooLarge { size: packet.len(), limit: MAX_OPUS });
+        }
         let track = self.track.id.clone();
-        self.track.request(Request::Write(OwnFrame { track, data: packet, captured, samples, level })).await
+        self.track.write(OwnFrame { track, data: packet, captured, samples, level }).await
     }
 
     /// Waits until the server has published it.
@@ -221,4 +239,25 @@ impl Drop for AudioWriter {
 /// When the queue is full the driver finds out by itself: at each ping it unpublishes tracks whose writer is gone.
 fn unpublish(track: &Track) {
     let _ = track.requests.try_send(Request::Unpublish(track.id.clone()));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_writer_learns_that_the_server_ended_its_track_and_what_no_packet_can_hold() {
+        let (sender, state) = watch::channel(TrackState::default());
+        let (requests, mut asked) = mpsc::channel(4);
+        let writer = AudioWriter::new((TrackId("hum-0".into()), state), requests);
+        let write = |size| writer.write(vec![0; size], Instant::now(), 0, 127);
+        assert_eq!(write(3).await, Ok(()));
+        assert!(matches!(asked.try_recv(), Ok(Request::Write(_))));
+        assert_eq!(write(1276).await, Err(Error::TooLarge { size: 1276, limit: 1275 }));
+        sender.send_modify(|state| state.ended = Some("not allowed".into()));
+        drop(sender);
+        let error = write(3).await.expect_err("ended");
+        assert_eq!(error.to_string(), r#"track "hum-0": not allowed"#);
+        assert!(asked.try_recv().is_err());
+    }
 }

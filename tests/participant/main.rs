@@ -66,7 +66,8 @@ async fn draw(context: &JobContext) -> Result<(), BoxError> {
     // One before the join and one after it.
     let hum = AudioOptions { name: "hum".into(), bitrate: 32_000, source: Source::Microphone };
     let mut hum = context.publish_audio(hum).await?;
-    (drawing.published().await?, hum.published().await?);
+    drawing.published().await?;
+    hum.published().await?;
 
     let (mut pattern, mut pictures) = (Pattern::new(width, height), h264::Encoder::new(settings)?);
     let (mut tone, mut sound) = (Tone::default(), opus::Encoder::new(1, 32_000)?);

@@ -4,6 +4,7 @@ use super::data::DataQueues;
 use super::link::{Backlog, KeepAlive, Phase, Retries};
 use super::negotiate::Negotiation;
 use super::participants::Roster;
+use super::path::MediaPath;
 use super::peer::{Peer, PeerEvent};
 use super::publish::{Publications, Written};
 use super::reconnect::Own;
@@ -16,13 +17,6 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-/// Media are dead when nothing comes for this long: either side sends something every 3 s at least. If signalling
-/// outlives it for long, the server takes UDP away from this identity for minutes.
-const MEDIA_SILENCE: Duration = Duration::from_secs(4);
-/// A gap in feedback after which receivers have probably lost packets that nobody will ask for in time.
-const FEEDBACK_GAP: Duration = Duration::from_millis(500);
-/// While nothing has come for this long video is dropped: it would queue, and come too late in a burst.
-const VIDEO_STALL: Duration = Duration::from_secs(1);
 /// How long the peer connection may be closed before the Leave comes that explains it.
 const CLOSE_GRACE: Duration = Duration::from_secs(1);
 /// Due timeouts handled in one call: a paced video frame takes one per packet. The rest is done in the next call.
@@ -55,44 +49,6 @@ pub struct Room {
     pub(super) leaving: Option<Instant>,
     pub(super) out: VecDeque<Output>,
     pub(super) stats: Stats,
-}
-
-/// What is known about the path of media.
-#[derive(Debug)]
-pub(super) struct MediaPath {
-    /// ICE, DTLS and keys stand.
-    pub(super) up: bool,
-    /// Last packet that was for us.
-    pub(super) heard: Instant,
-    /// The peer connection was closed by the other side; the Leave must come before this.
-    pub(super) closed: Option<Instant>,
-    /// Passive TCP candidates not tried yet.
-    pub(super) tcp: VecDeque<SocketAddr>,
-    /// When to try the next of them, unless ICE is up.
-    pub(super) try_tcp: Option<Instant>,
-    /// UDP candidates of the server are known.
-    pub(super) udp: bool,
-    /// ICE was restarted and has not come back yet.
-    pub(super) restarted: bool,
-}
-
-impl MediaPath {
-    pub(super) fn new(now: Instant) -> Self {
-        Self { up: false, heard: now, closed: None, tcp: VecDeque::new(), try_tcp: None, udp: false, restarted: false }
-    }
-
-    /// ICE is restarted: the server will tell its candidates again.
-    pub(super) fn forget_candidates(&mut self) {
-        self.tcp.clear();
-        self.try_tcp = None;
-        self.udp = false;
-        self.restarted = true;
-    }
-
-    /// No packet for too long.
-    pub(super) fn dead(&self, now: Instant) -> bool {
-        now >= self.heard + MEDIA_SILENCE
-    }
 }
 
 /// SplitMix64: the numbers need to differ, not to be secret.
@@ -174,9 +130,7 @@ impl Room {
     /// A packet came. TCP packets come without their length prefix.
     pub fn packet(&mut self, proto: Proto, source: SocketAddr, destination: SocketAddr, payload: &[u8], now: Instant) {
         if self.phase != Phase::Ended && self.peer.receive(proto, source, destination, payload, now) {
-            let silence = now.saturating_duration_since(self.media.heard);
-            self.media.heard = now;
-            if self.media.up && silence > FEEDBACK_GAP {
+            if self.media.came(source, destination, payload, now) && self.media.up {
                 self.refresh_video();
             }
             self.finish_resume(now);
@@ -225,7 +179,7 @@ impl Room {
         let captured = frame.captured.min(now);
         let Some(publication) = self.publications.get_mut(track) else { return };
         let video = publication.track.kind == Kind::Video;
-        let stalled = video && now >= self.media.heard + VIDEO_STALL;
+        let stalled = video && self.media.stalled(now);
         if stalled {
             publication.await_keyframe();
         }
@@ -238,6 +192,9 @@ impl Room {
             Written::Sent(packets, bytes) => {
                 self.stats.packets_out += packets;
                 self.stats.bytes_out += bytes;
+                if video {
+                    self.media.video_sent(now);
+                }
                 self.turn(now);
                 self.settle(now);
             }
@@ -268,7 +225,7 @@ impl Room {
             return peer;
         }
         let alive = self.phase.signalling().then(|| self.keep_alive.deadline());
-        let silence = (self.media.up && self.phase == Phase::Live).then(|| self.media.heard + MEDIA_SILENCE);
+        let silence = (self.media.up && self.phase == Phase::Live).then(|| self.media.dead_at());
         let tcp = if self.peer.ice_up() { None } else { self.media.try_tcp };
         let answer = if self.phase.signalling() { self.negotiation.deadline() } else { None };
         [
@@ -334,6 +291,7 @@ impl Room {
         while let Some(event) = self.peer.poll() {
             match event {
                 PeerEvent::Transmit { proto, source, destination, payload } => {
+                    self.media.goes(source, destination, &payload, now);
                     self.out.push_back(Output::Transmit { proto, source, destination, payload });
                 }
                 _ if self.phase == Phase::Ended => {}

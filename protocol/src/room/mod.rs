@@ -17,6 +17,7 @@ mod link;
 mod machine;
 mod negotiate;
 mod participants;
+mod path;
 mod peer;
 mod publish;
 mod reconnect;

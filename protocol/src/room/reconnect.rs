@@ -4,8 +4,9 @@ use super::link::{
     Attempt, Backlog, JOIN_WINDOW, MEDIA_TIMEOUT, OPEN_TIMEOUT, Phase, REJOIN_WINDOW, RESUME_WINDOW, Retries,
     SYNC_TIMEOUT,
 };
-use super::machine::{MediaPath, Room};
+use super::machine::Room;
 use super::negotiate::Negotiation;
+use super::path::MediaPath;
 use super::peer::Peer;
 use super::signal::{self, Request, lk};
 use super::{End, Event, Kind, Output, SignalError};
@@ -277,9 +278,7 @@ impl Room {
 
     /// ICE and DTLS stand.
     pub(super) fn media_connected(&mut self, now: Instant) {
-        self.media.up = true;
-        self.media.heard = now;
-        self.media.try_tcp = None;
+        self.media.connected(now);
         for p in self.publications.iter_mut() {
             p.await_keyframe();
         }

@@ -24,6 +24,8 @@ pub(super) struct Own {
     pub(super) name: Option<String>,
     pub(super) metadata: Option<String>,
     pub(super) attributes: BTreeMap<String, String>,
+    /// The token allows it.
+    pub(super) may_change: bool,
 }
 
 impl Own {
@@ -188,6 +190,7 @@ impl Room {
         if self.leaving.is_some() {
             return self.leave(now);
         }
+        self.own.may_change = me.permission.is_some_and(|p| p.can_update_metadata);
         self.event(Event::Joined { sid: me.sid, identity: me.identity, participants });
         if let Some(request) = self.own.request() {
             self.request_now(request);
@@ -284,6 +287,9 @@ impl Room {
         }
         if let Phase::Connecting { .. } = self.phase {
             self.phase = Phase::Live;
+            if self.own.may_change && self.publications.iter().next().is_none() {
+                self.request_now(signal::announcement());
+            }
             self.event(Event::Connected);
         }
     }

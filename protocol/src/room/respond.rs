@@ -216,7 +216,7 @@ impl Room {
                 }
             }
             Command::Update { name, metadata, attributes } => {
-                let change = super::reconnect::Own { name, metadata, attributes };
+                let change = super::reconnect::Own { name, metadata, attributes, ..Default::default() };
                 if let Some(request) = change.request() {
                     self.request(request);
                 }

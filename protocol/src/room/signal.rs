@@ -131,6 +131,15 @@ pub(super) fn leave() -> Request {
     })
 }
 
+/// Makes the server tell the others of us now. Of participants without tracks it tells every three seconds only, but of
+/// changed attributes at once; deleting one that is not there changes nothing.
+pub(super) fn announcement() -> Request {
+    Request::UpdateMetadata(lk::UpdateParticipantMetadata {
+        attributes: [("announced".to_owned(), String::new())].into(),
+        ..Default::default()
+    })
+}
+
 /// Our picture of a participant.
 pub(super) fn participant(info: &lk::ParticipantInfo) -> Participant {
     Participant {

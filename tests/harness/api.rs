@@ -66,6 +66,16 @@ impl Api {
         self.room(room, "RemoveParticipant", json!({"room": room, "identity": identity}));
     }
 
+    /// Mutes a track as a moderator does.
+    #[track_caller]
+    pub fn mute(&self, room: &str, identity: &str, track: &str) {
+        self.room(
+            room,
+            "MutePublishedTrack",
+            json!({"room": room, "identity": identity, "track_sid": track, "muted": true}),
+        );
+    }
+
     /// Makes a room, with more fields of `CreateRoomRequest`.
     #[track_caller]
     pub fn create_room(&self, room: &str, more: Value) {

@@ -18,6 +18,9 @@ struct State {
     refusing: AtomicBool,
     accepted: AtomicUsize,
     connections: Mutex<Vec<Connection>>,
+    bearers: Mutex<Vec<(String, String)>>,
+    /// What the server says, and what is said instead.
+    exchange: Option<(Vec<u8>, Vec<u8>)>,
 }
 
 /// Both ends of one connection and the path that was asked for.
@@ -30,9 +33,20 @@ struct Connection {
 impl Proxy {
     /// Forwards to `target`.
     pub fn start(target: SocketAddr) -> Self {
+        Self::start_with(target, None)
+    }
+
+    /// The same, with another UDP port in the server's loopback candidate.
+    pub fn start_with_candidate(target: SocketAddr, port: u16, other: u16) -> Self {
+        let [from, to] = [port, other].map(|port| format!("127.0.0.1 {port} typ").into_bytes());
+        assert_eq!(from.len(), to.len(), "messages keep their length");
+        Self::start_with(target, Some((from, to)))
+    }
+
+    fn start_with(target: SocketAddr, exchange: Option<(Vec<u8>, Vec<u8>)>) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has free ports");
         let address = listener.local_addr().expect("a bound socket has an address");
-        let state = Arc::new(State::default());
+        let state = Arc::new(State { exchange, ..State::default() });
         let shared = state.clone();
         thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
@@ -68,6 +82,12 @@ impl Proxy {
         self.state.refusing.store(refuse, Ordering::SeqCst);
     }
 
+    /// The bearer tokens of the connections of a path so far, oldest first.
+    pub fn bearers(&self, path: &str) -> Vec<String> {
+        let bearers = self.state.bearers.lock().unwrap_or_else(PoisonError::into_inner);
+        bearers.iter().filter(|(asked, _)| asked.starts_with(path)).map(|(_, bearer)| bearer.clone()).collect()
+    }
+
     /// Connections forwarded so far.
     pub fn accepted(&self) -> usize {
         self.state.accepted.load(Ordering::SeqCst)
@@ -87,16 +107,46 @@ impl State {
         let mut first = [0; 16384];
         let length = client.read(&mut first)?;
         server.write_all(&first[..length])?;
-        let path = String::from_utf8_lossy(&first[..length]).split(' ').nth(1).unwrap_or_default().to_owned();
+        let head = String::from_utf8_lossy(&first[..length]).into_owned();
+        let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
+        let mut headers = head.lines().filter_map(|line| line.split_once(": "));
+        if let Some((_, value)) = headers.find(|(name, _)| name.eq_ignore_ascii_case("authorization")) {
+            let bearer = (path.clone(), value.trim_start_matches("Bearer ").to_owned());
+            self.bearers.lock().unwrap_or_else(PoisonError::into_inner).push(bearer);
+        }
         self.lock().push(Connection { path, ends: [client.try_clone()?, server.try_clone()?] });
         self.accepted.fetch_add(1, Ordering::SeqCst);
-        let (mut back_from, mut back_to) = (server.try_clone()?, client.try_clone()?);
+        let (mut back_from, mut back_to, exchange) = (server.try_clone()?, client.try_clone()?, self.exchange.clone());
         thread::spawn(move || {
-            let _ = std::io::copy(&mut back_from, &mut back_to);
+            let _ = match &exchange {
+                Some((from, to)) => copy_exchanging(&mut back_from, &mut back_to, from, to),
+                None => std::io::copy(&mut back_from, &mut back_to).map(drop),
+            };
             let _ = back_to.shutdown(Shutdown::Both);
         });
         std::io::copy(&mut client, &mut server)?;
         server.shutdown(Shutdown::Both)
+    }
+}
+
+/// Copies with `to` in place of each `from` of the same length.
+fn copy_exchanging(reader: &mut impl Read, writer: &mut impl Write, from: &[u8], to: &[u8]) -> std::io::Result<()> {
+    let mut held = Vec::new();
+    let mut chunk = [0; 16384];
+    loop {
+        let length = reader.read(&mut chunk)?;
+        held.extend_from_slice(&chunk[..length]);
+        while let Some(at) = held.windows(from.len()).position(|window| window == from) {
+            held[at..at + to.len()].copy_from_slice(to);
+        }
+        // The end may be the beginning of one whose rest is still to come.
+        let begun = (1..from.len()).rev().find(|&count| length > 0 && held.ends_with(&from[..count]));
+        let whole = held.len() - begun.unwrap_or(0);
+        writer.write_all(&held[..whole])?;
+        held.drain(..whole);
+        if length == 0 {
+            return Ok(());
+        }
     }
 }
 
@@ -110,6 +160,14 @@ impl Connection {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_exchange_is_made_even_across_two_reads() {
+        let mut parts = (&b"a port 12 b por"[..]).chain(&b"t 12 c port 1"[..]);
+        let mut out = Vec::new();
+        copy_exchanging(&mut parts, &mut out, b"port 12", b"port 34").unwrap();
+        assert_eq!(out, b"a port 34 b port 34 c port 1");
+    }
 
     #[test]
     fn a_cut_closes_only_connections_of_that_path() {

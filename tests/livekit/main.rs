@@ -6,6 +6,7 @@ mod endings;
 mod leftovers;
 mod library;
 mod media;
+mod network;
 mod outages;
 mod rig;
 

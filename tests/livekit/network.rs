@@ -1,0 +1,60 @@
+//! Networks that lose or slow down media while signalling lives.
+
+use crate::SOON;
+use std::time::Duration;
+use tests::worker::{AGENT, Setup};
+use tests::{Judge, Path, Server, poll};
+
+#[test]
+fn a_network_without_udp_is_crossed_over_tcp() {
+    let (server, proxy, path) = Server::start_behind_path();
+    path.cut(true);
+    let _worker = Setup::with_url(&proxy.url()).start();
+    server.api().dispatch("studio", AGENT, "");
+    Judge::join(&server, "studio", "judge").sees_and_hears(0, 13.0, SOON);
+}
+
+#[test]
+fn media_that_die_while_signalling_lives_are_back_within_seconds() {
+    let (back, ..) = interrupted(|path| path.cut(true));
+    assert!(back < 25.0, "{back:.1} s");
+}
+
+/// Whatever way the board takes, another one that still answers must not hide that this one is dead.
+#[test]
+fn media_whose_way_dies_take_another_one() {
+    let (back, ..) = interrupted(Path::cut_busiest);
+    assert!(back < 15.0, "{back:.1} s");
+}
+
+#[test]
+fn a_pause_of_media_ends_without_a_rejoin() {
+    let (_, judge, _server) = interrupted(|path| {
+        path.cut(true);
+        // How long the outage is, not what is waited for.
+        std::thread::sleep(Duration::from_secs(6));
+        path.cut(false);
+    });
+    assert!(!judge.events().iter().any(|event| event.name() == "participant_left"));
+}
+
+/// Interrupts a job's media; returns the seconds until a whole second of picture and sound came again.
+fn interrupted(interrupt: impl Fn(&Path)) -> (f64, Judge, Server) {
+    let (server, proxy, path) = Server::start_behind_path();
+    let worker = Setup::with_url(&proxy.url()).start();
+    server.api().dispatch("studio", AGENT, "");
+    let judge = Judge::join(&server, "studio", "judge");
+    judge.sees_and_hears(0, 13.0, SOON);
+    let (mark, cut) = (judge.mark(), poll::monotonic());
+    interrupt(&path);
+    worker.wait_log("no media packet", SOON);
+    let gap = judge.wait_from(mark, "a second without sound", SOON, |e| {
+        e.name() == "second" && e.number("audio", "pitch_hz") == 0.0
+    });
+    let back = judge.wait_from(mark, "picture and sound again", SOON * 2, |e| {
+        e.at() > gap.at() && e.number("video", "fps") >= 13.0 && e.number("audio", "pitch_hz") > 0.0
+    });
+    let back = back.at() - cut;
+    eprintln!("a whole second of picture and sound {back:.1} s after the interruption");
+    (back, judge, server)
+}

@@ -21,6 +21,8 @@ from measure import Audio, Video, now
 AUDIO_RATE = 48000
 # Commands longer than this are no commands.
 COMMAND_BYTES = 65536
+# What `publish_picture` publishes.
+PICTURE = (320, 240)
 
 
 def emit(event, at=None, **fields):
@@ -94,6 +96,11 @@ class Judge:
             "participant_attributes_changed",
             lambda changed, p: self.emit("attributes", identity=p.identity, attributes=dict(p.attributes)),
         )
+        room.on(
+            "participant_metadata_changed",
+            lambda p, before, after: self.emit("metadata", identity=p.identity, metadata=after),
+        )
+        room.on("participant_name_changed", lambda p, before, after: self.emit("name", identity=p.identity, name=after))
 
     def _joined(self, participant):
         self.seen.add(participant.identity)
@@ -147,7 +154,14 @@ class Judge:
     def _data(self, packet):
         self.data += 1
         identity = packet.participant.identity if packet.participant else ""
-        self.emit("data", identity=identity, topic=packet.topic or "", text=packet.data.decode("utf-8", "replace"))
+        self.emit(
+            "data",
+            identity=identity,
+            topic=packet.topic or "",
+            text=packet.data.decode("utf-8", "replace"),
+            bytes=len(packet.data),
+            reliable=packet.kind == rtc.DataPacketKind.KIND_RELIABLE,
+        )
 
     def _disconnected(self, reason):
         self.emit("disconnected", reason=rtc.DisconnectReason.Name(reason) if reason is not None else "")
@@ -255,6 +269,7 @@ class Judge:
         await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
         actions = {
             "publish_tone": self.publish_tone,
+            "publish_picture": self.publish_picture,
             "unpublish": self.unpublish,
             "send": self.send,
         }
@@ -287,15 +302,43 @@ class Judge:
             await source.capture_frame(frame)
             position += samples
 
-    async def unpublish(self, _command):
-        publication, player = self.published.pop("tone")
+    async def publish_picture(self, command):
+        """Publishes a moving grey ramp, 320x240 at 15 fps in H.264, until `unpublish`."""
+        source = rtc.VideoSource(*PICTURE)
+        track = rtc.LocalVideoTrack.create_video_track("picture", source)
+        options = rtc.TrackPublishOptions(
+            source=rtc.TrackSource.SOURCE_CAMERA, video_codec=rtc.VideoCodec.H264, simulcast=False
+        )
+        publication = await self.room.local_participant.publish_track(track, options)
+        player = asyncio.create_task(self._show(source))
+        self.published["picture"] = (publication, player)
+        self.emit("published", track=publication.sid)
+
+    async def _show(self, source):
+        width, height = PICTURE
+        chroma = numpy.full(width * height // 2, 128, numpy.uint8)
+        ramp = numpy.arange(width * height) // height
+        step = 0
+        while True:
+            luma = ((ramp + step * 4) % 256).astype(numpy.uint8)
+            data = numpy.concatenate([luma, chroma]).tobytes()
+            source.capture_frame(rtc.VideoFrame(width, height, rtc.VideoBufferType.I420, data))
+            step += 1
+            await asyncio.sleep(1 / 15)
+
+    async def unpublish(self, command):
+        publication, player = self.published.pop(command.get("name", "tone"))
         player.cancel()
         await self.room.local_participant.unpublish_track(publication.sid)
 
     async def send(self, command):
-        await self.room.local_participant.publish_data(
-            command["text"], reliable=command.get("reliable", True), topic=command.get("topic", "")
-        )
+        """Sends a text, or `count` numbered packets of `bytes` each."""
+        count, size = command.get("count", 1), command.get("bytes", 0)
+        for number in range(count):
+            text = command["text"] if "text" in command else f"{number} ".ljust(size, "x")
+            await self.room.local_participant.publish_data(
+                text, reliable=command.get("reliable", True), topic=command.get("topic", "")
+            )
 
 
 def options_parser(description):

@@ -9,6 +9,7 @@ mod media;
 mod network;
 mod outages;
 mod rig;
+mod room;
 
 use std::time::Duration;
 

@@ -1,6 +1,8 @@
 //! A custom participant for tests: it publishes what is configured, then does what the first word of the dispatch's
 //! metadata says, so that one binary plays well-behaved and ill-behaved user code.
 
+mod puppet;
+
 use firmware_worker::media::h264::{self, Coded, Settings};
 use firmware_worker::media::opus::{self, PACKET_SAMPLES};
 use firmware_worker::media::{pattern::Pattern, tone::Tone};
@@ -31,8 +33,10 @@ async fn on_request(job: JobInfo) -> Answer {
 }
 
 async fn entrypoint(context: JobContext) -> Result<(), BoxError> {
-    if act(context.job()) == "draw" {
-        return draw(&context).await;
+    match act(context.job()) {
+        "draw" => return draw(&context).await,
+        "puppet" => return puppet::run(context).await,
+        _ => {}
     }
     for source in context.sources().to_vec() {
         context.publish(&source.name).await?;

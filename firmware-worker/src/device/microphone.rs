@@ -49,6 +49,15 @@ pub fn start(microphone: &config::Microphone, tone: bool, outlet: Arc<Outlet>) -
     })
 }
 
+/// Whether an automatic microphone, a tone so far, has a card now.
+pub fn appeared(microphone: &config::Microphone) -> bool {
+    microphone.device == MicrophoneDevice::Auto && first_card().is_some()
+}
+
+fn first_card() -> Option<String> {
+    hal::audio::list().into_iter().find(|card| card.capture).map(|card| card.name)
+}
+
 /// Encodes on this thread what another reads from `input`.
 fn run(stage: &Stage, microphone: &config::Microphone, input: Input) -> Result<(), String> {
     let mut queue = Box::new(Queue::<Block, QUEUE>::new());
@@ -98,8 +107,8 @@ impl Input {
         let name = match &microphone.device {
             MicrophoneDevice::Tone => return Ok(Self::Tone),
             MicrophoneDevice::Alsa(name) => name.clone(),
-            MicrophoneDevice::Auto => match hal::audio::list().into_iter().find(|card| card.capture) {
-                Some(card) => card.name,
+            MicrophoneDevice::Auto => match first_card() {
+                Some(name) => name,
                 None if tone => return Ok(Self::Tone),
                 None => return Err("no sound card captures".into()),
             },

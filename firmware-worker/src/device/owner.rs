@@ -147,9 +147,29 @@ impl Owner {
             ToOwner::Reader { job } => self.admit(job, fds.pop()),
             ToOwner::Node => self.node(fds.pop()),
             ToOwner::NoNode { why } => self.no_node(why),
-            ToOwner::Rescan => self.handle(Input::Rescan),
+            ToOwner::Rescan => self.rescan(),
             ToOwner::Ping { id } => self.report(&FromOwner::Pong { id, stats: self.stats() }),
         }
+    }
+
+    /// Something was plugged in or out: a lost device is tried at once, and a generator that stands in for a device looks
+    /// whether there is one now.
+    fn rescan(&mut self) {
+        self.handle(Input::Rescan);
+        if self.pipeline.is_none() || self.had_hardware || self.awaiting_node {
+            return;
+        }
+        match &self.device.kind {
+            DeviceKind::Camera(config) if config.device == CameraDevice::Auto => self.ask_for_node("the first camera"),
+            DeviceKind::Microphone(config) if microphone::appeared(config) => self.replace("a sound card has appeared"),
+            _ => {}
+        }
+    }
+
+    /// Opens the device anew, in a new epoch.
+    fn replace(&mut self, why: &str) {
+        self.lost(why);
+        self.handle(Input::Rescan);
     }
 
     fn admit(&mut self, job: String, socket: Option<OwnedFd>) {
@@ -284,13 +304,17 @@ impl Owner {
                     CameraDevice::Card(card) => Some(card.clone()),
                 };
                 if let Some(path) = path {
-                    self.awaiting_node = true;
-                    return self.report(&FromOwner::NeedNode { path });
+                    return self.ask_for_node(&path);
                 }
                 camera::start(config, camera::Source::Pattern, self.outlet.clone())
             }
         };
         self.started(started);
+    }
+
+    fn ask_for_node(&mut self, path: &str) {
+        self.awaiting_node = true;
+        self.report(&FromOwner::NeedNode { path: path.to_owned() });
     }
 
     fn started(&mut self, started: std::io::Result<Pipeline>) {
@@ -306,6 +330,9 @@ impl Owner {
         }
         let DeviceKind::Camera(config) = &self.device.kind else { return };
         let Some(node) = node else { return self.lost("the supervisor sent no descriptor") };
+        if self.pipeline.is_some() {
+            return self.replace("a camera has appeared");
+        }
         let path = std::fs::read_link(format!("/proc/self/fd/{}", node.as_raw_fd()))
             .map_or_else(|_| "camera".into(), |path| path.to_string_lossy().into_owned());
         let started = camera::start(config, camera::Source::Node(node, path), self.outlet.clone());
@@ -313,7 +340,7 @@ impl Owner {
     }
 
     fn no_node(&mut self, why: String) {
-        if !std::mem::take(&mut self.awaiting_node) {
+        if !std::mem::take(&mut self.awaiting_node) || self.pipeline.is_some() {
             return;
         }
         match &self.device.kind {

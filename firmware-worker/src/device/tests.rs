@@ -298,6 +298,29 @@ async fn an_automatic_camera_without_a_node_is_the_test_pattern() {
 }
 
 #[tokio::test]
+async fn an_automatic_camera_that_is_plugged_in_later_takes_the_place_of_the_test_pattern() {
+    let mut supervisor = Supervisor::start(&camera(CameraDevice::Auto)).await;
+    let mut job = supervisor.attached("a").await;
+    job.say(&FromReader::Demand(Demand::Armed));
+    for epoch in [1, 2] {
+        assert!(matches!(receive(&mut supervisor.link).await.0, FromOwner::NeedNode { .. }));
+        supervisor.link.send(&ToOwner::NoNode { why: "no camera".into() }, &[]).unwrap();
+        assert!(matches!(supervisor.state().await, OwnerState::Running(what) if what.contains("test pattern")));
+        assert!(matches!(receive(&mut job.link).await.0, ToReader::Running { epoch: told } if told == epoch));
+        // A microphone or a stick is plugged in: there is still no camera, and the picture goes on.
+        supervisor.link.send(&ToOwner::Rescan, &[]).unwrap();
+        assert!(matches!(receive(&mut supervisor.link).await.0, FromOwner::NeedNode { .. }));
+        supervisor.link.send(&ToOwner::NoNode { why: "no camera".into() }, &[]).unwrap();
+        supervisor.link.send(&ToOwner::Rescan, &[]).unwrap();
+        assert!(matches!(receive(&mut supervisor.link).await.0, FromOwner::NeedNode { .. }));
+        let node = std::fs::File::open("/dev/null").unwrap();
+        supervisor.link.send(&ToOwner::Node, &[node.as_fd()]).unwrap();
+        assert!(matches!(supervisor.state().await, OwnerState::Lost(why) if why == "a camera has appeared"));
+        assert!(matches!(receive(&mut job.link).await.0, ToReader::Lost { .. }));
+    }
+}
+
+#[tokio::test]
 async fn a_camera_that_is_missing_is_told_to_readers_and_supervisor_and_tried_again() {
     let mut supervisor = Supervisor::start(&camera(CameraDevice::Path("/dev/video9".into()))).await;
     let mut job = supervisor.attached("a").await;

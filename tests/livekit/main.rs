@@ -8,6 +8,7 @@ mod library;
 mod media;
 mod network;
 mod outages;
+mod owners;
 mod rig;
 mod room;
 

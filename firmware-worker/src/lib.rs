@@ -1,6 +1,45 @@
 //! A LiveKit agents worker for small boards, and the library to write custom participants with.
+//!
+//! A program calls [`run`] with its entrypoint and is then the whole worker: it registers, takes jobs and runs each in a
+//! process of its own, with the command line, the configuration and the device owners of the shipped binary. The
+//! entrypoint gets a [`JobContext`]:
+//!
+//! ```no_run
+//! use firmware_worker::{BoxError, Event, JobContext, WorkerOptions, run};
+//! use std::process::ExitCode;
+//!
+//! fn main() -> ExitCode {
+//!     run(WorkerOptions::new(doorman))
+//! }
+//!
+//! /// Shows the door as long as somebody is there to look.
+//! async fn doorman(context: JobContext) -> Result<(), BoxError> {
+//!     // Before the join: the camera opens meanwhile, and the track is part of the first offer.
+//!     let camera = context.publish("camera").await?;
+//!     let mut events = context.events();
+//!     context.connect().await?;
+//!     context.add_shutdown_hook(async |reason| tracing::info!(reason, "good night"));
+//!     while let Some(event) = events.next().await {
+//!         if let Event::ParticipantJoined(_) | Event::ParticipantLeft(_) = event {
+//!             let alone = context.participants().iter().all(|participant| participant.agent);
+//!             camera.set_muted(alone).await?;
+//!         }
+//!     }
+//!     Ok(())
+//! }
+//! ```
+//!
+//! - Ways to end a job: [`JobContext::shutdown`] is a success, [`JobContext::fail`] and an error of the entrypoint are
+//!   failures with their text, and so is a panic, with its place. Returning `Ok` ends nothing.
+//! - Own media: [`JobContext::publish_video`] and [`JobContext::publish_audio`] take encoded frames;
+//!   [`JobContext::subscribe_audio`] and [`JobContext::subscribe_video`] give those of others.
+//! - Code that blocks delays itself and never its room, which lives on another thread. After a minute it is ended.
+//! - Work that needs no job goes into [`WorkerOptions::prewarm`], choosing among jobs into [`WorkerOptions::on_request`].
+//!
+//! `examples/level_meter.rs` is a complete participant.
 
 #![forbid(unsafe_code)]
+#![warn(missing_docs)]
 
 pub mod cli;
 pub mod config;

@@ -56,6 +56,7 @@ impl Driver {
 
     fn set_up(&mut self, setup: JobSetup, now: Instant) {
         self.setup = Some(setup);
+        room::warm_up(now);
         self.hand_over(ToUser::Prewarm, now);
     }
 

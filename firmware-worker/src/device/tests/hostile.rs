@@ -2,6 +2,7 @@
 
 use super::*;
 use std::io::Write;
+use std::net::Shutdown;
 
 #[tokio::test]
 async fn a_job_that_reads_nothing_and_floods_its_doorbell_slows_nobody() {
@@ -78,4 +79,27 @@ async fn a_job_that_asks_again_and_again_has_one_place_and_takes_none_from_other
     assert!(greedy[0].closed().await);
     good.go_live();
     good.unit().await;
+}
+
+#[tokio::test]
+async fn a_job_that_closes_halves_of_its_sockets_harms_itself_alone() {
+    let mut supervisor = Supervisor::start(&camera(CameraDevice::TestPattern)).await;
+    let mut good = supervisor.attached("good").await;
+    good.go_live();
+    let mut deaf = supervisor.attached("deaf").await;
+    deaf.go_live();
+    deaf.bell.into_std().unwrap().shutdown(Shutdown::Both).unwrap();
+
+    let mut halves = Vec::new();
+    for (name, half) in [("mute", Shutdown::Write), ("closed", Shutdown::Read)] {
+        let (ours, theirs) = Socket::pair().unwrap();
+        supervisor.link.send(&ToOwner::Reader { job: name.into() }, &[theirs.as_fd()]).unwrap();
+        ours.send(&postcard::to_stdvec(&FromReader::Attach { version: VERSION }).unwrap(), &[]).unwrap();
+        let stream = UnixStream::from(ours.into_fd());
+        stream.shutdown(half).unwrap();
+        halves.push(stream);
+    }
+    supervisor.stats_until(|stats| stats.readers == 2).await;
+    good.skip_to(KEY).await;
+    good.units(10).await;
 }

@@ -181,18 +181,20 @@ impl JobContext {
         self.request(Request::Update { name: None, metadata: None, attributes }).await
     }
 
-    /// Ends the job as SUCCESS: hooks run, then it leaves.
+    /// Ends the job as SUCCESS: hooks run, then it leaves. The first wish to end decides the result; later ones change
+    /// nothing.
     pub fn shutdown(&self, reason: impl Into<String>) {
         self.end(JobResult::Success { reason: reason.into() });
     }
 
-    /// Ends the job as FAILED with this text.
+    /// Ends the job as FAILED with this text: hooks run, then it leaves. As with [`JobContext::shutdown`], the first wish
+    /// counts.
     pub fn fail(&self, error: impl fmt::Display) {
         self.end(JobResult::Failed { error: error.to_string() });
     }
 
     /// Runs `hook` with the reason when the job ends, while it is still in the room. All hooks run together and have
-    /// `shutdown_timeout` (10 s by default).
+    /// `shutdown_timeout` (10 s by default). One that is added when the job is ending already does not run.
     pub fn add_shutdown_hook<H, F>(&self, hook: H)
     where
         H: FnOnce(String) -> F + Send + 'static,

@@ -6,9 +6,6 @@ pub enum Error {
     /// Nothing can be asked any more.
     #[error("the job is over")]
     Ended,
-    /// Too many requests are waiting for the room driver.
-    #[error("the room driver's queue is full")]
-    Busy,
     /// The room could not be joined.
     #[error("join: {0}")]
     Join(String),

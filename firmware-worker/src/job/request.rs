@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 use tokio::sync::{broadcast, oneshot, watch};
 
-/// Requests that may wait for the driver. A full queue makes async callers wait and others fail with `Error::Busy`.
+/// Requests that may wait for the driver. A full queue makes async callers wait; what is sent when
+/// something is dropped is left out, and the driver finds out by itself.
 pub(super) const QUEUE: usize = 64;
 
 pub(super) type Reply<T> = oneshot::Sender<Result<T, Error>>;

@@ -158,6 +158,16 @@ async fn offers_are_answered_by_on_request() {
 }
 
 #[tokio::test]
+async fn an_acceptance_that_fits_no_message_is_a_decline_at_once() {
+    let options = WorkerOptions::new(async |_| Ok(()))
+        .on_request(async |_| Answer::Accept(Accept { metadata: "m".repeat(5000), ..Accept::default() }));
+    let mut supervisor = Supervisor::start(options).await;
+    assert!(matches!(supervisor.next().await, FromJob::Prewarmed));
+    supervisor.send_body(&ToJob::Offer, &job());
+    assert!(matches!(supervisor.next().await, FromJob::Answer(Answer::Reject { terminate: false })));
+}
+
+#[tokio::test]
 async fn hooks_run_together_with_the_reason_before_the_end_is_told() {
     let started = Instant::now();
     let (sender, mut reasons) = mpsc::channel(4);

@@ -2,18 +2,19 @@
 
 use super::session::Session;
 use super::{Driver, random};
-use crate::control::FromJob;
+use crate::control::{FromJob, LinkError};
 use crate::job::Error;
 use crate::job::request::{Reply, Request, TrackWatch};
 use crate::net::Tls;
 use protocol::room::{Command, Config};
+use protocol::worker::Answer;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 impl Driver {
     pub(super) fn request(&mut self, request: Request, now: Instant) {
         match request {
             Request::Prewarmed(result) => self.prewarmed(result, now),
-            Request::Answer(answer) => self.tell(&FromJob::Answer(answer)),
+            Request::Answer(answer) => self.answer_offer(answer),
             Request::HooksDone => self.hooks_done(now),
             Request::Connect { reply } => self.connect(reply),
             Request::PublishSource { name, reply } => self.publish_source(&name, reply, now),
@@ -38,6 +39,14 @@ impl Driver {
             Request::Update { name, metadata, attributes } => {
                 self.command(Command::Update { name, metadata, attributes });
             }
+        }
+    }
+
+    /// An answer that does not fit a control message is the user's mistake, and must not look like silence.
+    fn answer_offer(&mut self, answer: Answer) {
+        if let Err(error @ LinkError::TooLong(_)) = self.link.send(&FromJob::Answer(answer), &[]) {
+            tracing::error!(%error, "on_request: name, metadata and attributes are too long; the job is declined");
+            self.tell(&FromJob::Answer(Answer::Reject { terminate: false }));
         }
     }
 

@@ -223,7 +223,7 @@ impl Source {
                     self.needs_key |= ring.video;
                 }
                 Next::Unit(meta) if ring.video && self.needs_key && meta.flags & ring::KEY == 0 => {
-                    self.keyless += 1;
+                    self.keyless = self.keyless.wrapping_add(1);
                     keyframe |= self.keyless.is_multiple_of(KEYLESS_UNITS);
                 }
                 Next::Unit(meta) => {

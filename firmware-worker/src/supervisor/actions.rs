@@ -33,6 +33,7 @@ impl Supervisor {
             Action::Ack(job) => self.acknowledge(job),
             Action::Kill(job) => self.kill(&job),
             Action::SignOff(job) => self.sign_off(job),
+            Action::CancelSignOff(job) => self.cancel_sign_off(&job),
             Action::Release { job, result } => self.release(job, result),
             Action::Finished => self.finished = true,
         }
@@ -122,8 +123,8 @@ impl Supervisor {
             return;
         }
         let url = record.url.clone().unwrap_or_else(|| self.config.server.url.clone());
-        let ghost = Ghost { url, token: record.token.clone(), sid };
         let (room, identity) = (record.room.clone(), record.identity.clone());
+        let ghost = Ghost { url, token: record.token.clone(), sid, identity: identity.clone() };
         let (tls, resolver, events) = (self.tls.clone(), self.resolver.clone(), self.events.clone());
         let (seed, name) = (self.seed, job.clone());
         let task = tokio::spawn(async move {
@@ -131,6 +132,13 @@ impl Supervisor {
             let _ = events.send(Event::SignedOff { job: name, outcome }).await;
         });
         self.signoffs.insert(job, SigningOff { room, identity, task });
+    }
+
+    fn cancel_sign_off(&mut self, job: &JobId) {
+        if let Some(ghost) = self.signoffs.remove(job) {
+            ghost.task.abort();
+            debug!("job {}: terminated by the server, no sign-off", job.0);
+        }
     }
 
     pub(super) fn signed_off(&mut self, job: &JobId, outcome: Outcome) {

@@ -75,9 +75,13 @@ impl Supervisor {
     fn joined(&mut self, id: ProcessId, sid: String) {
         let Some(job) = self.jobs.processes.get(&id).and_then(|p| p.job()).cloned() else { return };
         let Some(record) = self.jobs.records.get_mut(&job) else { return };
-        if record.sid.is_none() {
-            let took = record.started.elapsed().as_millis();
-            info!("job {} room {:?}: joined as {sid} after {took} ms", job.0, record.room);
+        match &record.sid {
+            None => {
+                let took = record.started.elapsed().as_millis();
+                info!("job {} room {:?}: joined as {sid} after {took} ms", job.0, record.room);
+            }
+            Some(before) if *before != sid => info!("job {} room {:?}: rejoined as {sid}", job.0, record.room),
+            Some(_) => {}
         }
         record.sid = Some(sid);
         self.job_input(job, JobEvent::Joined);

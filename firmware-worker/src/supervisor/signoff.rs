@@ -11,6 +11,9 @@ use tokio::time::{sleep, timeout};
 /// After this the server has noticed by itself, or the board is offline; a later resume would only disturb.
 const GIVE_UP: Duration = Duration::from_secs(15);
 
+/// For one attempt, from the lookup to the end of the session: the server answers a resume at once.
+const ATTEMPT: Duration = Duration::from_secs(3);
+
 /// Waits between attempts.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 
@@ -23,6 +26,8 @@ pub(super) struct Ghost {
     pub token: Secret,
     /// Its participant.
     pub sid: String,
+    /// As whom it was there.
+    pub identity: String,
 }
 
 /// How it went.
@@ -40,13 +45,13 @@ pub(super) enum Outcome {
 
 /// Tries until the participant is gone, for 15 s at most.
 pub(super) async fn sign_off(ghost: Ghost, tls: Tls, resolver: Resolver, seed: u64) -> Outcome {
-    let machine = SignOff::new(ghost.url, ghost.token, ghost.sid);
+    let machine = SignOff::new(ghost.url, ghost.token, ghost.sid, ghost.identity);
     let attempts = async {
         let mut backoff = Backoff::new(RETRY.0, RETRY.1);
         loop {
-            match attempt(&machine, &tls, &resolver).await {
-                Some(outcome) => return outcome,
-                None => sleep(backoff.fail(seed.rotate_left(backoff.failures()))).await,
+            match timeout(ATTEMPT, attempt(&machine, &tls, &resolver)).await {
+                Ok(Some(outcome)) => return outcome,
+                Ok(None) | Err(_) => sleep(backoff.fail(seed.rotate_left(backoff.failures()))).await,
             }
         }
     };
@@ -88,7 +93,7 @@ mod tests {
     async fn a_server_that_is_back_but_refuses_the_token_ends_the_attempts() {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let url = format!("ws://{}", listener.local_addr().unwrap());
-        let ghost = Ghost { url, token: Secret::new("t"), sid: "PA_x".into() };
+        let ghost = Ghost { url, token: Secret::new("t"), sid: "PA_x".into(), identity: "board".into() };
         let server = async {
             let mut paths = Vec::new();
             for response in ["HTTP/1.1 503 Busy\r\n\r\n", "HTTP/1.1 401 No\r\n\r\n"] {

@@ -1,7 +1,8 @@
 //! Signs off the participant of a job that died, so that no ghost stays in the room.
 //!
-//! It resumes the dead session and leaves it. It never joins: a join would disturb a successor with the same identity
-//! or recreate a deleted room.
+//! It resumes the dead session and leaves it. It never joins: a join would throw out a successor with the same identity.
+//! As the server resumes whoever has the identity, whatever the sid, the session's own words are waited for: only if they
+//! name the dead participant is it left.
 
 use super::signal::{self, Response, lk};
 use crate::secret::Secret;
@@ -13,6 +14,7 @@ pub struct SignOff {
     url: String,
     token: Secret,
     sid: String,
+    identity: String,
 }
 
 /// What to do next.
@@ -20,7 +22,7 @@ pub struct SignOff {
 pub enum Step {
     /// Send this frame, then close: signed off.
     Leave(Vec<u8>),
-    /// The participant is not in the room any more: close.
+    /// The participant is not in the room any more, or a successor has its identity: close.
     AlreadyGone,
     /// The server cannot do it now: close and connect again.
     Retry,
@@ -29,9 +31,9 @@ pub enum Step {
 }
 
 impl SignOff {
-    /// `sid` is the participant's; `token` the newest that its job had.
-    pub fn new(url: impl Into<String>, token: Secret, sid: impl Into<String>) -> Self {
-        Self { url: url.into(), token, sid: sid.into() }
+    /// `sid` and `identity` are the participant's; `token` the newest that its job had.
+    pub fn new(url: impl Into<String>, token: Secret, sid: impl Into<String>, identity: impl Into<String>) -> Self {
+        Self { url: url.into(), token, sid: sid.into(), identity: identity.into() }
     }
 
     /// WebSocket URL and bearer token.
@@ -43,7 +45,7 @@ impl SignOff {
     /// A binary frame came.
     pub fn message(&self, frame: &[u8]) -> Step {
         match signal::decode(frame) {
-            Some(Response::Reconnect(_)) => Step::Leave(signal::encode(signal::leave())),
+            Some(Response::Update(update)) => self.who_is_there(&update.participants),
             Some(Response::Leave(leave)) => match leave.action() {
                 lk::leave_request::Action::Resume => Step::Retry,
                 lk::leave_request::Action::Reconnect | lk::leave_request::Action::Disconnect => Step::AlreadyGone,
@@ -51,6 +53,16 @@ impl SignOff {
             // A server that joins instead of resuming would leave a second ghost: leave that one.
             Some(Response::Join(_)) => Step::Leave(signal::encode(signal::leave())),
             _ => Step::Wait,
+        }
+    }
+
+    /// A resumed session is first told of everybody, itself included.
+    fn who_is_there(&self, participants: &[lk::ParticipantInfo]) -> Step {
+        let mut present = participants.iter().filter(|p| p.state() != lk::participant_info::State::Disconnected);
+        match present.find(|p| p.sid == self.sid || p.identity == self.identity) {
+            Some(p) if p.sid == self.sid => Step::Leave(signal::encode(signal::leave())),
+            Some(_) => Step::AlreadyGone,
+            None => Step::Wait,
         }
     }
 }
@@ -65,7 +77,7 @@ mod tests {
     }
 
     fn sign_off() -> SignOff {
-        SignOff::new("http://host:7880", Secret::new("token"), "PA_x")
+        SignOff::new("http://host:7880", Secret::new("token"), "PA_x", "board")
     }
 
     #[test]
@@ -73,11 +85,29 @@ mod tests {
         let (url, token) = sign_off().connect();
         assert!(url.starts_with("ws://host:7880/rtc/v1?join_request="));
         assert_eq!(token.expose(), "token");
-        let Step::Leave(bytes) = sign_off().message(&frame(Response::Reconnect(Default::default()))) else {
+        assert_eq!(sign_off().message(&frame(Response::Reconnect(Default::default()))), Step::Wait);
+        assert_eq!(sign_off().message(&update(&[("PA_y", "other")])), Step::Wait);
+        let Step::Leave(bytes) = sign_off().message(&update(&[("PA_y", "other"), ("PA_x", "board")])) else {
             panic!("a resumed session must be left");
         };
         let sent = lk::SignalRequest::decode(&bytes[..]).expect("own encoding").message;
         assert_eq!(sent, Some(signal::leave()));
+    }
+
+    fn update(participants: &[(&str, &str)]) -> Vec<u8> {
+        let info = |(sid, identity): &(&str, &str)| lk::ParticipantInfo {
+            sid: (*sid).into(),
+            identity: (*identity).into(),
+            state: lk::participant_info::State::Active.into(),
+            ..Default::default()
+        };
+        let participants = participants.iter().map(info).collect();
+        frame(Response::Update(lk::ParticipantUpdate { participants }))
+    }
+
+    #[test]
+    fn a_successor_whose_session_was_resumed_instead_is_not_left() {
+        assert_eq!(sign_off().message(&update(&[("PA_z", "board")])), Step::AlreadyGone);
     }
 
     #[test]

@@ -205,6 +205,8 @@ impl Worker {
         if let Some(job) = self.jobs.get_mut(id) {
             let steps = job.terminated(now);
             self.carry_out(id, steps);
+        } else if self.ended.contains(id) {
+            self.act(Action::CancelSignOff(id.clone()));
         }
     }
 

@@ -313,7 +313,10 @@ pub enum Action {
     Kill(JobId),
     /// The dead job did not leave its room: sign its participant off.
     SignOff(JobId),
-    /// The job is Ended: forget it. Always the last action of a job.
+    /// The server has ended a job whose participant may be being signed off: it is gone. A sign-off would resume a
+    /// successor, or make a deleted room anew.
+    CancelSignOff(JobId),
+    /// The job is Ended: forget it. Only a `CancelSignOff` can follow for a job.
     Release {
         /// Which.
         job: JobId,

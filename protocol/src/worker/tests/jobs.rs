@@ -136,8 +136,6 @@ fn a_termination_is_idempotent_and_one_for_an_unknown_job_is_ignored() {
     assert!(s.message(server::termination("A")).is_empty());
     assert!(s.message(server::termination("B")).is_empty());
     assert_eq!(s.job("A", JobEvent::Ending(success("x"))), ["send job A success", "ack A"]);
-    s.job("A", exited(Exit::Code(0)));
-    assert!(s.message(server::termination("A")).is_empty());
 }
 
 #[test]
@@ -197,4 +195,12 @@ fn a_job_may_rejoin_for_as_long_as_it_takes() {
     let mut s = Script::running(options(), "A");
     s.job("A", JobEvent::Rejoining);
     assert!(s.pass(seconds(3600)).is_empty());
+}
+
+#[test]
+fn a_termination_after_the_death_of_a_job_cancels_its_sign_off() {
+    let mut s = Script::running(options(), "A");
+    s.job("A", exited(Exit::Signal(9)));
+    assert_eq!(s.message(server::termination("A")), ["cancel the sign-off of A"]);
+    assert!(s.message(server::termination("never ours")).is_empty());
 }

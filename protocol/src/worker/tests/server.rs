@@ -76,6 +76,7 @@ pub fn describe(action: &Action) -> String {
         Action::Ack(job) => format!("ack {}", job.0),
         Action::Kill(job) => format!("kill {}", job.0),
         Action::SignOff(job) => format!("sign off {}", job.0),
+        Action::CancelSignOff(job) => format!("cancel the sign-off of {}", job.0),
         Action::Release { job, result: JobResult::Success { reason } } => {
             format!("release {}: success: {reason}", job.0)
         }

@@ -16,6 +16,8 @@ pub struct Proxy {
 #[derive(Debug, Default)]
 struct State {
     refusing: AtomicBool,
+    /// Upgrades to answer with 404 before the next one is forwarded, each by the path it begins with.
+    denials: Mutex<Vec<String>>,
     accepted: AtomicUsize,
     connections: Mutex<Vec<Connection>>,
     bearers: Mutex<Vec<(String, String)>>,
@@ -88,6 +90,11 @@ impl Proxy {
         bearers.iter().filter(|(asked, _)| asked.starts_with(path)).map(|(_, bearer)| bearer.clone()).collect()
     }
 
+    /// Answers the next request whose path starts with `path` with 404, as a server does that has lost the session.
+    pub fn deny_next(&self, path: &str) {
+        self.state.denials().push(path.to_owned());
+    }
+
     /// Connections forwarded so far.
     pub fn accepted(&self) -> usize {
         self.state.accepted.load(Ordering::SeqCst)
@@ -99,16 +106,30 @@ impl State {
         self.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn denials(&self) -> MutexGuard<'_, Vec<String>> {
+        self.denials.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether this request is to be denied, once.
+    fn denied(&self, path: &str) -> bool {
+        let mut denials = self.denials();
+        let found = denials.iter().position(|denial| path.starts_with(denial));
+        found.map(|at| denials.swap_remove(at)).is_some()
+    }
+
     fn forward(&self, mut client: TcpStream, target: SocketAddr) -> std::io::Result<()> {
         if self.refusing.load(Ordering::SeqCst) {
             return client.shutdown(Shutdown::Both);
         }
-        let mut server = TcpStream::connect(target)?;
         let mut first = [0; 16384];
         let length = client.read(&mut first)?;
-        server.write_all(&first[..length])?;
         let head = String::from_utf8_lossy(&first[..length]).into_owned();
         let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
+        if self.denied(&path) {
+            return client.write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        }
+        let mut server = TcpStream::connect(target)?;
+        server.write_all(&first[..length])?;
         let mut headers = head.lines().filter_map(|line| line.split_once(": "));
         if let Some((_, value)) = headers.find(|(name, _)| name.eq_ignore_ascii_case("authorization")) {
             let bearer = (path.clone(), value.trim_start_matches("Bearer ").to_owned());

@@ -95,12 +95,21 @@ impl Setup {
 
     /// Starts it without waiting.
     pub fn launch(self) -> Worker {
+        self.launch_with(&["start"])
+    }
+
+    /// Has it join one room without dispatch.
+    pub fn connect(self, room: &str) -> Worker {
+        self.launch_with(&["connect", "--room", room])
+    }
+
+    fn launch_with(self, arguments: &[&str]) -> Worker {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("worker-{}-{}.toml", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let config = std::env::temp_dir().join(name);
         let http = SocketAddr::from((Ipv4Addr::LOCALHOST, server::free_tcp()));
         std::fs::write(&config, self.config(http)).expect("the temporary directory is writable");
-        let process = Process::start("firmware-worker", &mut self.command(&config));
+        let process = Process::start("firmware-worker", &mut self.command(arguments, &config));
         Worker { process, config, http }
     }
 
@@ -111,9 +120,9 @@ impl Setup {
         command.stdin(Stdio::null()).output().expect("the worker starts")
     }
 
-    fn command(&self, config: &Path) -> Command {
+    fn command(&self, arguments: &[&str], config: &Path) -> Command {
         let mut command = clean_command(self.program());
-        command.args(["start", "--config"]).arg(config).env("LIVEKIT_URL", &self.url);
+        command.args(arguments).arg("--config").arg(config).env("LIVEKIT_URL", &self.url);
         command.env("LIVEKIT_AGENT_NAME", &self.agent).envs(self.environment.iter().cloned());
         command
     }

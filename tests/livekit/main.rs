@@ -3,6 +3,7 @@
 mod bad_input;
 mod dispatch;
 mod endings;
+mod ghosts;
 mod leftovers;
 mod library;
 mod media;

@@ -1,9 +1,15 @@
 //! Connections that break and servers that go away.
 
 use crate::SOON;
+use serde_json::json;
 use std::time::Instant;
 use tests::worker::{AGENT, Setup};
-use tests::{Judge, Proxy, Server, poll};
+use tests::{Judge, Proxy, Server, poll, procfs};
+
+/// Full reconnects in a row, at each of which the server may take the job for ended (livekit#4887);
+/// `tools/test soak full_reconnects` makes a hundred.
+const REJOINS: usize = 10;
+const REJOINS_SOAK: usize = 100;
 
 #[test]
 fn a_cut_signal_connection_is_resumed_without_a_gap() {
@@ -65,6 +71,57 @@ fn jobs_are_back_in_their_rooms_after_a_server_restart() {
         Judge::join(&server, room, "judge").sees_and_hears(0, 13.0, SOON);
         assert_eq!(server.api().identities(room).len(), 2, "one board and the judge");
     }
+}
+
+#[test]
+fn an_automatic_job_is_back_once_after_a_server_restart() {
+    let mut server = Server::start();
+    let mut worker = Setup::new(&server).agent("").start();
+    let rooms = ["first", "second"];
+    let identities = rooms.map(|room| {
+        server.api().create_room(room, json!({}));
+        poll::until("the board is in", SOON, || server.api().identities(room).first().cloned())
+    });
+    server.restart();
+    let listens = Instant::now();
+    for (room, identity) in rooms.iter().zip(&identities) {
+        poll::until("the same job is back", SOON, || (server.api().identities(room) == [&**identity]).then_some(()));
+    }
+    eprintln!("automatic jobs back {:.1?} after the server listened", listens.elapsed());
+    worker.wait_ready();
+    // The room that the rejoin made again was offered, and a second job would be in by now.
+    Judge::join(&server, "first", "judge").sees_and_hears(0, 13.0, SOON);
+    assert_eq!(server.api().identities("second"), identities[1..]);
+    assert_eq!(server.api().identities("first").len(), 2, "one board and the judge");
+    assert_eq!(worker.metric("lk_agents_active_job_count"), 2.0);
+}
+
+#[test]
+fn full_reconnects_never_end_a_job() {
+    let server = Server::start();
+    let proxy = Proxy::start(server.address());
+    let worker = Setup::with_url(&proxy.url()).start();
+    server.api().dispatch("studio", AGENT, "");
+    // Alone, and with media: before that a lost connection is not resumed.
+    let session = || match &server.api().participants("studio")[..] {
+        [board] if board["state"] == "ACTIVE" => Some(board["sid"].as_str()?.to_owned()),
+        _ => None,
+    };
+    let mut sid = poll::until("the board is in", SOON, session);
+    let (_, job) = worker.started("studio");
+    let times = if std::env::var_os("SOAK").is_some() { REJOINS_SOAK } else { REJOINS };
+    for round in 1..=times {
+        worker.wait_log(&format!("joined as {sid}"), SOON);
+        proxy.deny_next("/rtc");
+        assert_eq!(proxy.cut("/rtc"), 1);
+        sid = poll::until(&format!("the job is back, round {round}"), SOON, || session().filter(|new| *new != sid));
+    }
+    assert!(procfs::alive(job), "{}", worker.log());
+    assert_eq!(worker.metric("lk_agents_active_job_count"), 1.0);
+    poll::until("all were full reconnects", SOON, || {
+        (worker.metric("firmware_worker_job_rejoins_total") >= times as f64).then_some(())
+    });
+    Judge::join(&server, "studio", "judge").sees_and_hears(0, 13.0, SOON);
 }
 
 #[test]

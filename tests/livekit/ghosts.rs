@@ -1,0 +1,101 @@
+//! Participants of jobs that died: taken out of the room, and nobody else with them.
+
+use crate::SOON;
+use rustix::process::Signal;
+use std::time::{Duration, Instant};
+use tests::server::{KEY, SECRET};
+use tests::token::Token;
+use tests::worker::{AGENT, Setup, Worker};
+use tests::{Judge, Server, poll, process, procfs};
+
+/// The server's own timeout for a participant that fell silent is about 20 s; a sign-off takes a fraction of this.
+const SIGNED_OFF: Duration = Duration::from_secs(5);
+
+/// The identity that the test participant takes when its dispatch says `named`.
+const NAMED: &str = "front-door";
+
+#[test]
+fn a_job_killed_after_its_first_token_expired_is_signed_off_with_a_newer_one() {
+    let server = Server::start();
+    // The server forgives a minute.
+    let token = Token::join("studio", "board").valid(-600, -50).sign(KEY, SECRET);
+    let expires = Instant::now() + Duration::from_secs(11);
+    let setup = || {
+        let keyless = Setup::new(&server).env("LIVEKIT_API_KEY", "").env("LIVEKIT_API_SECRET", "");
+        keyless.env("LIVEKIT_TOKEN", &token)
+    };
+    let mut worker = setup().connect("studio");
+    let (_, job) = worker.started("studio");
+    poll::until("the board is in", SOON, || (server.api().identities("studio") == ["board"]).then_some(()));
+    poll::until("the token has expired", SOON, || (Instant::now() > expires).then_some(()));
+    let output = setup().run(&["connect", "--room", "studio"]);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("expired"), "the first token is of no use any more");
+    process::kill(job, Signal::KILL);
+    poll::until("the participant is gone", SIGNED_OFF, || server.api().identities("studio").is_empty().then_some(()));
+    assert_eq!(worker.wait(SOON).code(), Some(1), "the job failed");
+}
+
+#[test]
+fn a_successor_elsewhere_with_the_same_identity_is_not_touched() {
+    let server = Server::start();
+    let (worker, job) = named(&server, "studio");
+    die_unseen(&worker, job);
+    let successor = Judge::join(&server, "studio", NAMED);
+    let before = sid(&server, "studio");
+    worker.signal(Signal::CONT);
+    worker.wait_log("participant was gone already", SOON);
+    assert_eq!(sid(&server, "studio"), before);
+    assert!(!successor.events().iter().any(|event| event.name() == "disconnected"), "{:?}", successor.events());
+}
+
+#[test]
+fn a_successor_on_the_same_board_is_not_touched() {
+    let server = Server::start();
+    let (worker, first) = named(&server, "studio");
+    let before = sid(&server, "studio");
+    // It must not notice that it was replaced: it would leave by itself.
+    process::kill(first, Signal::STOP);
+    server.api().dispatch("studio", AGENT, "named");
+    poll::until("the second job has taken its place", SOON, || {
+        (server.api().identities("studio") == [NAMED] && sid(&server, "studio") != before).then_some(())
+    });
+    let successor = sid(&server, "studio");
+    process::kill(first, Signal::KILL);
+    worker.wait_log("SIGKILL", SOON);
+    assert!(!worker.log().contains("participant signed off"), "{}", worker.log());
+    assert_eq!(sid(&server, "studio"), successor);
+    assert_eq!(worker.metric("lk_agents_active_job_count"), 1.0);
+}
+
+/// A worker with one job in `room` as `NAMED`; the job's process.
+fn named(server: &Server, room: &str) -> (Worker, u32) {
+    let worker = Setup::new(server).binary(env!("CARGO_BIN_EXE_participant").into()).start();
+    server.api().dispatch(room, AGENT, "named");
+    wait_active(server, room, NAMED);
+    let (_, job) = worker.started(room);
+    (worker, job)
+}
+
+/// Waits until `identity` is in with media, alone. A participant without media is not kept when its connection breaks.
+#[track_caller]
+fn wait_active(server: &Server, room: &str, identity: &str) {
+    let alone = || match &server.api().participants(room)[..] {
+        [one] if one["identity"] == identity && one["state"] == "ACTIVE" => Some(()),
+        _ => None,
+    };
+    poll::until("the board is in", SOON, alone);
+}
+
+/// Kills a job while its supervisor is stopped, so that something can come between the death and the sign-off.
+fn die_unseen(worker: &Worker, job: u32) {
+    worker.signal(Signal::STOP);
+    process::kill(job, Signal::KILL);
+    poll::until("the job is dead", SOON, || (!procfs::alive(job)).then_some(()));
+}
+
+/// Session of whoever is alone in the room.
+#[track_caller]
+fn sid(server: &Server, room: &str) -> String {
+    let participants = server.api().participants(room);
+    participants.first().and_then(|one| one["sid"].as_str()).unwrap_or_default().to_owned()
+}

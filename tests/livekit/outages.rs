@@ -111,7 +111,7 @@ fn full_reconnects_never_end_a_job() {
     let (_, job) = worker.started("studio");
     let times = if std::env::var_os("SOAK").is_some() { REJOINS_SOAK } else { REJOINS };
     for round in 1..=times {
-        worker.wait_log(&format!("joined as {sid}"), SOON);
+        worker.wait_log(&format!("media connected as {sid}"), SOON);
         proxy.deny_next("/rtc");
         assert_eq!(proxy.cut("/rtc"), 1);
         sid = poll::until(&format!("the job is back, round {round}"), SOON, || session().filter(|new| *new != sid));

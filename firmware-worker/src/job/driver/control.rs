@@ -191,8 +191,8 @@ impl Driver {
             room::Event::Speakers(speakers) => self.publish([Event::Speakers(speakers)]),
             room::Event::Quality(quality) => self.publish([Event::Quality(quality)]),
             room::Event::Ended(end) => self.room_ended(end, Instant::now()),
-            room::Event::Connected
-            | room::Event::Published(..)
+            room::Event::Connected => tracing::info!("media connected as {}", self.roster.borrow().sid),
+            room::Event::Published(..)
             | room::Event::Unpublished(..)
             | room::Event::Muted(..)
             | room::Event::KeyframeNeeded(_)

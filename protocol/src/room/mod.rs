@@ -26,6 +26,8 @@ pub mod rtp;
 mod signal;
 mod signoff;
 mod subscribe;
+#[cfg(test)]
+mod tests;
 
 pub use machine::Room;
 pub use signoff::{SignOff, Step};

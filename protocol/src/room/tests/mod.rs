@@ -1,0 +1,10 @@
+//! The room against a fake SFU: a second str0m in the same process, in simulated time.
+
+#![allow(clippy::disallowed_methods)] // A simulated time begins somewhere.
+
+mod sfu;
+mod world;
+
+mod hostile;
+mod media;
+mod reconnect;

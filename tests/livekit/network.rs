@@ -58,3 +58,36 @@ fn interrupted(interrupt: impl Fn(&Path)) -> (f64, Judge, Server) {
     eprintln!("a whole second of picture and sound {back:.1} s after the interruption");
     (back, judge, server)
 }
+
+#[test]
+fn video_gives_way_to_a_bottleneck_and_stays_fluent() {
+    let (server, proxy, path) = Server::start_behind_path();
+    let _worker = Setup::with_url(&proxy.url()).toml(CAMERA).start();
+    server.api().dispatch("studio", AGENT, "");
+    let judge = Judge::join(&server, "studio", "judge");
+    judge.wait("the full rate", SOON, |e| e.number("video", "kbit_s") > 700.0);
+    path.limit(Some(600_000));
+    let mark = judge.mark();
+    let narrow = judge.wait_from(mark + 5, "a fluent picture at a lower rate", SOON * 2, |e| {
+        e.number("video", "kbit_s") < 520.0
+            && e.number("video", "fps") >= 20.0
+            && e.number("video", "gap_ms") < 300.0
+            && e.number("audio", "pitch_hz") > 0.0
+    });
+    eprintln!("{} kbit/s of video through 600 kbit/s", narrow.number("video", "kbit_s"));
+}
+
+/// A picture that needs its rate.
+const CAMERA: &str = r#"
+[[camera]]
+name = "camera"
+device = "test-pattern"
+width = 640
+height = 360
+fps = 30
+bitrate = 1000000
+
+[[microphone]]
+name = "microphone"
+device = "tone"
+"#;

@@ -182,6 +182,28 @@ fn a_job_survives_the_loss_of_the_server_and_is_named_after_the_next_registratio
 }
 
 #[test]
+fn whatever_signal_kills_a_job_is_named() {
+    let agents = Agents::listen();
+    let worker = Setup::with_url(&agents.url()).launch();
+    let (mut connection, _) = agents.registered();
+    let signals = [
+        (Signal::ILL, "4 (SIGILL)"),
+        (Signal::ABORT, "6 (SIGABRT)"),
+        (Signal::TERM, "15 (SIGTERM)"),
+        (Signal::USR1, "10 (SIGUSR1)"),
+        (Signal::SYS, "31 (SIGSYS)"),
+    ];
+    for (signal, name) in signals {
+        let id = format!("AJ_{name}");
+        connection.run_job(&id, "studio");
+        process::kill(job_pid(&worker, &id), signal);
+        let status = connection.status(&id);
+        assert_eq!(status.status(), lk::JobStatus::JsFailed);
+        assert_eq!(status.error, format!("killed by signal {name}"));
+    }
+}
+
+#[test]
 fn a_dead_device_owner_is_started_again_for_its_readers() {
     let agents = Agents::listen();
     let worker = Setup::with_url(&agents.url()).launch();

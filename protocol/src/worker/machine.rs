@@ -130,6 +130,13 @@ impl Worker {
         }
     }
 
+    /// The length of the longest table.
+    #[cfg(test)]
+    pub(super) fn longest(&self) -> usize {
+        let tables = [self.offers.len(), self.jobs.len(), self.refused.len(), self.unsent.len(), self.ended.len()];
+        tables.into_iter().fold(0, usize::max)
+    }
+
     /// What went wrong or was ignored since the start.
     pub fn counters(&self) -> Counters {
         self.counters

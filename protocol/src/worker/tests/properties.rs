@@ -138,6 +138,31 @@ proptest! {
         prop_assert!(model.finished, "10 s of grace and 15 s of kills have passed");
     }
 
+    /// Thousands of jobs of a server that follows no rule, half of them while the link is away.
+    #[test]
+    fn no_table_grows_with_what_the_server_says(ask: bool, kinds in prop::collection::vec(0..6u8, 1..4)) {
+        const TABLE_LIMIT: usize = 128;
+        let mut script = Script::registered(Options { ask, ..options() });
+        for number in 0..2000 {
+            let name = format!("J{number}");
+            for kind in &kinds {
+                match kind {
+                    0 => drop(script.message(server::offer(&name, "cam", "hall"))),
+                    1 => drop(script.message(server::assignment(&name))),
+                    2 => drop(script.message(server::termination(&name))),
+                    3 => drop(script.give(Input::Answer(id(&name), Answer::Accept(Accept::default())))),
+                    4 => drop(script.job(&name, exited(Exit::Signal(9)))),
+                    _ => {
+                        script.pass(seconds(8));
+                        script.give(if number % 2 == 0 { broken() } else { Input::LinkUp });
+                        script.message(server::registered("AW_1"));
+                    }
+                }
+            }
+            prop_assert!(script.worker.longest() <= TABLE_LIMIT, "{}", script.worker.longest());
+        }
+    }
+
     #[test]
     fn arbitrary_bytes_never_panic_nor_start_a_job(frames in prop::collection::vec(any::<Vec<u8>>(), 0..20)) {
         let mut model = Model::new(options());

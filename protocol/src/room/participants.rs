@@ -12,6 +12,7 @@ const MAX_PARTICIPANTS: usize = 2000;
 pub(super) struct Roster {
     /// Our own sid; empty before the first join.
     pub(super) me: String,
+    identity: String,
     others: BTreeMap<String, Known>,
     /// After a resume the server sends a complete list: who is not in it has left.
     resync: bool,
@@ -25,8 +26,8 @@ struct Known {
 
 impl Roster {
     /// A new session.
-    pub(super) fn join(&mut self, me: String, others: &[lk::ParticipantInfo]) -> Vec<Participant> {
-        *self = Self { me, ..Self::default() };
+    pub(super) fn join(&mut self, me: &lk::ParticipantInfo, others: &[lk::ParticipantInfo]) -> Vec<Participant> {
+        *self = Self { me: me.sid.clone(), identity: me.identity.clone(), ..Self::default() };
         for info in others {
             self.insert(info);
         }
@@ -36,6 +37,14 @@ impl Roster {
     /// The next list that names us is complete.
     pub(super) fn expect_complete_list(&mut self) {
         self.resync = true;
+    }
+
+    /// The complete list after a resume shows somebody else under our identity. The server resumes whoever has the
+    /// identity, whatever the sid: this session is then a successor's.
+    pub(super) fn replaced(&self, infos: &[lk::ParticipantInfo]) -> bool {
+        let present = |i: &&lk::ParticipantInfo| i.state() != lk::participant_info::State::Disconnected;
+        let mut ours = infos.iter().filter(present).filter(|i| i.identity == self.identity).peekable();
+        self.resync && ours.peek().is_some() && ours.all(|i| i.sid != self.me)
     }
 
     /// Takes an update; older versions are ignored.

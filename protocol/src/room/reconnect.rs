@@ -186,7 +186,7 @@ impl Room {
         };
         self.keep_alive = super::link::KeepAlive::new(join.ping_interval, join.ping_timeout, now);
         self.phase = Phase::Connecting { until: now + MEDIA_TIMEOUT };
-        let participants = self.roster.join(me.sid.clone(), &join.other_participants);
+        let participants = self.roster.join(&me, &join.other_participants);
         if self.leaving.is_some() {
             return self.leave(now);
         }

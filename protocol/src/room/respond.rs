@@ -20,7 +20,7 @@ impl Room {
             Response::TrackPublished(published) => self.published(published),
             Response::TrackUnpublished(unpublished) => self.unpublished_by_server(&unpublished.track_sid),
             Response::MediaSectionsRequirement(r) => self.negotiation.require(r.num_audios, r.num_videos),
-            Response::Update(update) => self.participants(&update.participants),
+            Response::Update(update) => self.participants(&update.participants, now),
             Response::Mute(mute) => self.muted_by_server(&mute),
             Response::RefreshToken(token) => {
                 self.token = crate::secret::Secret::new(token);
@@ -120,7 +120,10 @@ impl Room {
         }
     }
 
-    fn participants(&mut self, infos: &[lk::ParticipantInfo]) {
+    fn participants(&mut self, infos: &[lk::ParticipantInfo], now: Instant) {
+        if self.roster.replaced(infos) {
+            return self.end(End::DuplicateIdentity, now);
+        }
         let mut events = self.roster.update(infos);
         events.extend(self.subscriptions.announce(&self.roster));
         self.out.extend(events.into_iter().map(Output::Event));

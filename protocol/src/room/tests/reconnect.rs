@@ -231,3 +231,15 @@ fn who_left_during_a_resume_is_told() {
     world.run(SECOND);
     assert!(world.saw(|e| matches!(e, Event::ParticipantLeft(p) if p.identity == "guest")));
 }
+
+#[test]
+fn a_resume_into_the_session_of_a_successor_ends_the_room_and_leaves_the_successor_alone() {
+    let mut world = World::live(vec![]);
+    world.drop_signal();
+    world.run(SECOND);
+    let successor = lk::ParticipantInfo { sid: "PA_9".to_owned(), identity: "board".to_owned(), ..Default::default() };
+    world.sfu.say(lk::signal_response::Message::Update(lk::ParticipantUpdate { participants: vec![successor] }));
+    world.run(SECOND);
+    assert!(world.saw(|e| matches!(e, Event::Ended(End::DuplicateIdentity))));
+    assert_eq!(world.sfu.sent(|r| matches!(r, Request::Leave(_))), 0, "a Leave would be the successor's");
+}

@@ -124,6 +124,11 @@ impl Server {
         })
     }
 
+    /// Whether its log has a line with all of these texts.
+    pub fn said(&self, texts: &[&str]) -> bool {
+        self.process.as_ref().is_some_and(|process| process.log.find(texts).is_some())
+    }
+
     /// Ends it without warning.
     pub fn kill(&mut self) {
         self.process = None;

@@ -15,6 +15,10 @@ const WARM: &str =
 const COLD: &str = "the same: camera opened by this job";
 const SAME_ROOM: &str = "the same for a subscriber that saw earlier publishers in that room";
 
+/// Between one job's end and the next judge. A board is not assigned jobs in a row as fast as they end; if it were, their
+/// viewers would share the keyframes that a camera's owner forces at most every 500 ms.
+const APART: Duration = Duration::from_secs(2);
+
 const SOON: Duration = Duration::from_secs(20);
 
 pub fn benches() -> Vec<Bench> {
@@ -93,6 +97,7 @@ fn begin_at(server: &Server, worker: &Worker, room: &str, judge: &Judge) -> Begi
     assert!(assigned > asked, "the newest job is the one asked for");
     server.api().delete_dispatch(room, &dispatch);
     judge.wait_from(mark, "it left", SOON, |event| event.name() == "participant_left");
+    std::thread::sleep(APART);
     let [active, audio, video] = [active, audio, video].map(|at| (at - assigned) * 1000.0);
     Begin { active, audio, video }
 }

@@ -51,7 +51,8 @@ pub fn descriptors(pid: u32) -> Vec<PathBuf> {
 
 /// How many memfds it holds.
 pub fn memfds(pid: u32) -> usize {
-    descriptors(pid).iter().filter(|path| path.starts_with("/memfd:")).count()
+    // As text: for a path "/memfd:" is a whole component, which the name behind it is part of.
+    descriptors(pid).iter().filter(|path| path.to_string_lossy().starts_with("/memfd:")).count()
 }
 
 /// Memory, KiB.

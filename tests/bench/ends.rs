@@ -6,7 +6,7 @@ use crate::table::{Bench, Row, percentile};
 use rustix::process::Signal;
 use std::time::Duration;
 use tests::worker::AGENT;
-use tests::{Judge, Server, poll, process, procfs};
+use tests::{Judge, Server, paths, poll, process, procfs};
 
 const JOB: &str = "kill -9 of a job -> its participant gone from the room, p95";
 const SUPERVISOR: &str = "kill -9 of the supervisor -> children gone; participants gone";
@@ -62,9 +62,7 @@ fn kill_supervisor() -> (f64, f64) {
     (gone * 1000.0, (judge.event("participant_left", SOON).at() - killed) * 1000.0)
 }
 
-/// `tools/bench` builds it where a cross toolchain is and names it in `AARCH64_WORKER`.
 fn binary(_: Repeats) -> Vec<Row> {
-    let path = std::env::var_os("AARCH64_WORKER");
-    let size = path.and_then(|path| std::fs::metadata(path).ok()).map_or(f64::INFINITY, |file| file.len() as f64);
+    let size = std::fs::metadata(paths::guest_worker()).map_or(f64::INFINITY, |file| file.len() as f64);
     vec![Row::new(BINARY, "MB", "290-394 installed").must("", size / 1e6, 8.0)]
 }

@@ -25,17 +25,28 @@ const QUICK: Repeats = Repeats { timings: 5, kills: 4, cold_starts: 2 };
 
 fn main() -> ExitCode {
     let (options, words): (Vec<_>, Vec<_>) = std::env::args().skip(1).partition(|argument| argument.starts_with("--"));
-    let repeats = if options.iter().any(|option| option == "--quick") { QUICK } else { FULL };
-    let mut rows = Vec::new();
-    for bench in benches() {
-        let wanted = words.is_empty() || bench.rows.iter().any(|title| words.iter().any(|word| title.contains(word)));
-        if wanted {
-            eprintln!("measuring: {}", bench.rows.join("; "));
-            rows.extend((bench.measure)(repeats));
-        }
+    if let Some(unknown) = options.iter().find(|option| *option != "--quick") {
+        eprintln!("bench: unknown option {unknown}; there is --quick");
+        return ExitCode::from(2);
     }
+    let repeats = if options.is_empty() { FULL } else { QUICK };
+    let wanted = |title: &str| words.is_empty() || words.iter().any(|word| title.contains(word));
+    let chosen: Vec<_> = benches().into_iter().filter(|bench| bench.rows.iter().any(|title| wanted(title))).collect();
+    if chosen.is_empty() {
+        let titles: Vec<_> = benches().iter().flat_map(|bench| bench.rows).copied().collect();
+        eprintln!("bench: no title contains {}; there are:\n  {}", words.join(" or "), titles.join("\n  "));
+        return ExitCode::from(2);
+    }
+    let rows: Vec<_> = chosen.iter().flat_map(|bench| measure(bench, repeats)).collect();
     table::print(&rows);
     if rows.iter().all(Row::met) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Its rows; what goes wrong in one must not cost the others.
+fn measure(bench: &Bench, repeats: Repeats) -> Vec<Row> {
+    eprintln!("measuring: {}", bench.rows.join("; "));
+    std::panic::catch_unwind(|| (bench.measure)(repeats))
+        .unwrap_or_else(|_| bench.rows.iter().map(|title| Row::not_measured(title)).collect())
 }
 
 fn benches() -> Vec<Bench> {

@@ -26,6 +26,11 @@ impl Row {
         Self { title: title.into(), unit, values: Vec::new(), peers }
     }
 
+    /// What could not be measured; its error is on stderr.
+    pub fn not_measured(title: &str) -> Self {
+        Self::new(title, "see the error", "").must("", f64::INFINITY, f64::INFINITY)
+    }
+
     /// A value that must not be over `limit`.
     pub fn must(mut self, label: &'static str, value: f64, limit: f64) -> Self {
         self.values.push((label, value, Some(limit)));
@@ -40,14 +45,15 @@ impl Row {
 
     /// Whether every limit is kept. What could not be measured does not keep it.
     pub fn met(&self) -> bool {
-        self.values.iter().all(|(_, value, limit)| limit.is_none_or(|limit| *value <= limit))
+        self.values.iter().all(|(_, value, limit)| limit.is_none_or(|limit| value.is_finite() && *value <= limit))
     }
 
     fn cells(&self) -> [String; 4] {
         let join = |texts: Vec<String>| texts.join("; ");
         let labelled = |label: &str, value: String| if label.is_empty() { value } else { format!("{label} {value}") };
         let now = self.values.iter().map(|(label, value, _)| labelled(label, number(*value))).collect();
-        let must = self.values.iter().filter_map(|(_, _, limit)| limit.map(|limit| format!("<= {}", number(limit))));
+        let limits = self.values.iter().filter_map(|(_, _, limit)| limit.filter(|limit| limit.is_finite()));
+        let must = limits.map(|limit| format!("<= {}", number(limit)));
         let mark = if self.met() { "" } else { " **not met**" };
         [
             format!("{}, {}", self.title, self.unit),
@@ -81,5 +87,8 @@ pub fn percentile(values: &[f64], percent: usize) -> f64 {
 }
 
 fn number(value: f64) -> String {
+    if !value.is_finite() {
+        return "not measured".into();
+    }
     if value < 10.0 { format!("{value:.1}") } else { format!("{value:.0}") }
 }

@@ -15,6 +15,16 @@ die() {
   exit 1
 }
 
+# The comment at the head of the script that was called.
+show_help() { sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0"; }
+
+# help_wanted ARGUMENT: shows it and exits when that is what the argument asks for.
+help_wanted() {
+  [[ $1 == -h || $1 == --help ]] || return 0
+  show_help
+  exit
+}
+
 # at_least WANTED FOUND
 at_least() { printf '%s\n%s\n' "$1" "$2" | sort -V -C; }
 

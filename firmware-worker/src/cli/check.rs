@@ -198,7 +198,7 @@ mod tests {
         assert!(board.microphone(&alsa("hw:CARD=Headphones,DEV=0")).contains("CANNOT CAPTURE"));
         assert!(board.microphone(&alsa("hw:CARD=Gone,DEV=0")).contains("NOT THERE"));
         assert_eq!(board.microphone(&alsa("hw:0")), "hw:0");
-        let kind = DeviceKind::Microphone(Microphone { device: alsa("hw:0"), channels: 1, bitrate: 48_000 });
+        let kind = DeviceKind::Microphone(Microphone { device: alsa("hw:0"), ..Microphone::default() });
         let line = describe_device(&Device { name: "mic".into(), kind }, &board);
         assert_eq!(line, "microphone  mic: hw:0, mono, 48 kbit/s");
     }

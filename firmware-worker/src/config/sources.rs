@@ -54,12 +54,13 @@ fn name(name: &str, taken: &[Device]) -> Result<String, Error> {
 
 fn camera(name: &str, written: &CameraWritten) -> Result<Camera, Error> {
     let key = |what: &str| format!("camera {name:?} {what}");
-    let width = within(key("width"), written.width, WIDTH, 32..=3840)?;
-    let height = within(key("height"), written.height, HEIGHT, 32..=2160)?;
+    let unwritten = Camera::default();
+    let width = within(key("width"), written.width, unwritten.width, 32..=3840)?;
+    let height = within(key("height"), written.height, unwritten.height, 32..=2160)?;
     if width % 2 != 0 || height % 2 != 0 {
         return Err(wrong(key("size"), format!("{width}x{height}: width and height must be even")));
     }
-    let fps = within(key("fps"), written.fps, FPS, 1..=120)?;
+    let fps = within(key("fps"), written.fps, unwritten.fps, 1..=120)?;
     let default = scaled_bitrate(width, height, fps);
     let bitrate = within(key("bitrate"), written.bitrate, default, 50_000..=50_000_000)?;
     let floor = (bitrate / FLOOR_PART).max(50_000);
@@ -67,6 +68,21 @@ fn camera(name: &str, written: &CameraWritten) -> Result<Camera, Error> {
     let device = camera_device(written.device.as_deref().unwrap_or("auto"))
         .ok_or_else(|| wrong(key("device"), "must be auto, test-pattern, a path (/dev/video0) or card:NAME"))?;
     Ok(Camera { device, width, height, fps, bitrate, min_bitrate })
+}
+
+impl Default for Camera {
+    /// What an empty `[[camera]]` means.
+    fn default() -> Self {
+        let (device, min_bitrate) = (CameraDevice::Auto, BITRATE / FLOOR_PART);
+        Self { device, width: WIDTH, height: HEIGHT, fps: FPS, bitrate: BITRATE, min_bitrate }
+    }
+}
+
+impl Default for Microphone {
+    /// What an empty `[[microphone]]` means.
+    fn default() -> Self {
+        Self { device: MicrophoneDevice::Auto, channels: 1, bitrate: OPUS_BITRATE }
+    }
 }
 
 /// [`BITRATE`] scaled by pixels a second.
@@ -89,8 +105,9 @@ fn camera_device(written: &str) -> Option<CameraDevice> {
 
 fn microphone(name: &str, written: &MicrophoneWritten) -> Result<Microphone, Error> {
     let key = |what: &str| format!("microphone {name:?} {what}");
-    let channels = within(key("channels"), written.channels, 1, 1..=2)?;
-    let default = OPUS_BITRATE * u32::from(channels);
+    let unwritten = Microphone::default();
+    let channels = within(key("channels"), written.channels, unwritten.channels, 1..=2)?;
+    let default = unwritten.bitrate * u32::from(channels);
     let bitrate = within(key("bitrate"), written.bitrate, default, 6_000..=510_000)?;
     let device = match written.device.as_deref().unwrap_or("auto") {
         "auto" => MicrophoneDevice::Auto,

@@ -20,12 +20,13 @@ use tokio::time::timeout;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 fn camera(device: CameraDevice) -> Device {
-    let camera = Camera { device, width: 320, height: 180, fps: 30, bitrate: 500_000, min_bitrate: 100_000 };
+    let size = Camera { width: 320, height: 180, ..Camera::default() };
+    let camera = Camera { device, bitrate: 500_000, min_bitrate: 100_000, ..size };
     Device { name: "camera".into(), kind: DeviceKind::Camera(camera) }
 }
 
 fn tone() -> Device {
-    let microphone = Microphone { device: MicrophoneDevice::Tone, channels: 1, bitrate: 32_000 };
+    let microphone = Microphone { device: MicrophoneDevice::Tone, bitrate: 32_000, ..Microphone::default() };
     Device { name: "microphone".into(), kind: DeviceKind::Microphone(microphone) }
 }
 

@@ -60,8 +60,7 @@ mod tests {
     use crate::config::Camera;
 
     fn camera(device: CameraDevice) -> Device {
-        let camera = Camera { device, width: 640, height: 360, fps: 30, bitrate: 1, min_bitrate: 1 };
-        Device { name: "camera".into(), kind: DeviceKind::Camera(camera) }
+        Device { name: "camera".into(), kind: DeviceKind::Camera(Camera { device, ..Camera::default() }) }
     }
 
     #[test]

@@ -67,10 +67,22 @@ fn a_remote_picture_that_comes_and_goes_four_times_begins_with_a_keyframe_each_t
 }
 
 #[test]
-fn data_go_both_ways_reliable_up_to_sixty_kilobytes_and_lossy_in_a_packet() {
+fn data_go_both_ways_up_to_sixty_kilobytes() {
     let mut stage = Stage::set();
-    for (size, reliable) in [(1, true), (1000, true), (60_000, true), (1, false), (1000, false)] {
-        stage.echo(size, reliable);
+    for reliable in [true, false] {
+        for size in [1, 1000, 60_000] {
+            stage.echo(size, reliable);
+            stage.mark();
+        }
+    }
+}
+
+/// On loopback the network loses nothing, so that whatever is missing is our own doing.
+#[test]
+fn large_lossy_data_do_not_stall_their_channel() {
+    let mut stage = Stage::set();
+    for _ in 0..20 {
+        stage.echo(60_000, false);
         stage.mark();
     }
 }

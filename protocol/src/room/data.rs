@@ -1,20 +1,25 @@
 //! Data packets: bounded queues in front of the two channels, sequence numbers, replay after a resume.
 
 use super::Data;
-use super::peer::{Channel, Peer};
+use super::peer::{Channel, Peer, SCTP_BUFFER};
 use super::signal::lk;
 use prost::Message;
 use std::collections::{HashMap, VecDeque};
 
-/// Bytes of one payload: what every LiveKit client accepts, with room for addresses and topic.
+/// Bytes of one payload: a packet with room for addresses and topic.
 const MAX_PAYLOAD: usize = 60_000;
+/// Bytes of one packet with its addresses and topic: what every LiveKit client accepts.
+const MAX_PACKET: usize = 64_000;
 /// Bytes waiting in front of the reliable channel; more are refused.
 const RELIABLE_QUEUE: usize = 256 * 1024;
 /// Bytes waiting in front of the lossy channel; more are refused.
 const LOSSY_QUEUE: usize = 64 * 1024;
-/// Bytes each channel may have inside SCTP, whose 128 KiB are shared: a reliable burst must not starve lossy data.
-const RELIABLE_BUFFERED: usize = 96 * 1024;
-const LOSSY_BUFFERED: usize = 32 * 1024;
+/// Bytes inside SCTP at which a channel takes no further packet. Reliable data fill a fast path with it; lossy data
+/// shall not get old there.
+const RELIABLE_BUFFERED: usize = 64 * 1024;
+const LOSSY_BUFFERED: usize = 16 * 1024;
+/// A reliable burst must not starve lossy data, nor the other way round.
+const _: () = assert!(RELIABLE_BUFFERED + LOSSY_BUFFERED + 2 * MAX_PACKET <= SCTP_BUFFER);
 /// Bytes of sent reliable packets kept for replay. A resume takes a second or two.
 const REPLAY: usize = 256 * 1024;
 /// Senders whose last sequence number is remembered; beyond it all are forgotten, and a replayed packet may be told
@@ -50,17 +55,26 @@ impl DataQueues {
         if queue.bytes + data.payload.len() > limit {
             return Err(format!("{limit} bytes are waiting already"));
         }
-        if reliable {
-            self.sequence = self.sequence.wrapping_add(1).max(1);
-        }
-        let sequence = if reliable { self.sequence } else { 0 };
+        let sequence = if reliable { self.sequence.wrapping_add(1).max(1) } else { 0 };
         let packet = encode(data, sequence);
+        if packet.len() > MAX_PACKET {
+            return Err(format!("{} bytes with topic and receivers, at most {MAX_PACKET} fit a packet", packet.len()));
+        }
+        if reliable {
+            self.sequence = sequence;
+        }
         queue.bytes += packet.len();
         queue.packets.push_back((sequence, packet));
         Ok(())
     }
 
-    /// Hands over to the channels what they take.
+    /// Something waits for its channel.
+    pub(super) fn waiting(&self) -> bool {
+        !(self.lossy.packets.is_empty() && self.reliable.packets.is_empty())
+    }
+
+    /// Hands over to the channels what they take. To be called after every input: no event of SCTP says that a channel
+    /// which was not full takes more.
     pub(super) fn flush(&mut self, peer: &mut Peer) {
         while let Some((_, packet)) = self.lossy.packets.front() {
             if !peer.write(Channel::Lossy, LOSSY_BUFFERED, packet) {

@@ -278,12 +278,18 @@ impl Room {
         }
     }
 
-    /// After each input: offers what is due, shares out the bandwidth, and takes everything out of the peer connection.
+    /// After each input: offers what is due, hands over data, shares out the bandwidth, and takes everything out of the
+    /// peer connection.
     pub(super) fn settle(&mut self, now: Instant) {
         if self.phase.signalling() && self.negotiation.ready() {
             self.offer(now);
         }
         self.drain(now);
+        // After a resume what the server missed comes first.
+        if self.data.waiting() && !matches!(self.phase, Phase::Syncing { .. } | Phase::Ended) {
+            self.data.flush(&mut self.peer);
+            self.drain(now);
+        }
         self.allocate(now);
     }
 
@@ -307,7 +313,6 @@ impl Room {
                     let events = self.subscriptions.media(section, packet, &mut self.peer);
                     self.out.extend(events.into_iter().map(Output::Event));
                 }
-                PeerEvent::ChannelOpen | PeerEvent::ChannelDrained => self.data.flush(&mut self.peer),
                 PeerEvent::Data(channel, bytes) => {
                     if let Some(data) = self.data.receive(channel, &bytes) {
                         self.event(Event::Data(data));

@@ -213,9 +213,8 @@ impl Room {
             Command::RequestKeyframe(sid) => self.subscriptions.request_keyframe(&sid, &mut self.peer),
             Command::Send(data) => {
                 let topic = data.topic.clone();
-                match self.data.push(data) {
-                    Ok(()) => self.data.flush(&mut self.peer),
-                    Err(why) => self.event(Event::DataRefused(topic, why)),
+                if let Err(why) = self.data.push(data) {
+                    self.event(Event::DataRefused(topic, why));
                 }
             }
             Command::Update { name, metadata, attributes } => {

@@ -1,13 +1,14 @@
 //! Packets, data and estimates, between str0m's types and ours.
 
 use super::{Arrived, Channel, Outgoing, Peer, PeerEvent, Section};
-use super::{MAX_SSRCS, PT_H264, PT_OPUS, SCTP_LOW};
+use super::{MAX_SSRCS, PT_H264, PT_OPUS};
 use crate::room::Kind;
 use str0m::bwe::{Bitrate, BweKind};
 use str0m::channel::ChannelId;
+use str0m::error::SctpError;
 use str0m::media::{KeyframeRequestKind, Mid};
 use str0m::rtp::{ExtensionValues, RtpPacket, RtpWrite};
-use str0m::{Event, IceConnectionState};
+use str0m::{Event, IceConnectionState, RtcError};
 
 impl Peer {
     pub(super) fn translate(&mut self, event: Event) -> Option<PeerEvent> {
@@ -20,17 +21,10 @@ impl Peer {
             Event::Closed => self.closing(),
             Event::KeyframeRequest(r) => Some(PeerEvent::KeyframeNeeded(Section(r.mid))),
             Event::RtpPacket(packet) => self.media(packet),
-            Event::ChannelOpen(id, _) => {
-                if let Some(mut channel) = self.rtc.channel(id) {
-                    channel.set_buffered_amount_low_threshold(SCTP_LOW);
-                }
-                Some(PeerEvent::ChannelOpen)
-            }
             Event::ChannelData(data) => {
                 let channel = if self.lossy == Some(data.id) { Channel::Lossy } else { Channel::Reliable };
                 Some(PeerEvent::Data(channel, data.data))
             }
-            Event::ChannelBufferedAmountLow(_) => Some(PeerEvent::ChannelDrained),
             Event::EgressBitrateEstimate(BweKind::Twcc { estimate, .. }) => {
                 Some(PeerEvent::Estimate(u32::try_from(estimate.as_u64()).unwrap_or(u32::MAX)))
             }
@@ -95,23 +89,29 @@ impl Peer {
         }
     }
 
-    /// Writes to a channel. False when it is not open or its buffer would exceed `limit` bytes.
+    /// Writes to a channel. False when it is not open or has `limit` bytes to deliver already. What it can never take is
+    /// dropped: waiting would hold up everything behind it.
     pub(in crate::room) fn write(&mut self, channel: Channel, limit: usize, data: &[u8]) -> bool {
-        let id = match channel {
-            Channel::Reliable => self.reliable,
-            Channel::Lossy => self.lossy,
-        };
-        let Some(mut channel) = id.and_then(|id| self.rtc.channel(id)) else { return false };
-        if channel.buffered_amount() + data.len() > limit.max(data.len()) {
+        let Some(mut channel) = self.channel(channel) else { return false };
+        if channel.buffered_amount() >= limit {
             return false;
         }
         match channel.write(true, data) {
             Ok(accepted) => accepted,
+            Err(RtcError::Sctp(SctpError::WriteBeforeEstablished)) => false,
             Err(error) => {
-                tracing::debug!(%error, "data channel write");
-                false
+                tracing::warn!(%error, bytes = data.len(), "data packet dropped");
+                true
             }
         }
+    }
+
+    fn channel(&mut self, channel: Channel) -> Option<str0m::channel::Channel<'_>> {
+        let id = match channel {
+            Channel::Reliable => self.reliable,
+            Channel::Lossy => self.lossy,
+        };
+        id.and_then(|id| self.rtc.channel(id))
     }
 
     /// SCTP stream ids of the open channels with their labels, for SyncState.

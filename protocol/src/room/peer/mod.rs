@@ -32,10 +32,9 @@ const RTX_AGE: Duration = Duration::from_secs(2);
 /// Resends may take this share of the bit rate: less freezes at 10 % loss, more storms a narrow link (measured).
 const RTX_SHARE: f32 = 0.3;
 
-/// Bytes str0m buffers for both data channels together before it refuses more.
-const SCTP_BUFFER: usize = 128 * 1024;
-/// Below this the channel asks for more.
-const SCTP_LOW: usize = 32 * 1024;
+/// Bytes str0m buffers for both data channels together before it refuses more: what the budgets of both add up to, so
+/// that neither ever waits for the other.
+pub(super) const SCTP_BUFFER: usize = 224 * 1024;
 
 /// SSRCs remembered; a room that exceeds it has the mapping looked up again, nothing breaks.
 const MAX_SSRCS: usize = 256;
@@ -68,9 +67,7 @@ pub(super) enum PeerEvent {
     Closed,
     KeyframeNeeded(Section),
     Media(Section, Arrived),
-    ChannelOpen,
     Data(Channel, Vec<u8>),
-    ChannelDrained,
     Estimate(u32),
 }
 

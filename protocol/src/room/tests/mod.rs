@@ -5,6 +5,7 @@
 mod sfu;
 mod world;
 
+mod data;
 mod hostile;
 mod media;
 mod reconnect;

@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Instant;
 use str0m::change::SdpOffer;
+use str0m::channel::ChannelId;
 use str0m::media::{Direction, KeyframeRequestKind, Mid};
 use str0m::net::{Protocol, Receive};
 use str0m::rtp::{RtpWrite, Ssrc};
@@ -34,6 +35,7 @@ pub struct Sfu {
     pub joins: Vec<lk::JoinRequest>,
     pub packets: Vec<Packet>,
     pub data: Vec<lk::DataPacket>,
+    channels: Vec<(String, ChannelId)>,
     /// Remote tracks to be mapped to free receiving sections: sid.
     pub downstream: Vec<String>,
     mapped: Vec<(Mid, String)>,
@@ -55,6 +57,7 @@ impl Sfu {
             joins: Vec::new(),
             packets: Vec::new(),
             data: Vec::new(),
+            channels: Vec::new(),
             downstream: Vec::new(),
             mapped: Vec::new(),
             others: Vec::new(),
@@ -217,6 +220,7 @@ impl Sfu {
                 marker: p.header.marker,
                 payload: p.payload.to_vec(),
             }),
+            Event::ChannelOpen(id, label) => self.channels.push((label, id)),
             Event::ChannelData(d) => self.data.extend(lk::DataPacket::decode(&d.data[..]).ok()),
             _ => {}
         }
@@ -241,6 +245,15 @@ impl Sfu {
         let stream = api.stream_tx_by_mid(mid, None).expect("a section that sends");
         stream.write_rtp(RtpWrite::new(pt.into(), sequence.into(), sequence as u32 * 960, now, payload).marker(true));
         self.timeout(now);
+    }
+
+    /// Sends data of another participant on the channel of this label.
+    pub fn send_data(&mut self, label: &str, payload: Vec<u8>) {
+        let (_, id) = *self.channels.iter().rfind(|(l, _)| l == label).expect("an open channel");
+        let user = lk::UserPacket { payload, ..Default::default() };
+        let packet = lk::DataPacket { value: Some(lk::data_packet::Value::User(user)), ..Default::default() };
+        let accepted = self.rtc.channel(id).expect("an open channel").write(true, &packet.encode_to_vec());
+        assert!(accepted.expect("an established association"), "the SFU's buffer is full");
     }
 
     pub fn sent(&self, wanted: impl Fn(&Request) -> bool) -> usize {

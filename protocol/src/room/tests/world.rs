@@ -17,6 +17,10 @@ pub struct World {
     pub connects: usize,
     /// Datagrams are lost in both directions.
     pub cut: bool,
+    /// Which datagrams to the SFU are lost.
+    pub up_loss: Loss,
+    /// Which datagrams to the room are lost.
+    pub down_loss: Loss,
     /// Connections are refused.
     pub down: bool,
     signal: bool,
@@ -24,6 +28,28 @@ pub struct World {
     to_sfu: Vec<(Instant, Vec<u8>)>,
     to_room: Vec<(Instant, Vec<u8>)>,
     frame: u64,
+}
+
+/// Loses datagrams by their place among the big ones, which are fragments of data, not acknowledgements.
+#[derive(Debug, Default)]
+pub struct Loss {
+    lost: Vec<usize>,
+    seen: usize,
+}
+
+impl Loss {
+    /// From now on, counted from 0.
+    pub fn of(lost: &[usize]) -> Self {
+        Self { lost: lost.to_vec(), seen: 0 }
+    }
+
+    fn takes(&mut self, payload: &[u8]) -> bool {
+        if payload.len() < 500 {
+            return false;
+        }
+        self.seen += 1;
+        self.lost.contains(&(self.seen - 1))
+    }
 }
 
 pub fn microphone() -> LocalTrack {
@@ -72,6 +98,8 @@ impl World {
             events: Vec::new(),
             connects: 0,
             cut: false,
+            up_loss: Loss::default(),
+            down_loss: Loss::default(),
             down: false,
             signal: false,
             up: Vec::new(),
@@ -179,14 +207,18 @@ impl World {
                 Output::Signal(frame) if self.signal => self.sfu.request(&frame),
                 Output::Signal(_) | Output::OpenTcp(_) => {}
                 Output::CloseSignal => self.signal = false,
-                Output::Transmit { payload, .. } if !self.cut => self.to_sfu.push((self.now + LATENCY, payload)),
-                Output::Transmit { .. } => {}
+                Output::Transmit { payload, .. } => {
+                    if !self.cut && !self.up_loss.takes(&payload) {
+                        self.to_sfu.push((self.now + LATENCY, payload));
+                    }
+                }
                 Output::Event(event) => self.events.push(event),
             }
         }
-        let datagrams = self.sfu.poll();
-        if !self.cut {
-            self.to_room.extend(datagrams.into_iter().map(|(_, p)| (self.now + LATENCY, p)));
+        for (_, payload) in self.sfu.poll() {
+            if !self.cut && !self.down_loss.takes(&payload) {
+                self.to_room.push((self.now + LATENCY, payload));
+            }
         }
         self.up.extend(self.sfu.to_client.drain(..).map(|f| (self.now + LATENCY, f)));
     }

@@ -106,6 +106,20 @@ fn a_burst_of_reliable_data_loses_nothing_either_way() {
 }
 
 #[test]
+fn what_a_shutdown_hook_sends_last_arrives_every_time() {
+    let mut stage = Stage::set();
+    for _ in 0..5 {
+        stage.order("bequeath");
+        stage.wait("the job leaves", |e| e.name() == "participant_left");
+        let words = || stage.judge.events().iter().skip(stage.mark).filter(|e| e.text("topic") == "burst").count();
+        poll::until("all that it left", SOON, || (words() == 16).then_some(()));
+        stage.mark();
+        stage.server.api().dispatch(ROOM, AGENT, "puppet");
+        stage.wait("the next puppet is ready", |e| e.text("topic") == "ready");
+    }
+}
+
+#[test]
 fn what_a_job_says_of_itself_reaches_the_others() {
     let mut stage = Stage::set();
     stage.order("name Porch");

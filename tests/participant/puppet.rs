@@ -70,6 +70,7 @@ impl Puppet {
             ["attribute", key, value] => context.set_attributes([(key.into(), value.into())].into()).await?,
             ["burst", count, bytes, way] => burst(context, count.parse()?, bytes.parse()?, way == "reliable").await?,
             ["tally"] => self.tell(context).await?,
+            ["bequeath"] => bequeath(context),
             _ => return Err(format!("the test gives an unknown command: {command}").into()),
         }
         Ok(())
@@ -100,6 +101,14 @@ async fn burst(context: &JobContext, count: usize, bytes: usize, reliable: bool)
         context.send(data).await?;
     }
     Ok(())
+}
+
+/// Ends the job, whose last act it is to send almost as much as the library queues.
+fn bequeath(context: &JobContext) {
+    let in_hook = context.clone();
+    // The test counts what arrives.
+    context.add_shutdown_hook(move |_| async move { drop(burst(&in_hook, 16, 15_000, true).await) });
+    context.shutdown("nothing is left but words");
 }
 
 /// Publishes what a remote track sends as a track of our own, until it ends.

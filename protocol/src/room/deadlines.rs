@@ -1,8 +1,8 @@
 //! What happens when something has taken too long.
 
+use super::Output;
 use super::link::Phase;
 use super::machine::Room;
-use super::{End, Output};
 use std::time::{Duration, Instant};
 
 /// UDP gets this head start before a TCP stream is opened.
@@ -13,8 +13,9 @@ impl Room {
         if self.phase == Phase::Ended {
             return;
         }
-        if self.leaving.is_some_and(|at| at <= now) {
-            return self.end(End::Unreachable("left while the server could not be reached".to_owned()), now);
+        self.leave_when_delivered(now);
+        if self.phase == Phase::Ended {
+            return;
         }
         if self.media.closed.is_some_and(|at| at <= now) {
             return self.rejoin("peer connection closed by the server", now);

@@ -7,7 +7,7 @@ use super::participants::Roster;
 use super::path::MediaPath;
 use super::peer::{Peer, PeerEvent};
 use super::publish::{Publications, Written};
-use super::reconnect::Own;
+use super::reconnect::{Leaving, Own};
 use super::rtp::bandwidth::Bandwidth;
 use super::signal::{self, Request};
 use super::subscribe::Subscriptions;
@@ -45,8 +45,8 @@ pub struct Room {
     /// What the policy was told last: video, audio.
     pub(super) wanted_bitrate: Option<(u32, u32)>,
     pub(super) addresses: Vec<LocalAddress>,
-    /// Told to leave while the signal connection was away.
-    pub(super) leaving: Option<Instant>,
+    /// Told to leave, but not gone yet.
+    pub(super) leaving: Option<Leaving>,
     pub(super) out: VecDeque<Output>,
     pub(super) stats: Stats,
 }
@@ -236,7 +236,7 @@ impl Room {
             answer,
             self.phase.deadline(),
             self.media.closed,
-            self.leaving,
+            self.leaving.map(|leaving| leaving.deadline(self.phase)),
             self.subscriptions.deadline(),
             self.bandwidth.deadline(),
         ]
@@ -278,8 +278,8 @@ impl Room {
         }
     }
 
-    /// After each input: offers what is due, hands over data, shares out the bandwidth, and takes everything out of the
-    /// peer connection.
+    /// After each input: offers what is due, hands over data, shares out the bandwidth, takes everything out of the peer
+    /// connection, and leaves when it is time.
     pub(super) fn settle(&mut self, now: Instant) {
         if self.phase.signalling() && self.negotiation.ready() {
             self.offer(now);
@@ -291,6 +291,7 @@ impl Room {
             self.drain(now);
         }
         self.allocate(now);
+        self.leave_when_delivered(now);
     }
 
     pub(super) fn drain(&mut self, now: Instant) {

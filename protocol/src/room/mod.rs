@@ -191,7 +191,8 @@ pub struct RemoteTrack {
 /// User data.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Data {
-    /// Bytes, at most 60,000.
+    /// Bytes, at most 60,000. Lossy data of more than about 1,000 travel in several datagrams and are lost with any of
+    /// them: what must arrive is sent reliable.
     pub payload: Vec<u8>,
     /// Topic; empty for none.
     pub topic: String,
@@ -228,8 +229,13 @@ pub enum Command {
         /// Attributes.
         attributes: BTreeMap<String, String>,
     },
-    /// Leave the room; [`Event::Ended`] follows at once, after the Leave message is out.
-    Leave,
+    /// Leave the room as soon as the other side has the data sent before, or after this time: a Leave takes the peer
+    /// connection down at once and what is on its way with it. Data sent later are refused. [`Event::Ended`] follows when
+    /// the Leave message is out. A second Leave can only shorten the time.
+    Leave {
+        /// For data; [`Duration::ZERO`] leaves now.
+        within: Duration,
+    },
     /// For tests and operators: drop the signal socket (resume), or rejoin in full.
     Reconnect {
         /// Full reconnect instead of resume.

@@ -18,6 +18,21 @@ const FIRST_ESTIMATE: u32 = 1_000_000;
 /// A Leave that cannot be sent because the signal connection is away waits this long for it.
 const LEAVE_WAIT: Duration = Duration::from_secs(2);
 
+/// A Leave that waits.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Leaving {
+    /// Until then for the data sent before it.
+    data: Instant,
+    /// Until then for the signal connection, should it be away.
+    signal: Instant,
+}
+
+impl Leaving {
+    pub(super) fn deadline(self, phase: Phase) -> Instant {
+        if phase.signalling() { self.data } else { self.signal }
+    }
+}
+
 /// What the job changed about its own participant, kept because a new session starts from the token again.
 #[derive(Debug, Default)]
 pub(super) struct Own {
@@ -187,8 +202,9 @@ impl Room {
         self.keep_alive = super::link::KeepAlive::new(join.ping_interval, join.ping_timeout, now);
         self.phase = Phase::Connecting { until: now + MEDIA_TIMEOUT };
         let participants = self.roster.join(&me, &join.other_participants);
-        if self.leaving.is_some() {
-            return self.leave(now);
+        self.leave_when_delivered(now);
+        if self.phase == Phase::Ended {
+            return;
         }
         self.own.may_change = me.permission.is_some_and(|p| p.can_update_metadata);
         self.event(Event::Joined { sid: me.sid, identity: me.identity, participants });
@@ -219,8 +235,9 @@ impl Room {
     pub(super) fn reconnected(&mut self, response: &lk::ReconnectResponse, now: Instant) {
         let Phase::Opening { attempt: Attempt::Resume, .. } = self.phase else { return };
         self.phase = Phase::Syncing { until: now + SYNC_TIMEOUT };
-        if self.leaving.is_some() {
-            return self.leave(now);
+        self.leave_when_delivered(now);
+        if self.phase == Phase::Ended {
+            return;
         }
         self.roster.expect_complete_list();
         let state = self.sync_state();
@@ -272,7 +289,6 @@ impl Room {
         }
         self.event(Event::Resumed);
         self.flush_backlog();
-        self.data.flush(&mut self.peer);
     }
 
     fn flush_backlog(&mut self) {
@@ -312,14 +328,26 @@ impl Room {
     }
 
     /// The job wants to leave.
-    pub(super) fn leave(&mut self, now: Instant) {
-        if self.phase.signalling() {
+    pub(super) fn leave(&mut self, within: Duration, now: Instant) {
+        if !self.phase.signalling() && self.roster.me.is_empty() {
+            return self.end(End::Left, now);
+        }
+        let wish = Leaving { data: now + within, signal: now + LEAVE_WAIT };
+        let first = self.leaving.unwrap_or(wish);
+        self.leaving = Some(Leaving { data: first.data.min(wish.data), signal: first.signal });
+    }
+
+    /// Leaves, if that is wanted, when nothing stands against it any more.
+    pub(super) fn leave_when_delivered(&mut self, now: Instant) {
+        let Some(leaving) = self.leaving.filter(|_| self.phase != Phase::Ended) else { return };
+        let due = leaving.deadline(self.phase) <= now;
+        if !self.phase.signalling() {
+            if due {
+                self.end(End::Unreachable("left while the server could not be reached".to_owned()), now);
+            }
+        } else if due || !self.data.waiting() && self.peer.undelivered() == 0 {
             self.request_now(signal::leave());
             self.end(End::Left, now);
-        } else if self.roster.me.is_empty() {
-            self.end(End::Left, now);
-        } else {
-            self.leaving = Some(now + LEAVE_WAIT);
         }
     }
 

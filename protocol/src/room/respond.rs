@@ -213,7 +213,9 @@ impl Room {
             Command::RequestKeyframe(sid) => self.subscriptions.request_keyframe(&sid, &mut self.peer),
             Command::Send(data) => {
                 let topic = data.topic.clone();
-                if let Err(why) = self.data.push(data) {
+                let queued =
+                    if self.leaving.is_some() { Err("the room is being left".into()) } else { self.data.push(data) };
+                if let Err(why) = queued {
                     self.event(Event::DataRefused(topic, why));
                 }
             }
@@ -226,7 +228,7 @@ impl Room {
                 self.own.metadata = change.metadata.or(self.own.metadata.take());
                 self.own.attributes.extend(change.attributes);
             }
-            Command::Leave => self.leave(now),
+            Command::Leave { within } => self.leave(within, now),
             Command::Reconnect { full: true } => self.rejoin("asked for", now),
             Command::Reconnect { full: false } if self.phase == Phase::Live => self.resume("asked for", now),
             Command::Reconnect { full: false } => {}

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 const READY_LIMIT: Duration = Duration::from_secs(10);
 /// From Ready to Joined; the server drops a participant that is not active after the same time.
 const JOIN_LIMIT: Duration = Duration::from_secs(60);
-/// From Ack to exit: nothing but a Leave and the end of the process is left to do.
+/// From Ack to exit: nothing but the last data, a Leave and the end of the process are left to do.
 const LEAVE_LIMIT: Duration = Duration::from_secs(5);
 /// A termination in this time after a rejoin is about the participant that the rejoin replaced (livekit#4887). A
 /// deleted dispatch removes the participant after 3 s, so a job that outlives this was not meant.

@@ -17,6 +17,10 @@ const GOODBYE: Duration = Duration::from_millis(400);
 /// How long the terminal status may take to go out before we leave. Leaving first would make the server write its own.
 const ACK_TIMEOUT: Duration = Duration::from_millis(200);
 
+/// How long data sent last, in a shutdown hook for example, may take to be acknowledged before we leave: one repeat, which
+/// SCTP makes after a second at the earliest, and its answer. A job without such data leaves at once.
+const DELIVERY: Duration = Duration::from_millis(1500);
+
 /// How long the Leave may take to go out; with the acknowledgement's share under what the watchdog allows an orphan.
 const LEAVE_TIMEOUT: Duration = Duration::from_millis(150);
 
@@ -31,6 +35,8 @@ pub(super) enum Phase {
     Closing { result: JobResult, until: Instant },
     /// The supervisor sends the terminal status.
     Acking { failed: bool, until: Instant },
+    /// The last data are on their way.
+    Delivering { failed: bool, until: Instant },
     /// Leave is on its way.
     Leaving { failed: bool, until: Instant },
     /// Nothing left to do.
@@ -41,7 +47,10 @@ impl Phase {
     pub fn deadline(&self) -> Option<Instant> {
         match self {
             Phase::Idle | Phase::Running | Phase::Over(_) => None,
-            Phase::Closing { until, .. } | Phase::Acking { until, .. } | Phase::Leaving { until, .. } => Some(*until),
+            Phase::Closing { until, .. }
+            | Phase::Acking { until, .. }
+            | Phase::Delivering { until, .. }
+            | Phase::Leaving { until, .. } => Some(*until),
         }
     }
 }
@@ -68,7 +77,11 @@ impl Driver {
         let idle = match self.phase {
             Phase::Idle => true,
             Phase::Running => false,
-            Phase::Closing { .. } | Phase::Acking { .. } | Phase::Leaving { .. } | Phase::Over(_) => return,
+            Phase::Closing { .. }
+            | Phase::Acking { .. }
+            | Phase::Delivering { .. }
+            | Phase::Leaving { .. }
+            | Phase::Over(_) => return,
         };
         let reason = match &result {
             JobResult::Success { reason } => reason.clone(),
@@ -88,10 +101,13 @@ impl Driver {
             // The job ends anyway; a caller that no longer waits needs no answer.
             let _ = joining.send(Err(crate::job::Error::Join(in_words(&end))));
         }
+        self.gone = !matches!(end, End::Unreachable(_) | End::Refused(_));
+        if let Phase::Delivering { failed, .. } = self.phase {
+            self.phase = Phase::Leaving { failed, until: now + LEAVE_TIMEOUT };
+        }
         if matches!(end, End::Left) {
             return;
         }
-        self.gone = !matches!(end, End::Unreachable(_) | End::Refused(_));
         let result = match &end {
             End::Left | End::RoomClosed | End::Removed => JobResult::Success { reason: in_words(&end) },
             End::DuplicateIdentity | End::Refused(_) | End::Unreachable(_) | End::Other(_) => {
@@ -109,21 +125,21 @@ impl Driver {
         self.phase = Phase::Acking { failed, until: now + ACK_TIMEOUT };
         if let Err(error) = self.link.send(&message, &[]) {
             tracing::warn!(%error, "the end could not be told to the supervisor");
-            self.leave(failed, now);
+            self.leave(failed, DELIVERY, now);
         }
     }
 
     /// The terminal status is out.
     pub(super) fn acknowledged(&mut self, now: Instant) {
         if let Phase::Acking { failed, .. } = self.phase {
-            self.leave(failed, now);
+            self.leave(failed, DELIVERY, now);
         }
     }
 
     /// The supervisor is gone: sign off and go.
     pub(super) fn orphaned(&mut self, error: &LinkError, now: Instant) {
         tracing::debug!(%error, "no supervisor any more");
-        self.leave(true, now);
+        self.leave(true, Duration::ZERO, now);
     }
 
     /// A phase took too long.
@@ -134,18 +150,15 @@ impl Driver {
                 tracing::warn!("shutdown hooks took too long");
                 self.hooks_done(now);
             }
-            Phase::Acking { failed, .. } => self.leave(failed, now),
-            Phase::Leaving { failed, .. } => self.over(failed),
+            Phase::Acking { failed, .. } => self.leave(failed, DELIVERY, now),
+            Phase::Delivering { failed, .. } | Phase::Leaving { failed, .. } => self.over(failed),
         }
     }
 
-    fn leave(&mut self, failed: bool, now: Instant) {
-        self.phase = Phase::Leaving { failed, until: now + LEAVE_TIMEOUT };
+    fn leave(&mut self, failed: bool, delivery: Duration, now: Instant) {
+        self.phase = Phase::Delivering { failed, until: now + delivery + LEAVE_TIMEOUT };
         match &mut self.session {
-            Some(session) if session.signal_open() => {
-                session.command(Command::Leave);
-                self.gone = true;
-            }
+            Some(session) if session.signal_open() => session.command(Command::Leave { within: delivery }),
             _ => self.over(failed),
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! Idle --Spec--> Running --shutdown, fail, Terminate, the room's end--> Closing (hooks) --> Acking --Ack, 200 ms-->
-//!      Leaving --signal socket closed, 150 ms--> over
+//!      Delivering --last data acknowledged, 1.5 s--> Leaving --signal socket closed, 150 ms--> over
 //! any --end of the control socket--> Leaving
 //! ```
 //!

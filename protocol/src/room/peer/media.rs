@@ -106,6 +106,12 @@ impl Peer {
         }
     }
 
+    /// Bytes that the other side has neither acknowledged yet nor, being lossy, lost.
+    pub(in crate::room) fn undelivered(&mut self) -> usize {
+        let buffered = |channel| self.channel(channel).map_or(0, |mut channel| channel.buffered_amount());
+        [Channel::Reliable, Channel::Lossy].map(buffered).into_iter().sum()
+    }
+
     fn channel(&mut self, channel: Channel) -> Option<str0m::channel::Channel<'_>> {
         let id = match channel {
             Channel::Reliable => self.reliable,

@@ -1,6 +1,6 @@
 //! Data packets over a network that loses some.
 
-use super::super::signal::lk;
+use super::super::signal::{Request, lk};
 use super::super::*;
 use super::world::{Loss, World};
 use std::time::Duration;
@@ -83,4 +83,70 @@ fn a_packet_that_its_receivers_make_too_large_is_refused_and_holds_up_nothing() 
     world.run(SECOND);
     assert!(world.saw(|e| matches!(e, Event::DataRefused(_, why) if why.contains("64000"))), "{:?}", world.events);
     assert_eq!(world.arrived(), [2]);
+}
+
+fn left_at(world: &mut World, within: Duration) -> Duration {
+    let asked = world.now;
+    world.command(Command::Leave { within });
+    while world.end().is_none() {
+        assert!(world.now < asked + SECOND * 30, "it never leaves");
+        world.run(Duration::from_millis(1));
+    }
+    assert_eq!(world.end(), Some(&End::Left));
+    assert_eq!(world.sfu.sent(|r| matches!(r, Request::Leave(_))), 1);
+    world.now - asked
+}
+
+#[test]
+fn a_leave_waits_for_the_data_before_it() {
+    let mut world = World::live(vec![]);
+    for number in 0..4 {
+        world.send(true, number, LARGEST);
+    }
+    world.send(false, 4, 1000);
+    let took = left_at(&mut world, SECOND);
+    assert!(took < SECOND, "{took:?}");
+    let mut arrived = world.arrived();
+    arrived.sort_unstable();
+    assert_eq!(arrived, [0, 1, 2, 3, 4]);
+}
+
+#[test]
+fn a_leave_waits_for_a_repeat_of_lost_data() {
+    let mut world = World::live(vec![]);
+    world.up_loss = Loss::of(&[0]);
+    world.send(true, 1, 1000);
+    let took = left_at(&mut world, SECOND * 4);
+    assert_eq!(world.arrived(), [1], "after {took:?}");
+}
+
+#[test]
+fn a_leave_does_not_wait_longer_than_it_may() {
+    let mut world = World::live(vec![]);
+    world.cut = true;
+    world.send(true, 1, 1000);
+    let took = left_at(&mut world, SECOND);
+    assert!((SECOND..SECOND + Duration::from_millis(5)).contains(&took), "{took:?}");
+}
+
+#[test]
+fn a_leave_without_data_waits_for_nothing() {
+    let mut world = World::live(vec![]);
+    world.send(true, 1, 1000);
+    world.run(SECOND);
+    world.room.command(Command::Leave { within: SECOND }, world.now);
+    let outputs: Vec<_> = std::iter::from_fn(|| world.room.poll()).collect();
+    assert!(outputs.iter().any(|o| matches!(o, Output::Event(Event::Ended(End::Left)))), "{outputs:?}");
+}
+
+#[test]
+fn a_second_leave_that_may_not_wait_leaves_at_once_and_later_data_are_refused() {
+    let mut world = World::live(vec![]);
+    world.cut = true;
+    world.send(true, 1, 1000);
+    world.command(Command::Leave { within: SECOND });
+    world.send(true, 2, 1000);
+    assert!(world.saw(|e| matches!(e, Event::DataRefused(_, why) if why.contains("left"))), "{:?}", world.events);
+    assert_eq!(world.end(), None);
+    assert_eq!(left_at(&mut world, Duration::ZERO), Duration::ZERO);
 }

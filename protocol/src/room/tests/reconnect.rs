@@ -190,7 +190,7 @@ fn a_refused_token_ends_the_room_in_plain_words_at_once() {
 #[test]
 fn leaving_says_goodbye_before_the_end() {
     let mut world = World::live(vec![]);
-    world.room.command(Command::Leave, world.now);
+    world.room.command(Command::Leave { within: SECOND }, world.now);
     let outputs: Vec<_> = std::iter::from_fn(|| world.room.poll()).collect();
     let leave = outputs.iter().position(|o| matches!(o, Output::Signal(_)));
     let end = outputs.iter().position(|o| matches!(o, Output::Event(Event::Ended(End::Left))));
@@ -202,7 +202,7 @@ fn leaving_while_the_signal_is_away_waits_for_it() {
     let mut world = World::live(vec![]);
     world.down = true;
     world.drop_signal();
-    world.command(Command::Leave);
+    world.command(Command::Leave { within: Duration::ZERO });
     assert_eq!(world.end(), None);
     world.down = false;
     world.run(SECOND * 2);

@@ -63,6 +63,7 @@ impl Worker {
             return self.refuse_assignment(id, now);
         }
         let Some(offer) = self.offers.remove(&id) else { return };
+        self.statuses.assigned(&id);
         let accept = offer.accepted().cloned().unwrap_or_default();
         let job = offer.info;
         self.jobs.insert(id, Job::new(job.clone(), self.options.shutdown_timeout, now));

@@ -9,6 +9,7 @@
 use super::job::{Job, Step};
 use super::link::{Due, Link};
 use super::offer::Offer;
+use super::statuses::Statuses;
 use super::wire::{self, FromServer};
 use super::{Action, Counters, Input, JobEvent, JobId, JobResult, LinkError, Options, Reason, Snapshot};
 use std::collections::{BTreeMap, VecDeque};
@@ -20,8 +21,6 @@ const TOP_LOAD: f32 = 0.65;
 const DEFAULT_TARGET_LOAD: f32 = 0.7;
 /// Reported with FULL; servers that look at the load alone must not choose us either.
 const FULL_LOAD: f32 = 1.0;
-/// Terminal statuses kept while there is no link; when full the oldest is dropped and counted.
-const UNSENT_LIMIT: usize = 128;
 /// Jobs remembered after their end, so that a repeated assignment does not start them again or report them twice.
 const ENDED_LIMIT: usize = 128;
 /// Configured times are cut to this, so that adding one to an `Instant` cannot overflow.
@@ -40,7 +39,7 @@ pub struct Worker {
     link: Link,
     takes_jobs: bool,
     started: Instant,
-    unsent: VecDeque<Vec<u8>>,
+    pub(super) statuses: Statuses,
     ended: VecDeque<JobId>,
     actions: VecDeque<Action>,
 }
@@ -69,7 +68,7 @@ impl Worker {
             link: Link::new(now, seed),
             takes_jobs: true,
             started: now,
-            unsent: VecDeque::new(),
+            statuses: Statuses::default(),
             ended: VecDeque::new(),
             actions: VecDeque::new(),
         };
@@ -133,13 +132,14 @@ impl Worker {
     /// The length of the longest table.
     #[cfg(test)]
     pub(super) fn longest(&self) -> usize {
-        let tables = [self.offers.len(), self.jobs.len(), self.refused.len(), self.unsent.len(), self.ended.len()];
+        let statuses = self.statuses.longest();
+        let tables = [self.offers.len(), self.jobs.len(), self.refused.len(), statuses, self.ended.len()];
         tables.into_iter().fold(0, usize::max)
     }
 
     /// What went wrong or was ignored since the start.
     pub fn counters(&self) -> Counters {
-        self.counters
+        Counters { statuses_lost: self.statuses.lost, ..self.counters }
     }
 
     pub(super) fn act(&mut self, action: Action) {
@@ -186,7 +186,7 @@ impl Worker {
             FromServer::Registered { worker_id } if self.link.is_registering() => self.registered(worker_id, now),
             _ if !self.link.is_registered() => self.counters.ignored += 1,
             FromServer::Registered { .. } | FromServer::Unknown => self.counters.ignored += 1,
-            FromServer::Pong => {}
+            FromServer::Pong => self.statuses.ponged(),
             FromServer::Offer(job) => self.offered(job, now),
             FromServer::Unfit(job) => self.decline(&job, false),
             FromServer::Assignment { job, url, token } => self.assigned(job, url, token, now),
@@ -199,12 +199,13 @@ impl Worker {
     fn registered(&mut self, worker_id: String, now: Instant) {
         self.link.registered(worker_id, now);
         self.report(true, now);
-        self.actions.extend(self.unsent.drain(..).map(Action::Send));
+        self.actions.extend(self.statuses.registered().into_iter().map(Action::Send));
         let open: Vec<_> = self.jobs.iter().filter(|(_, job)| job.is_open()).map(|(id, _)| id).collect();
         if !open.is_empty() {
             let frame = wire::migrate(open.into_iter());
             self.send(frame);
         }
+        self.actions.extend(self.statuses.running_again().into_iter().map(Action::Send));
     }
 
     fn terminated(&mut self, id: &JobId, now: Instant) {
@@ -228,9 +229,10 @@ impl Worker {
         for step in steps {
             let job = id.clone();
             match step {
-                Step::Running if self.link.is_registered() => self.send(wire::job_running(id)),
-                // Nobody to tell; `migrate_job` names it after the next registration.
-                Step::Running => {}
+                Step::Running => {
+                    let frame = self.statuses.running(id, self.link.is_registered());
+                    self.actions.extend(frame.map(Action::Send));
+                }
                 Step::Conclude(result) => self.conclude(id, &result),
                 Step::Terminate { reason, grace } => self.act(Action::Terminate { job, reason, grace }),
                 Step::Ack => self.act(Action::Ack(job)),
@@ -245,17 +247,10 @@ impl Worker {
         }
     }
 
-    /// Sends a terminal status, or keeps it for the next registration.
+    /// Tells a terminal status now, or after the next registration.
     pub(super) fn conclude(&mut self, job: &JobId, result: &JobResult) {
-        let frame = wire::job_ended(job, result);
-        if self.link.is_registered() {
-            return self.send(frame);
-        }
-        if self.unsent.len() == UNSENT_LIMIT {
-            self.unsent.pop_front();
-            self.counters.statuses_lost += 1;
-        }
-        self.unsent.push_back(frame);
+        let frame = self.statuses.ended(job, result, self.link.is_registered());
+        self.actions.extend(frame.map(Action::Send));
     }
 
     pub(super) fn remember_ended(&mut self, job: JobId) {
@@ -302,6 +297,7 @@ impl Worker {
                 Due::Ping => {
                     let ms = now.duration_since(self.started).as_millis();
                     self.send(wire::ping(i64::try_from(ms).unwrap_or(i64::MAX)));
+                    self.statuses.pinged();
                 }
                 Due::Status => self.report(true, now),
                 Due::Lost => self.link_closed(),

@@ -15,6 +15,7 @@ mod link;
 mod machine;
 mod offer;
 mod solo;
+mod statuses;
 #[cfg(test)]
 mod tests;
 mod wire;
@@ -380,6 +381,6 @@ pub struct Counters {
     pub malformed: u64,
     /// Messages of a kind we do not know, or that came out of turn.
     pub ignored: u64,
-    /// Terminal statuses dropped because too many jobs ended without a link.
+    /// Terminal statuses that were never sent, because too many jobs ended without a link.
     pub statuses_lost: u64,
 }

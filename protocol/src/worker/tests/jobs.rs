@@ -2,10 +2,6 @@
 
 use super::*;
 
-fn failed(error: &str) -> JobResult {
-    JobResult::Failed { error: error.to_owned() }
-}
-
 #[test]
 fn a_job_that_ends_is_reported_before_it_may_leave_and_released_when_it_is_gone() {
     let mut s = Script::running(options(), "A");

@@ -132,7 +132,7 @@ fn jobs_stay_over_a_reconnect_and_are_migrated() {
     let mut s = Script::running(options(), "A");
     assert!(s.give(broken()).is_empty());
     assert_eq!(s.pass(seconds(1)), ["connect"]);
-    assert_eq!(s.register(), ["send status 0.325", "send migrate A"]);
+    assert_eq!(s.register(), ["send status 0.325", "send migrate A", "send job A running"]);
 }
 
 #[test]
@@ -140,6 +140,7 @@ fn a_job_whose_end_was_told_is_not_migrated() {
     let mut s = Script::running(options(), "A");
     s.run_job("B");
     s.job("A", JobEvent::Ending(success("done")));
+    s.pass(seconds(10));
     s.give(broken());
     s.pass(seconds(1));
     assert_eq!(s.register(), ["send status 1.000 full", "send migrate B"]);
@@ -171,6 +172,7 @@ fn status_numbers_grow_and_start_again_with_each_registration() {
 #[test]
 fn a_worker_that_comes_back_full_says_so_before_anything_else() {
     let mut s = Script::running(Options { max_jobs: 1, ..options() }, "A");
+    s.pass(seconds(10));
     s.give(broken());
     s.pass(seconds(1));
     assert_eq!(s.register(), ["send status 1.000 full", "send migrate A"]);
@@ -184,6 +186,61 @@ fn a_terminal_status_without_a_link_is_sent_after_the_next_registration_and_lets
     assert_eq!(s.job("A", exited(Exit::Code(0))), ["release A: success: done"]);
     s.pass(seconds(1));
     assert_eq!(s.register(), ["send status 0.000", "send job A success"]);
+}
+
+#[test]
+fn an_end_that_was_written_to_a_dying_socket_is_told_again_after_each_registration_until_a_pong_confirms_it() {
+    let mut s = Script::running(options(), "A");
+    assert_eq!(s.job("A", JobEvent::Ending(failed("lens"))), ["send job A failed: lens", "ack A"]);
+    s.job("A", exited(Exit::Code(1)));
+    for _ in 0..2 {
+        s.give(broken());
+        s.pass(seconds(1));
+        assert_eq!(s.register(), ["send status 0.000", "send job A failed: lens"]);
+    }
+    assert!(s.pass(seconds(10)).is_empty(), "once on one connection");
+    s.give(broken());
+    s.pass(seconds(1));
+    assert_eq!(s.register(), ["send status 0.000"]);
+}
+
+#[test]
+fn an_earlier_end_of_a_job_that_was_assigned_again_is_not_told_again() {
+    let mut s = Script::running(options(), "A");
+    s.job("A", exited(Exit::Signal(9)));
+    s.run_job("A");
+    s.give(broken());
+    s.pass(seconds(1));
+    assert_eq!(s.register(), ["send status 0.325", "send migrate A", "send job A running"]);
+}
+
+#[test]
+fn a_pong_confirms_nothing_that_was_sent_after_its_ping() {
+    let mut s = Script::running(options(), "A");
+    let pings = |s: &mut Script| s.pass_in_silence(seconds(10)).iter().filter(|line| *line == "send ping").count();
+    assert_eq!(pings(&mut s), 1);
+    s.job("A", exited(Exit::Signal(9)));
+    s.message(server::pong());
+    s.message(server::pong());
+    s.give(broken());
+    s.pass(seconds(1));
+    let killed = "send job A failed: killed by signal 9 (SIGKILL)";
+    assert_eq!(s.register(), ["send status 0.000", killed]);
+}
+
+#[test]
+fn a_job_that_was_ready_while_there_was_no_link_is_told_running_after_the_next_registration() {
+    let mut s = Script::registered(options());
+    s.message(server::offer("A", "cam", "hall"));
+    s.message(server::assignment("A"));
+    s.give(broken());
+    assert!(s.job("A", JobEvent::Ready).is_empty());
+    s.pass(seconds(1));
+    assert_eq!(s.register(), ["send status 0.325", "send migrate A", "send job A running"]);
+    s.pass(seconds(10));
+    s.give(broken());
+    s.pass(seconds(1));
+    assert_eq!(s.register(), ["send status 0.325", "send migrate A"], "the pong has confirmed it");
 }
 
 #[test]
@@ -201,6 +258,7 @@ fn what_is_kept_for_the_next_registration_is_bounded() {
 #[test]
 fn go_away_registers_elsewhere_and_keeps_the_jobs() {
     let mut s = Script::running(options(), "A");
+    s.pass(seconds(10));
     assert_eq!(s.message(server::go_away()), ["close"]);
     assert_eq!(s.pass(seconds(1)), ["connect"]);
     assert_eq!(s.register(), ["send status 0.325", "send migrate A"]);

@@ -141,6 +141,10 @@ fn success(reason: &str) -> JobResult {
     JobResult::Success { reason: reason.to_owned() }
 }
 
+fn failed(error: &str) -> JobResult {
+    JobResult::Failed { error: error.to_owned() }
+}
+
 fn broken() -> Input {
     Input::LinkDown(LinkError::Broken("reset".to_owned()))
 }

@@ -1,9 +1,9 @@
 //! What must hold whatever happens: a model that watches every action of the machine and knows nothing of its states.
 
 use super::*;
-use livekit_protocol as proto;
-use proto::worker_message::Message as ToServer;
-use std::collections::{BTreeMap, BTreeSet};
+use livekit_protocol as lk;
+use lk::worker_message::Message as ToServer;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Runs the machine and checks each action as it comes.
 pub struct Model {
@@ -12,12 +12,18 @@ pub struct Model {
     max_jobs: usize,
     link: Link,
     asked: BTreeSet<String>,
-    /// Started and not released: terminal statuses sent.
-    open: BTreeMap<String, u32>,
+    /// Started and not released: whether the end was told.
+    open: BTreeMap<String, bool>,
     /// Released, but the terminal status could not be sent yet.
     owed: BTreeSet<String>,
-    /// A ping of ours has no answer yet.
-    pinged: bool,
+    /// Ends that were told: how, and whether on this link.
+    told: BTreeMap<String, (lk::UpdateJobStatus, bool)>,
+    /// Jobs told RUNNING on this link.
+    running: BTreeSet<String>,
+    /// For each unanswered ping on this link: the ends that were told before it.
+    pinged: VecDeque<BTreeSet<String>>,
+    /// Ends that the server has confirmed by a pong.
+    confirmed: BTreeSet<String>,
     /// The last input was an assignment of this job.
     assigned: Option<String>,
     /// Assigned, but neither started nor reported yet.
@@ -44,7 +50,10 @@ impl Model {
             asked: BTreeSet::new(),
             open: BTreeMap::new(),
             owed: BTreeSet::new(),
-            pinged: false,
+            told: BTreeMap::new(),
+            running: BTreeSet::new(),
+            pinged: VecDeque::new(),
+            confirmed: BTreeSet::new(),
             assigned: None,
             refused: BTreeSet::new(),
             finished: false,
@@ -72,6 +81,8 @@ impl Model {
             self.link = Link::Registered;
             self.give(Input::Message(server::registered("AW_1")));
             assert!(self.owed.is_empty(), "not told after the registration: {:?}", self.owed);
+            let forgotten = self.told.iter().find(|(job, (_, here))| !here && !self.confirmed.contains(*job));
+            assert_eq!(forgotten, None, "neither confirmed nor told again");
         }
     }
 
@@ -106,7 +117,11 @@ impl Model {
             self.now = self.now.max(at);
             self.give(Input::Time);
             assert!(self.worker.deadline().is_none_or(|(at, _)| at > self.now), "a deadline is not acted on");
-            if std::mem::take(&mut self.pinged) && alive {
+            while alive
+                && self.link == Link::Registered
+                && let Some(before) = self.pinged.pop_front()
+            {
+                self.confirmed.extend(before);
                 self.message(server::pong());
             }
         }
@@ -143,46 +158,61 @@ impl Model {
     fn connect(&mut self) {
         assert_eq!(self.link, Link::Down, "one link at a time");
         self.link = Link::Connecting;
+        self.told.values_mut().for_each(|(_, here)| *here = false);
+        self.running.clear();
+        self.pinged.clear();
     }
 
     fn started(&mut self, job: &str) {
         self.asked.remove(job);
+        // A job that is assigned again begins anew.
+        self.told.remove(job);
+        self.confirmed.remove(job);
+        self.running.remove(job);
+        for before in &mut self.pinged {
+            before.remove(job);
+        }
         assert_eq!(self.assigned.as_deref(), Some(job), "started without an assignment");
-        assert!(self.open.insert(job.to_owned(), 0).is_none(), "{job} was started twice");
+        assert!(self.open.insert(job.to_owned(), false).is_none(), "{job} was started twice");
     }
 
     fn sent(&mut self, frame: &[u8]) {
         assert!(matches!(self.link, Link::Up | Link::Registered), "sent without a link");
         match server::decode(frame) {
-            ToServer::UpdateJob(status) if status.status() == proto::JobStatus::JsRunning => {
-                assert_eq!(self.open.get(&status.job_id), Some(&0), "running after its end");
+            ToServer::UpdateJob(status) if status.status() == lk::JobStatus::JsRunning => {
+                assert_eq!(self.open.get(&status.job_id), Some(&false), "running after its end");
+                assert!(self.running.insert(status.job_id), "told twice on one connection that it runs");
             }
-            ToServer::UpdateJob(status) => self.told_end(&status.job_id),
+            ToServer::UpdateJob(status) => self.told_end(status),
             ToServer::UpdateWorker(status) => {
-                let full = status.status == Some(proto::WorkerStatus::WsFull.into());
+                let full = status.status == Some(lk::WorkerStatus::WsFull.into());
                 assert_eq!(full, status.load >= 0.7, "a server that looks at the load alone must see the same");
             }
-            ToServer::Ping(_) => self.pinged = true,
+            ToServer::Ping(_) => {
+                let here = self.told.iter().filter(|(_, (_, here))| *here);
+                self.pinged.push_back(here.map(|(job, _)| job.clone()).collect());
+            }
             _ => {}
         }
     }
 
-    fn told_end(&mut self, job: &str) {
-        if self.owed.remove(job) {
-            return;
+    fn told_end(&mut self, status: lk::UpdateJobStatus) {
+        let job = status.job_id.clone();
+        if let Some((first, here)) = self.told.get_mut(&job) {
+            assert!(!std::mem::replace(here, true), "the end of {job} was told twice on one connection");
+            assert!(!self.confirmed.contains(&job), "the end of {job} was told again though it was confirmed");
+            return assert_eq!(*first, status, "a second result");
         }
-        match self.open.get_mut(job) {
-            Some(told) => {
-                *told += 1;
-                assert_eq!(*told, 1, "the end of {job} was told twice");
-            }
-            None => assert!(self.refused.remove(job), "the end of {job}, which nobody assigned"),
+        match self.open.get_mut(&job) {
+            Some(told) => *told = true,
+            None => assert!(self.owed.remove(&job) || self.refused.remove(&job), "the end of {job}, which is not ours"),
         }
+        self.told.insert(job, (status, true));
     }
 
     fn released(&mut self, job: &str) {
         let told = self.open.remove(job).expect("released once, after its start");
-        if told == 0 {
+        if !told {
             assert_ne!(self.link, Link::Registered, "the end of {job} was not told");
             self.owed.insert(job.to_owned());
         }

@@ -24,6 +24,9 @@ const LEAVE_LIMIT: Duration = Duration::from_secs(5);
 const REJOIN_GRACE: Duration = Duration::from_secs(10);
 /// The server files a job only after it has sent its assignment, and loses the end of a job that it has not filed. So
 /// an end that comes sooner than this is held back. A status sent within a millisecond was seen lost; the rest is margin.
+/// A job that dies in this time with its participant already in the room can so be filed FAILED "agent worker left the
+/// room" before our text comes. Holding back less would trade that text for jobs that stay RUNNING on a slow server, and
+/// telling it twice would break the rule of one end per connection.
 pub(super) const FILING_TIME: Duration = Duration::from_millis(100);
 /// From a kill to the next attempt.
 const KILL_INTERVAL: Duration = Duration::from_secs(5);

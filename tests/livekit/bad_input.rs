@@ -13,7 +13,19 @@ fn a_wrong_secret_is_named_and_retried() {
     let worker = Setup::new(&server).env("LIVEKIT_API_SECRET", "another-secret-of-thirty-two-chars").launch();
     let line = worker.wait_log("401", SOON).text;
     assert!(line.contains("key") || line.contains("secret"), "{line}");
+    assert!(!line.contains("this board's clock is"), "the server's Date agrees with ours: {line}");
     assert_keeps_secret(&worker, "another-secret-of-thirty-two-chars");
+}
+
+#[test]
+fn a_room_that_refuses_a_token_is_told_and_a_clock_that_is_right_not_accused() {
+    let server = Server::start();
+    let token = Token::join("studio", "board").sign(KEY, "another-secret-of-thirty-two-chars");
+    let mut worker = with_token(&server, &token).connect("studio");
+    let line = worker.wait_log("HTTP 401", SOON).text;
+    assert!(line.contains("the token is not valid") && !line.contains("this board's clock is"), "{line}");
+    assert_eq!(worker.wait(SOON).code(), Some(1));
+    assert_keeps_secret(&worker, &token);
 }
 
 #[test]

@@ -4,6 +4,7 @@ use livekit_protocol as lk;
 use lk::server_message::Message as ToWorker;
 use lk::worker_message::Message as FromWorker;
 use prost::Message as _;
+use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -79,6 +80,20 @@ fn accept(listener: &TcpListener, agents: &mpsc::Sender<Connection>) {
             return;
         }
     }
+}
+
+/// The URL of a server that answers each request with 401 and these header lines.
+pub fn refuse(headers: &'static str) -> String {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has a free port");
+    let url = format!("ws://{}", listener.local_addr().expect("a bound socket has an address"));
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            // A worker that is gone already needs no answer.
+            let _ = stream.read(&mut [0; 8192]);
+            let _ = write!(stream, "HTTP/1.1 401 Unauthorized\r\n{headers}Content-Length: 0\r\n\r\n");
+        }
+    });
+    url
 }
 
 impl Connection {

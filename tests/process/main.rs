@@ -52,6 +52,16 @@ fn a_worker_registers_with_its_name_and_grants_and_a_minted_token() {
 }
 
 #[test]
+fn a_refusal_with_a_date_says_how_far_the_boards_clock_is_off_and_one_without_keeps_to_guesses() {
+    let worker = Setup::with_url(&agents::refuse("Date: Wed, 25 Nov 2299 16:23:03 GMT\r\n")).launch();
+    let line = worker.wait_log("HTTP 401", SOON).text;
+    assert!(line.contains("years behind the server's (2299-11-25 16:23:03 UTC): set it or wait for NTP"), "{line}");
+    let worker = Setup::with_url(&agents::refuse("")).launch();
+    let line = worker.wait_log("HTTP 401", SOON).text;
+    assert!(line.contains("or a wrong clock on this board"), "{line}");
+}
+
+#[test]
 fn an_assigned_job_runs_in_a_process_of_its_own_and_is_given_its_sources() {
     let agents = Agents::listen();
     let worker = Setup::with_url(&agents.url()).launch();

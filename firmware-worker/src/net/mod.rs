@@ -9,9 +9,10 @@ pub use url::host_and_port;
 
 use dial::Transport;
 use futures_util::{SinkExt, StreamExt};
+use protocol::clock::Clocks;
 use protocol::secret::Secret;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::error::ProtocolError;
@@ -56,6 +57,8 @@ pub enum ConnectError {
         status: u16,
         /// Retry-After.
         retry_after: Option<Duration>,
+        /// Ours and the server's, by its Date.
+        clocks: Option<Clocks>,
     },
     /// Certificate or handshake.
     #[error("{url}: {why}")]
@@ -160,11 +163,14 @@ impl Target {
     }
 
     fn refused(&self, response: &Response<Option<Vec<u8>>>) -> ConnectError {
-        let seconds = response.headers().get(header::RETRY_AFTER).and_then(|v| v.to_str().ok()?.trim().parse().ok());
+        let text = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
+        let seconds = text(header::RETRY_AFTER).and_then(|text| text.trim().parse().ok());
+        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         ConnectError::Refused {
             url: self.shown.clone(),
             status: response.status().as_u16(),
             retry_after: seconds.map(Duration::from_secs),
+            clocks: text(header::DATE).and_then(|date| Clocks::at(since_1970, date)),
         }
     }
 }

@@ -70,6 +70,16 @@ async fn the_token_travels_in_the_header_and_a_refusal_tells_status_and_retry_af
 }
 
 #[tokio::test]
+async fn the_date_of_a_refusal_shows_how_far_our_clock_is_off() {
+    let (listener, address) = listener().await;
+    let response = "HTTP/1.1 401 No\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nContent-Length: 0\r\n\r\n";
+    let (_, result) = tokio::join!(answer_with(listener, response), connect(address));
+    let Err(ConnectError::Refused { status: 401, clocks: Some(clocks), .. }) = result else { panic!("{result:?}") };
+    let complaint = clocks.complaint().expect("decades");
+    assert!(complaint.contains("years ahead of the server's (1994-11-06 08:49:37 UTC)"), "{complaint}");
+}
+
+#[tokio::test]
 async fn a_dead_address_costs_only_its_turn() {
     let (dead, dead_address) = listener().await;
     drop(dead);

@@ -105,7 +105,7 @@ async fn open(server: &Server, tls: &Tls, resolver: &Resolver) -> Result<WebSock
     let (host, port) = host_and_port(&server.url).map_err(LinkError::Broken)?;
     let addresses = resolver.resolve(&host, port).await.map_err(LinkError::Broken)?;
     WebSocket::connect(&agent_url(&server.url), &token, &addresses, tls).await.map_err(|error| match error {
-        ConnectError::Refused { status, retry_after, .. } => LinkError::Refused { status, retry_after },
+        ConnectError::Refused { status, retry_after, clocks, .. } => LinkError::Refused { status, retry_after, clocks },
         ConnectError::Tls { .. } => LinkError::Tls(error.to_string()),
         ConnectError::Broken { .. } => LinkError::Broken(error.to_string()),
     })

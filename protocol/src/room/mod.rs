@@ -32,6 +32,7 @@ mod tests;
 pub use machine::Room;
 pub use signoff::{SignOff, Step};
 
+use crate::clock::Clocks;
 use crate::secret::Secret;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -120,6 +121,8 @@ pub enum SignalError {
     Refused {
         /// HTTP status.
         status: u16,
+        /// Ours and the server's, where it told its time.
+        clocks: Option<Clocks>,
     },
     /// Certificate.
     Tls(String),

@@ -10,6 +10,7 @@ use super::path::MediaPath;
 use super::peer::Peer;
 use super::signal::{self, Request, lk};
 use super::{End, Event, Kind, Output, SignalError};
+use crate::clock::Clocks;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -162,10 +163,12 @@ impl Room {
         match self.phase {
             Phase::Ended | Phase::Waiting { .. } => {}
             Phase::Opening { .. } => match why {
-                SignalError::Refused { status: status @ 401..=403 } => self.end(End::Refused(refusal(status)), now),
-                SignalError::Refused { status: 400..=499 } if resuming => self.rejoin("resume refused", now),
-                SignalError::Refused { status } if (400..500).contains(&status) && status != 429 => {
-                    self.end(End::Refused(refusal(status)), now);
+                SignalError::Refused { status: status @ 401..=403, clocks } => {
+                    self.end(End::Refused(refusal(status, clocks)), now);
+                }
+                SignalError::Refused { status: 400..=499, .. } if resuming => self.rejoin("resume refused", now),
+                SignalError::Refused { status, clocks } if (400..500).contains(&status) && status != 429 => {
+                    self.end(End::Refused(refusal(status, clocks)), now);
                 }
                 why => self.attempt_failed(describe(&why), now),
             },
@@ -364,14 +367,17 @@ impl Room {
 
 fn describe(why: &SignalError) -> String {
     match why {
-        SignalError::Refused { status } => format!("the server answered HTTP {status}"),
+        SignalError::Refused { status, .. } => format!("the server answered HTTP {status}"),
         SignalError::Tls(why) => format!("TLS: {why}"),
         SignalError::Broken(why) => why.clone(),
         SignalError::Closed => "the server closed the signal connection".to_owned(),
     }
 }
 
-fn refusal(status: u16) -> String {
+fn refusal(status: u16, clocks: Option<Clocks>) -> String {
+    if let (401, Some(complaint)) = (status, clocks.as_ref().and_then(Clocks::complaint)) {
+        return format!("HTTP 401: the token is not valid, and {complaint}; if that is not it: wrong key or secret");
+    }
     let why = match status {
         401 => "the token is not valid: wrong key or secret, expired, or the clock of board or server is wrong",
         403 => "the token does not allow this",

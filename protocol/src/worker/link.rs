@@ -10,15 +10,16 @@
 
 use super::{LinkError, Reason, wire};
 use crate::backoff::Backoff;
+use crate::clock::Clocks;
 use std::time::{Duration, Instant};
 
 /// First and largest delay between attempts: a restarted server is found again soon, an absent one costs nothing.
 const FIRST_RETRY: Duration = Duration::from_millis(500);
 const LAST_RETRY: Duration = Duration::from_secs(30);
-/// Wrong credentials rarely become right by themselves, but a clock does.
+/// Wrong credentials rarely become right by themselves.
 const CREDENTIALS_RETRY: Duration = Duration::from_secs(30);
-/// A certificate is refused mostly because the clock is not set yet, which heals within seconds of booting.
-const TLS_RETRY: Duration = Duration::from_secs(5);
+/// A clock that is not set yet heals within seconds of booting. A certificate is refused mostly because of it.
+const CLOCK_RETRY: Duration = Duration::from_secs(5);
 /// Retry-After above this is not believed: a board that waits for hours looks dead.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(300);
 /// The server waits as long for our register.
@@ -218,10 +219,16 @@ impl Link {
     /// One line with the object and, where there is one, the remedy.
     fn explain(&self, error: &LinkError) -> String {
         match error {
-            LinkError::Refused { status: status @ (401 | 403), .. } => format!(
-                "the server refused our credentials (HTTP {status}): wrong API key or secret, an expired token or one \
-                 without `video.agent`, or a wrong clock on this board"
-            ),
+            LinkError::Refused { status: status @ (401 | 403), clocks, .. } => match complaint(clocks) {
+                Some(clock) => format!(
+                    "the server refused our credentials (HTTP {status}), and {clock}; if that is not it: wrong API key \
+                     or secret, or a token without `video.agent`"
+                ),
+                None => format!(
+                    "the server refused our credentials (HTTP {status}): wrong API key or secret, an expired token or \
+                     one without `video.agent`, or a wrong clock on this board"
+                ),
+            },
             LinkError::Refused { status: 404, .. } => {
                 "no agents endpoint at this URL (HTTP 404): is it a LiveKit server, and is the path right?".to_owned()
             }
@@ -238,13 +245,21 @@ impl Link {
     fn delay_after(&mut self, error: &LinkError) -> Duration {
         let usual = self.backoff.fail(self.random.next());
         match error {
-            LinkError::Refused { status: 401 | 403, retry_after } => CREDENTIALS_RETRY.max(believed(*retry_after)),
+            LinkError::Refused { status: 401 | 403, retry_after, clocks } => {
+                let wait = if complaint(clocks).is_some() { CLOCK_RETRY } else { CREDENTIALS_RETRY };
+                wait.max(believed(*retry_after))
+            }
             LinkError::Refused { retry_after, .. } => usual.max(believed(*retry_after)),
             LinkError::Credentials(_) => CREDENTIALS_RETRY,
-            LinkError::Tls(_) => TLS_RETRY,
+            LinkError::Tls(_) => CLOCK_RETRY,
             LinkError::Broken(_) => usual,
         }
     }
+}
+
+/// What is wrong with our clock.
+fn complaint(clocks: &Option<Clocks>) -> Option<String> {
+    clocks.as_ref().and_then(Clocks::complaint)
 }
 
 fn believed(retry_after: Option<Duration>) -> Duration {

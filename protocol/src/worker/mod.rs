@@ -23,6 +23,7 @@ mod wire;
 pub use machine::Worker;
 pub use solo::Solo;
 
+use crate::clock::Clocks;
 use crate::secret::Secret;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -227,6 +228,8 @@ pub enum LinkError {
         status: u16,
         /// Retry-After.
         retry_after: Option<Duration>,
+        /// Ours and the server's, where it told its time.
+        clocks: Option<Clocks>,
     },
     /// The certificate is not valid (yet): wrong name, or the board's clock is off. Text names the object and the
     /// remedy.

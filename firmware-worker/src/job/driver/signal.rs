@@ -170,7 +170,7 @@ async fn connect(url: &str, token: &Secret, place: Where, tls: &Tls) -> Result<W
         },
     };
     WebSocket::connect(url, token, &addresses, tls).await.map_err(|error| match error {
-        ConnectError::Refused { status, .. } => SignalError::Refused { status },
+        ConnectError::Refused { status, clocks, .. } => SignalError::Refused { status, clocks },
         ConnectError::Tls { .. } => SignalError::Tls(error.to_string()),
         ConnectError::Broken { .. } => SignalError::Broken(error.to_string()),
     })

@@ -2,6 +2,7 @@ use super::super::signal::{Request, lk};
 use super::super::*;
 use super::media::guest;
 use super::world::{World, camera, microphone};
+use crate::clock::Clocks;
 use lk::leave_request::Action;
 use std::time::Duration;
 
@@ -182,9 +183,18 @@ fn each_disconnect_ends_the_room_for_its_reason_and_a_server_shutdown_does_not()
 #[test]
 fn a_refused_token_ends_the_room_in_plain_words_at_once() {
     let mut world = World::new(vec![]);
-    world.room.signal_closed(SignalError::Refused { status: 401 }, world.now);
+    world.room.signal_closed(SignalError::Refused { status: 401, clocks: None }, world.now);
     world.run(SECOND);
     assert!(matches!(world.end(), Some(End::Refused(why)) if why.contains("token")), "{:?}", world.end());
+}
+
+#[test]
+fn a_refused_token_of_a_board_whose_clock_is_off_is_explained_by_it() {
+    let mut world = World::new(vec![]);
+    let clocks = Clocks::at(Duration::from_secs(1_700_000_000), "Wed, 25 Nov 2026 16:23:03 GMT");
+    world.room.signal_closed(SignalError::Refused { status: 401, clocks }, world.now);
+    world.run(SECOND);
+    assert!(matches!(world.end(), Some(End::Refused(why)) if why.contains("3 years behind")), "{:?}", world.end());
 }
 
 #[test]

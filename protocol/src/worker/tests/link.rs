@@ -1,6 +1,7 @@
 //! Registration, reconnection, half-open links, bad frames.
 
 use super::*;
+use crate::clock::Clocks;
 use crate::worker::Counters;
 use livekit_protocol as proto;
 
@@ -14,7 +15,7 @@ fn delay_after(s: &mut Script, error: LinkError) -> f64 {
 }
 
 fn refused(status: u16) -> LinkError {
-    LinkError::Refused { status, retry_after: None }
+    LinkError::Refused { status, retry_after: None, clocks: None }
 }
 
 #[test]
@@ -79,6 +80,22 @@ fn refused_credentials_are_retried_every_30_s_and_explained() {
 }
 
 #[test]
+fn credentials_refused_to_a_board_whose_clock_is_off_are_explained_by_it_and_tried_again_when_it_may_be_set() {
+    let mut s = Script::new(options());
+    s.said();
+    let server = "Wed, 25 Nov 2026 16:23:03 GMT";
+    let refused = |board| {
+        let clocks = Clocks::at(Duration::from_secs(board), server);
+        LinkError::Refused { status: 401, retry_after: None, clocks }
+    };
+    assert_eq!(delay_after(&mut s, refused(1_700_000_000)), 5.0);
+    let problem = s.worker.snapshot().problem;
+    assert!(problem.contains("this board's clock is 3 years behind the server's (2026-11-25"), "{problem}");
+    assert_eq!(delay_after(&mut s, refused(1_795_623_783)), 30.0);
+    assert!(!s.worker.snapshot().problem.contains("behind"), "{}", s.worker.snapshot().problem);
+}
+
+#[test]
 fn a_server_that_was_never_reached_is_not_called_a_lost_connection() {
     let mut s = Script::new(options());
     s.said();
@@ -94,7 +111,8 @@ fn a_server_that_was_never_reached_is_not_called_a_lost_connection() {
 fn retry_after_is_honoured_up_to_five_minutes() {
     let mut s = Script::new(options());
     s.said();
-    let busy = |seconds| LinkError::Refused { status: 503, retry_after: Some(Duration::from_secs(seconds)) };
+    let wait = |seconds| Some(Duration::from_secs(seconds));
+    let busy = |seconds| LinkError::Refused { status: 503, retry_after: wait(seconds), clocks: None };
     assert_eq!(delay_after(&mut s, busy(42)), 42.0);
     assert_eq!(delay_after(&mut s, busy(86_400)), 300.0);
     assert!(delay_after(&mut s, busy(0)) <= 2.0);

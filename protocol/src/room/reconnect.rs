@@ -160,12 +160,15 @@ impl Room {
     /// The signal socket is gone.
     pub(super) fn signal_lost(&mut self, why: SignalError, now: Instant) {
         let resuming = self.phase.attempt() == Some(Attempt::Resume);
+        let rejoining = self.phase.attempt() == Some(Attempt::Rejoin);
         match self.phase {
             Phase::Ended | Phase::Waiting { .. } => {}
             Phase::Opening { .. } => match why {
                 SignalError::Refused { status: status @ 401..=403, clocks } => {
                     self.end(End::Refused(refusal(status, clocks)), now);
                 }
+                // We were in it, so it was closed behind us, and this server makes no room for who joins.
+                SignalError::Refused { status: 404, .. } if rejoining => self.end(End::RoomClosed, now),
                 SignalError::Refused { status: 400..=499, .. } if resuming => self.rejoin("resume refused", now),
                 SignalError::Refused { status, clocks } if (400..500).contains(&status) && status != 429 => {
                     self.end(End::Refused(refusal(status, clocks)), now);

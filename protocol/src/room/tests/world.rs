@@ -23,6 +23,8 @@ pub struct World {
     pub down_loss: Loss,
     /// Connections are refused.
     pub down: bool,
+    /// The room does not exist: connections are answered with 404.
+    pub deleted: bool,
     signal: bool,
     up: Vec<(Instant, Vec<u8>)>,
     to_sfu: Vec<(Instant, Vec<u8>)>,
@@ -101,6 +103,7 @@ impl World {
             up_loss: Loss::default(),
             down_loss: Loss::default(),
             down: false,
+            deleted: false,
             signal: false,
             up: Vec::new(),
             to_sfu: Vec::new(),
@@ -226,9 +229,11 @@ impl World {
     fn connect(&mut self, url: &str) {
         self.connects += 1;
         self.up.clear();
-        self.signal = !self.down;
+        self.signal = !self.down && !self.deleted;
         if self.down {
             self.room.signal_closed(SignalError::Broken("refused".to_owned()), self.now);
+        } else if self.deleted {
+            self.room.signal_closed(SignalError::Refused { status: 404, clocks: None }, self.now);
         } else {
             self.room.signal_open(self.now);
             self.sfu.connect(url, self.now);

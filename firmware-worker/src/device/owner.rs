@@ -238,7 +238,18 @@ impl Owner {
                 self.handle(Input::Opened);
             }
             Event::Key => self.handle(Input::KeyframeWritten),
-            Event::Lost(why) => self.lost(&why),
+            Event::Lost(why) => self.lost(&format!("{why}{}", self.advice())),
+        }
+    }
+
+    /// A camera that is there and does not work is never replaced by a picture that looks as if all were well.
+    fn advice(&self) -> String {
+        match &self.device.kind {
+            DeviceKind::Camera(config) if config.device == CameraDevice::Auto => format!(
+                "; trying again: check its cable and power, or set `device` of camera {:?} to another one",
+                self.device.name
+            ),
+            DeviceKind::Camera(_) | DeviceKind::Microphone(_) => String::new(),
         }
     }
 

@@ -167,6 +167,19 @@ impl Job {
 }
 
 #[tokio::test]
+async fn an_automatic_camera_that_is_there_but_broken_is_lost_with_advice_and_tried_again() {
+    let mut supervisor = Supervisor::start(&camera(CameraDevice::Auto)).await;
+    let job = supervisor.attached("AJ_1").await;
+    job.link.send(&FromReader::Demand(Demand::Live), &[]).unwrap();
+    assert!(matches!(receive(&mut supervisor.link).await.0, FromOwner::NeedNode { .. }));
+    let broken = std::fs::File::open("/dev/null").unwrap();
+    supervisor.link.send(&ToOwner::Node, &[broken.as_fd()]).unwrap();
+    let OwnerState::Lost(why) = supervisor.state().await else { panic!("a picture of nothing") };
+    assert!(why.contains("/dev/null") && why.contains("`device` of camera \"camera\""), "{why}");
+    assert!(matches!(receive(&mut supervisor.link).await.0, FromOwner::NeedNode { .. }), "it is tried again");
+}
+
+#[tokio::test]
 async fn a_job_reads_a_decodable_picture_from_its_first_unit_on() {
     let mut supervisor = Supervisor::start(&camera(CameraDevice::TestPattern)).await;
     let mut job = supervisor.attached("a").await;

@@ -57,6 +57,19 @@ pub enum Event {
     Speakers(Vec<(String, f32)>),
     /// Our connection as the server sees it: `excellent`, `good`, `poor` or `lost`.
     Quality(&'static str),
+    /// The device of a published source is not there, or may not be had: its track is muted, and it is tried again for
+    /// as long as the job runs, at most every 2.5 s in the long run. Told once until it is back.
+    SourceLost {
+        /// Its name in the configuration.
+        name: String,
+        /// In plain words.
+        why: String,
+    },
+    /// It is there again.
+    SourceBack {
+        /// Its name in the configuration.
+        name: String,
+    },
     /// The connection is lost and being restored.
     Reconnecting(String),
     /// It is restored.

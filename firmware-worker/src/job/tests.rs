@@ -258,6 +258,42 @@ async fn a_source_that_is_not_configured_or_refused_is_an_error_that_names_it() 
 }
 
 #[tokio::test]
+async fn a_source_that_is_refused_after_it_was_published_is_told_once_and_asked_for_at_a_bounded_rate() {
+    let (sender, mut told) = mpsc::channel(8);
+    let mut supervisor = Supervisor::running(WorkerOptions::new(async move |context: JobContext| {
+        let mut events = context.events();
+        context.publish("microphone").await?;
+        while let Some(event) = events.next().await {
+            sender.send(event).await?;
+        }
+        Ok(())
+    }))
+    .await;
+    // No answer to the first question: it is published muted, and asked for again.
+    assert!(matches!(supervisor.next().await, FromJob::OpenSource { .. }));
+    let mut asked = Vec::new();
+    for _ in 0..4 {
+        assert!(matches!(supervisor.next().await, FromJob::OpenSource { name } if name == "microphone"));
+        asked.push(Instant::now());
+        supervisor.send(&ToJob::Denied { name: "microphone".into(), why: "no memory".into() });
+    }
+    // Waits of at least half of 100, 200 and 400 ms lie between them.
+    assert!(asked[3] - asked[0] >= Duration::from_millis(350), "{asked:?}");
+    let lost = Event::SourceLost { name: "microphone".into(), why: "no memory".into() };
+    assert_eq!(timeout(PATIENCE, told.recv()).await.expect("in time"), Some(lost));
+    supervisor.send(&ToJob::Terminate { reason: "enough".into(), grace_ms: 1000 });
+    loop {
+        match supervisor.next().await {
+            FromJob::OpenSource { .. } => {}
+            FromJob::Ending(result) => break assert_eq!(result, success("enough")),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(told.try_recv().is_err(), "once");
+    supervisor.finish();
+}
+
+#[tokio::test]
 async fn a_source_whose_owner_is_dead_is_published_muted_and_holds_up_nothing() {
     let mut supervisor = Supervisor::running(WorkerOptions::new(async |context: JobContext| {
         let publication = context.publish("microphone").await?;

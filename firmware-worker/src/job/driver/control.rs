@@ -228,7 +228,7 @@ impl Driver {
         self.publish(events);
     }
 
-    fn publish(&self, events: impl IntoIterator<Item = Event>) {
+    pub(super) fn publish(&self, events: impl IntoIterator<Item = Event>) {
         for event in events {
             // Nobody has to listen.
             let _ = self.events.send(event);

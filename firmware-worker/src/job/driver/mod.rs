@@ -11,6 +11,7 @@
 
 mod control;
 mod ending;
+mod held;
 mod remote;
 mod requests;
 mod session;
@@ -200,6 +201,9 @@ impl Driver {
     fn settle(&mut self) {
         while let Some(event) = self.session.as_mut().and_then(Session::event) {
             self.room_event(event);
+        }
+        while let Some(news) = self.tracks.news() {
+            self.publish([news]);
         }
         if let Some(lookup) = self.session.as_mut().and_then(Session::lookup) {
             self.resolve(lookup);

@@ -1,14 +1,15 @@
 //! Our own tracks: what feeds them, who muted them, what the room knows of them.
 
+use super::held::Held;
 use super::session::Session;
 use super::source::{Happening, Source};
 use super::timeline::Anchor;
 use crate::control::{Demand, Format, Granted};
-use crate::job::Error;
 use crate::job::publication::TrackState;
 use crate::job::request::{OwnFrame, Reply, TrackWatch};
+use crate::job::{Error, Event as UserEvent};
 use protocol::room::{Command, Event, Frame, Kind, LocalTrack, Source as TrackSource, TrackId};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::OwnedFd;
 use std::task::{Context, Poll};
 use std::time::Instant;
@@ -27,6 +28,8 @@ pub struct Tracks {
     /// One unit; grows to the largest.
     buffer: Vec<u8>,
     connected: bool,
+    /// Sources that went or came back, at most one of each before the driver takes it.
+    news: VecDeque<UserEvent>,
 }
 
 #[derive(Debug)]
@@ -41,14 +44,6 @@ struct Local {
     reply: Option<Reply<TrackWatch>>,
 }
 
-/// Who muted a track; it flows when nobody did.
-#[derive(Clone, Copy, Debug, Default)]
-struct Held {
-    user: bool,
-    server: bool,
-    device: bool,
-}
-
 #[derive(Debug)]
 enum Feed {
     Source(Box<Source>),
@@ -58,7 +53,7 @@ enum Feed {
 impl Tracks {
     /// None yet.
     pub fn new(anchor: Anchor) -> Self {
-        Self { locals: BTreeMap::new(), count: 0, anchor, buffer: Vec::new(), connected: false }
+        Self { locals: BTreeMap::new(), count: 0, anchor, buffer: Vec::new(), connected: false, news: VecDeque::new() }
     }
 
     /// Adds a configured source. `true` when the supervisor must be asked for it.
@@ -115,9 +110,15 @@ impl Tracks {
             refuse(reply, Error::Denied { name: name.to_owned(), why });
             self.locals.remove(&id);
         } else if let Feed::Source(source) = &mut local.feed {
-            tracing::warn!(source = name, why, "the source is refused for now");
             source.retry(now, random);
+            let news = local.held.lose(name, why);
+            self.news.extend(news);
         }
+    }
+
+    /// What the user has to know of a source.
+    pub fn news(&mut self) -> Option<UserEvent> {
+        self.news.pop_front()
     }
 
     /// Tracks for the join.
@@ -186,17 +187,16 @@ impl Tracks {
         let Some(local) = self.locals.get_mut(id) else { return };
         let Feed::Source(source) = &mut local.feed else { return };
         match happening {
-            Happening::Rung => return local.forward(&self.anchor, &mut self.buffer, session),
-            Happening::Attached(format) => tracing::debug!(source = %source.name, ?format, "attached"),
-            Happening::Running => local.held.device = false,
-            Happening::Lost(why) => {
-                tracing::warn!(source = %source.name, why, "the device is gone; waiting for it");
-                local.held.device = true;
+            Happening::Rung => {
+                self.news.extend(local.forward(&self.anchor, &mut self.buffer, session));
+                return;
             }
+            Happening::Attached(format) => tracing::debug!(source = %source.name, ?format, "attached"),
+            Happening::Running => self.news.extend(local.held.find(&source.name)),
+            Happening::Lost(why) => self.news.extend(local.held.lose(&source.name, why)),
             Happening::Gone(why) => {
-                tracing::warn!(source = %source.name, why, "its owner is gone; asking for it again");
                 source.retry(now, random);
-                local.held.device = true;
+                self.news.extend(local.held.lose(&source.name, why));
             }
         }
         local.settle(self.connected, session);
@@ -343,8 +343,14 @@ impl Local {
         }
     }
 
-    fn forward(&mut self, anchor: &Anchor, buffer: &mut Vec<u8>, mut session: Option<&mut Session>) {
-        let Feed::Source(source) = &mut self.feed else { return };
+    /// Units tell that a device is back.
+    fn forward(
+        &mut self,
+        anchor: &Anchor,
+        buffer: &mut Vec<u8>,
+        mut session: Option<&mut Session>,
+    ) -> Option<UserEvent> {
+        let Feed::Source(source) = &mut self.feed else { return None };
         let mut flows = false;
         let keyframe = source.read(anchor, buffer, |frame| {
             flows = true;
@@ -355,16 +361,12 @@ impl Local {
         if keyframe {
             source.keyframe();
         }
-        if flows && self.held.device {
-            self.held.device = false;
-            self.settle(true, session);
+        if !flows || !self.held.device {
+            return None;
         }
-    }
-}
-
-impl Held {
-    fn any(self) -> bool {
-        self.user || self.server || self.device
+        let back = self.held.find(&source.name);
+        self.settle(true, session);
+        back
     }
 }
 

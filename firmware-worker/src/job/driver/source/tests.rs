@@ -196,6 +196,24 @@ async fn the_end_of_an_owner_is_told_and_the_next_one_continues_the_timeline() {
 }
 
 #[tokio::test]
+async fn a_source_that_never_comes_is_asked_for_at_most_every_two_and_a_half_seconds_in_the_long_run() {
+    let mut now = Instant::now();
+    let mut source = Source::new("camera".into(), now);
+    let mut waits = Vec::new();
+    for random in 0..20 {
+        source.retry(now, random);
+        let due = source.deadline().expect("it is tried again");
+        waits.push(due - now);
+        now = due;
+        assert!(source.due(now));
+    }
+    assert!(
+        waits[..8] != waits[8..16] && waits[8..].iter().all(|wait| (RETRY.1 / 2..=RETRY.1).contains(wait)),
+        "{waits:?}"
+    );
+}
+
+#[tokio::test]
 async fn a_new_owner_is_told_what_the_former_knew() {
     let mut source = Source::new("camera".into(), Instant::now());
     source.demand(Demand::Live);

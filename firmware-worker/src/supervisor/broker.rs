@@ -13,36 +13,48 @@ use tracing::{debug, info, warn};
 
 impl Supervisor {
     /// A job wants a device.
-    pub(super) fn open_source(&mut self, reader: ProcessId, name: String) {
-        match self.attach(reader, &name) {
+    pub(super) fn open_source(&mut self, reader: ProcessId, name: String, now: Instant) {
+        match self.attach(reader, &name, now) {
             Ok(()) => {}
             Err(why) => {
-                warn!("{}: source {name:?} denied: {why}", self.reader_label(reader));
+                // The job says it, once: either it ends with this error or it asks again.
+                debug!("{}: source {name:?} denied: {why}", self.reader_label(reader));
                 self.tell_process(reader, &ToJob::Denied { name: name.chars().take(128).collect(), why });
             }
         }
     }
 
-    fn attach(&mut self, reader: ProcessId, name: &str) -> Result<(), String> {
+    /// Those who waited for an owner that can be started again now.
+    pub(super) fn serve_waiting(&mut self, now: Instant) {
+        for (name, reader) in self.owners.due(now) {
+            self.open_source(reader, name, now);
+        }
+    }
+
+    fn attach(&mut self, reader: ProcessId, name: &str, now: Instant) -> Result<(), String> {
         let label = self.reader_label(reader);
         let Some(job) = self.jobs.processes.get(&reader) else { return Ok(()) };
         if job.job().is_none() {
             return Err("the process has no job".into());
         }
-        let owner = self.owners.demand(name, reader, &mut self.spawner, Instant::now())?;
+        let owner = self.owners.demand(name, reader, &mut self.spawner, now)?;
         // A dead owner comes back soon, and the reader is served then.
         let Some(owner) = owner else { return Ok(()) };
         let (for_owner, for_job) = Socket::pair().map_err(|e| format!("socketpair: {e}"))?;
-        owner.send(&ToOwner::Reader { job: label }, &[for_owner.as_fd()]).map_err(|e| format!("device {name}: {e}"))?;
+        if let Err(e) = owner.send(&ToOwner::Reader { job: label }, &[for_owner.as_fd()]) {
+            debug!("device {name}: reader waits for the next owner: {e}");
+            self.owners.wait(name, reader);
+            return Ok(());
+        }
         // If this fails the owner sees its reader's socket closed, which is what happened.
         job.process.send(&ToJob::SourceFd { name: name.to_owned() }, &[for_job.as_fd()]).map_err(|e| e.to_string())
     }
 
-    pub(super) fn owner_happened(&mut self, name: &str, happened: Happened<FromOwner>) {
+    pub(super) fn owner_happened(&mut self, name: &str, happened: Happened<FromOwner>, now: Instant) {
         match happened {
             Happened::Said(message) => self.owner_said(name, message),
             Happened::Violated(violation) => warn!("device {name}: owner process killed: {violation}"),
-            Happened::Ended(exit) => self.owner_ended(name, &exit),
+            Happened::Ended(exit) => self.owner_ended(name, &exit, now),
         }
     }
 
@@ -73,9 +85,9 @@ impl Supervisor {
     }
 
     /// Jobs see the end of their sockets and ask again.
-    fn owner_ended(&mut self, name: &str, exit: &Exit) {
+    fn owner_ended(&mut self, name: &str, exit: &Exit, now: Instant) {
         self.totals.owner_deaths += 1;
-        let Some(owner) = self.owners.ended(name, Instant::now()) else { return };
+        let Some(owner) = self.owners.ended(name, now) else { return };
         let why = owner.panic.take().unwrap_or_else(|| exit.to_string());
         warn!("device {name}: owner process ended: {why}");
         owner.state = OwnerState::Lost(format!("owner process ended: {why}"));

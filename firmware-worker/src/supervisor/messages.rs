@@ -39,7 +39,7 @@ impl Supervisor {
             FromJob::Prewarmed => self.job_prewarmed(id),
             FromJob::Answer(answer) => self.answered(id, answer),
             FromJob::Ready => self.job_event(id, JobEvent::Ready),
-            FromJob::OpenSource { name } => self.open_source(id, name),
+            FromJob::OpenSource { name } => self.open_source(id, name, Instant::now()),
             FromJob::Joined { sid } => self.joined(id, sid),
             FromJob::Token(token) => self.with_record(id, |record| record.token = token),
             FromJob::Rejoining => self.job_event(id, JobEvent::Rejoining),
@@ -176,6 +176,7 @@ impl Supervisor {
 
     fn job_exited(&mut self, id: ProcessId, exit: Exit) {
         let Some(process) = self.jobs.remove(id, Instant::now()) else { return };
+        self.owners.forget(id);
         if let Phase::Asked(offer) = &process.phase {
             self.inputs.push_back(Input::Answer(offer.clone(), Answer::Silent));
         }

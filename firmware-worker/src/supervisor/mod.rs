@@ -36,6 +36,7 @@ use crate::config::{Config, Credentials, Server};
 use crate::control::panic;
 use crate::net::Tls;
 use brain::Brain;
+use cgroup::Cgroups;
 use credentials::{extra_certificates, wall_clock};
 use protocol::secret::Secret;
 use protocol::token::{self, Grant};
@@ -43,16 +44,21 @@ use protocol::worker::{Accept, JobId, JobInfo, JobSpec, JobType, Options, RoomIn
 use run::{Ending, Supervisor};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
-use tracing::error;
+use tracing::{error, warn};
 
 /// Events of helper tasks that may wait for the loop. Full means that the tasks wait: the server by TCP's own queue.
 const EVENTS: usize = 64;
 
 /// A join token minted for `connect`. The room refreshes it from then on.
 const JOIN_TTL: Duration = Duration::from_secs(3600);
+
+/// What is missing where children cannot be limited.
+const DELEGATION: &str =
+    "a systemd service needs Delegate=yes; Raspberry Pi OS needs cgroup_enable=memory in cmdline.txt";
 
 /// How the worker behaves beyond its configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,7 +134,7 @@ fn run(config: Config, mode: Mode, brain: impl FnOnce(u64) -> Brain) -> ExitCode
     let seed = seed();
     let ending = runtime.block_on(async {
         let (events, queue) = mpsc::channel(EVENTS);
-        match Supervisor::new(config, mode, brain(seed), events, seed) {
+        match Supervisor::new(config, mode, brain(seed), cgroups(), events, seed) {
             Ok(supervisor) => supervisor.run(queue).await,
             Err(why) => {
                 error!("{why}");
@@ -139,6 +145,12 @@ fn run(config: Config, mode: Mode, brain: impl FnOnce(u64) -> Brain) -> ExitCode
     // A lookup that blocks must not hold up the exit.
     runtime.shutdown_background();
     ending.into()
+}
+
+/// Limits for children, where this process may set them.
+fn cgroups() -> Option<Cgroups> {
+    let cgroups = Cgroups::set_up(Path::new("/proc/self"), std::process::id());
+    cgroups.inspect_err(|e| warn!("no limits for children: {e} ({DELEGATION})")).ok()
 }
 
 fn options(config: &Config, mode: Mode) -> Options {

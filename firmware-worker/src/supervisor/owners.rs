@@ -39,9 +39,11 @@ pub(super) struct Owner {
     pub panic: Option<String>,
     started: Instant,
     backoff: Backoff,
+    /// A dead one is not started again before, and those who wait are served then. `None` if that has been done, or if
+    /// there was no death yet.
     retry_at: Option<Instant>,
-    /// Job processes that wait for the restart; no more than there are jobs.
-    waiting: BTreeSet<ProcessId>,
+    /// Living job processes that wait for the restart.
+    pub waiting: BTreeSet<ProcessId>,
 }
 
 impl Owners {
@@ -96,7 +98,22 @@ impl Owners {
             tracing::debug!("device {name}: owner process {}", process.pid());
             owner.begin(process, now);
         }
+        owner.waiting.remove(&reader);
         Ok(owner.process.as_ref())
+    }
+
+    /// The owner did not take its reader, so it is going: the reader waits for the next one.
+    pub(super) fn wait(&mut self, name: &str, reader: ProcessId) {
+        if let Some(owner) = self.table.get_mut(name) {
+            owner.waiting.insert(reader);
+        }
+    }
+
+    /// The reader's process is gone.
+    pub(super) fn forget(&mut self, reader: ProcessId) {
+        for owner in self.table.values_mut() {
+            owner.waiting.remove(&reader);
+        }
     }
 
     /// The owner's process is gone.
@@ -112,12 +129,13 @@ impl Owners {
         Some(owner)
     }
 
-    /// Readers that have waited for a restart that is due now.
+    /// Readers that have waited for a restart that is due now, or that another reader has caused already.
     pub(super) fn due(&mut self, now: Instant) -> Vec<(String, ProcessId)> {
         let mut due = Vec::new();
         for (name, owner) in &mut self.table {
             if owner.retry_at.is_some_and(|at| at <= now) {
                 due.extend(std::mem::take(&mut owner.waiting).into_iter().map(|reader| (name.clone(), reader)));
+                owner.retry_at.take_if(|_| owner.process.is_some());
             }
         }
         due
@@ -147,6 +165,5 @@ impl Owner {
         self.starts += 1;
         self.panic = None;
         self.started = now;
-        self.retry_at = None;
     }
 }

@@ -215,6 +215,14 @@ impl Process {
         }
     }
 
+    /// Gives the child's part to a test, which speaks through the socket. The child lives while the link is kept.
+    #[cfg(test)]
+    pub(super) fn play(&mut self) -> (Socket, Option<Link>) {
+        let (ours, theirs) = Socket::pair().expect("a socket pair");
+        let link = Link::new(ours).expect("a runtime");
+        (theirs, self.link.replace(link))
+    }
+
     /// When [`Process::time`] is due.
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.kill_at

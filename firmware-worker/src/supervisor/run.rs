@@ -20,7 +20,6 @@ use hal::board::Board;
 use hal::hotplug::Listener;
 use protocol::worker::{Input, JobEvent, JobId, JobResult, Snapshot};
 use std::collections::{BTreeMap, VecDeque};
-use std::path::Path;
 use std::process::ExitCode;
 use std::task::{Context, Poll};
 use std::time::Instant;
@@ -30,10 +29,6 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::sleep_until;
 use tracing::{info, warn};
-
-/// What is missing where children cannot be limited.
-const DELEGATION: &str =
-    "a systemd service needs Delegate=yes; Raspberry Pi OS needs cgroup_enable=memory in cmdline.txt";
 
 /// All state of the supervisor.
 #[derive(Debug)]
@@ -103,13 +98,18 @@ struct Inputs {
 }
 
 impl Supervisor {
-    pub(super) fn new(config: Config, mode: Mode, brain: Brain, events: Events, seed: u64) -> Result<Self, String> {
+    pub(super) fn new(
+        config: Config,
+        mode: Mode,
+        brain: Brain,
+        cgroups: Option<Cgroups>,
+        events: Events,
+        seed: u64,
+    ) -> Result<Self, String> {
         let now = Instant::now();
         let ca_pem = extra_certificates(config.server.ca_file.as_deref())?;
         let tls = Tls::new(&ca_pem)?;
         let resolver = Resolver::new();
-        let cgroups = Cgroups::set_up(Path::new("/proc/self"), std::process::id());
-        let cgroups = cgroups.inspect_err(|e| warn!("no limits for children: {e} ({DELEGATION})")).ok();
         let spawner = Spawner::new(cgroups, config.log_level).map_err(|e| format!("own executable: {e}"))?;
         let setup = JobSetup {
             url: config.server.url.clone(),
@@ -193,7 +193,7 @@ impl Supervisor {
         match happening {
             Happening::Signal => self.signalled(),
             Happening::Job(id, happened) => self.job_happened(id, happened),
-            Happening::Owner(name, happened) => self.owner_happened(&name, happened),
+            Happening::Owner(name, happened) => self.owner_happened(&name, happened, Instant::now()),
             Happening::Event(event) => self.event(event),
             Happening::Devices => self.owners.rescan(),
             Happening::Deadline => self.time(Instant::now()),
@@ -281,9 +281,7 @@ impl Supervisor {
         for process in self.owners.table.values_mut().filter_map(|owner| owner.process.as_mut()) {
             process.time(now);
         }
-        for (name, reader) in self.owners.due(now) {
-            self.open_source(reader, name);
-        }
+        self.serve_waiting(now);
         if self.jobs.warm_due(self.wants_warm()).is_some_and(|at| at <= now)
             && let Err(why) = self.jobs.warm(&mut self.spawner, now)
         {
@@ -330,3 +328,6 @@ impl Supervisor {
         self.inputs.push_back(Input::Job(job, event));
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,179 @@
+//! The loop in an order that a test chooses: the server is a WebSocket of the test's, the children are played by it.
+
+mod broker;
+mod child;
+
+use super::*;
+use crate::config::{Defaults, Written, load};
+use crate::control::{self, FromJob, VERSION};
+use futures_util::SinkExt;
+use protocol::worker::Worker;
+use std::future::poll_fn;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{Duration, timeout};
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::{WebSocketStream, accept_async};
+
+/// Longer than anything here may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+const MODE: Mode = Mode { drain: true, ask: false };
+
+struct Rig {
+    supervisor: Supervisor,
+    queue: mpsc::Receiver<Event>,
+    server: WebSocketStream<TcpStream>,
+}
+
+/// The job's end of its control socket.
+struct Job {
+    link: control::Link,
+    _alive: Option<control::Link>,
+}
+
+impl Rig {
+    /// A registered worker that runs `AJ_1`, which is in its room.
+    async fn with_job() -> (Self, Job) {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("loopback");
+        let config = config(&format!("ws://{}", listener.local_addr().expect("bound")));
+        let worker = Worker::new(super::super::options(&config, MODE), Instant::now(), 1);
+        let (events, queue) = mpsc::channel(64);
+        let mut supervisor =
+            Supervisor::new(config, MODE, Brain::Worker(Box::new(worker)), None, events, 1).expect("a valid setup");
+        supervisor.turn();
+        let stream = listener.accept().await.expect("the worker connects").0;
+        let server = accept_async(stream).await.expect("a WebSocket");
+        let mut rig = Self { supervisor, queue, server };
+        let up = rig.event().await;
+        rig.give(up);
+        rig.hear(server::registered()).await;
+        rig.hear(server::offer("AJ_1")).await;
+        rig.hear(server::assignment("AJ_1")).await;
+        let job = rig.join().await;
+        (rig, job)
+    }
+
+    async fn join(&mut self) -> Job {
+        let process = self.supervisor.jobs.processes.values_mut().next().expect("the job has a process");
+        let (socket, alive) = process.process.play();
+        let mut job = Job { link: control::Link::new(socket).expect("a runtime"), _alive: alive };
+        let joined = FromJob::Joined { sid: "PA_1".into() };
+        for message in [FromJob::Hello { version: VERSION }, FromJob::Prewarmed, FromJob::Ready, joined] {
+            job.say(&message);
+            self.listen().await;
+        }
+        assert!(matches!(job.told()[..], [ToJob::Spec]), "the job is handed over");
+        job
+    }
+
+    /// What the link's task tells the loop next.
+    async fn event(&mut self) -> Event {
+        timeout(PATIENCE, self.queue.recv()).await.expect("in time").expect("the task lives")
+    }
+
+    /// The server says something, of which the loop has not heard yet.
+    async fn arrived(&mut self, frame: Vec<u8>) -> Event {
+        self.server.send(Message::Binary(frame.into())).await.expect("the worker reads");
+        self.event().await
+    }
+
+    async fn hear(&mut self, frame: Vec<u8>) {
+        let event = self.arrived(frame).await;
+        self.give(event);
+    }
+
+    /// A turn of the loop for an event.
+    fn give(&mut self, event: Event) {
+        self.supervisor.take(Happening::Event(event));
+        self.supervisor.turn();
+    }
+
+    /// A turn of the loop for what a child says next.
+    async fn listen(&mut self) {
+        let happening = timeout(PATIENCE, poll_fn(|cx| self.supervisor.poll_children(cx))).await.expect("in time");
+        self.supervisor.take(happening);
+        self.supervisor.turn();
+    }
+}
+
+impl Job {
+    fn say(&self, message: &FromJob) {
+        self.link.send(message, &[]).expect("the supervisor reads");
+    }
+
+    /// What was said to it since the last look.
+    fn told(&mut self) -> Vec<ToJob> {
+        std::iter::from_fn(|| self.link.try_receive().expect("the link stands")).map(|(message, _)| message).collect()
+    }
+}
+
+fn config(url: &str) -> Config {
+    let environment = |name: &str| match name {
+        "LIVEKIT_URL" => Some(url.to_owned()),
+        "LIVEKIT_API_KEY" | "LIVEKIT_API_SECRET" => Some("key".to_owned()),
+        _ => None,
+    };
+    let defaults = Defaults { memory: None, development: true };
+    load(Written::default(), &environment, None, defaults).expect("a valid configuration")
+}
+
+#[tokio::test]
+async fn a_termination_ends_a_job_that_is_not_rejoining() {
+    let (mut rig, mut job) = Rig::with_job().await;
+    rig.hear(server::termination("AJ_1")).await;
+    assert!(matches!(job.told()[..], [ToJob::Terminate { .. }]));
+}
+
+/// livekit#4887: the server terminates the job whose participant is replaced by the job's own second join.
+#[tokio::test]
+async fn a_termination_that_is_polled_before_the_job_that_rejoins_does_not_end_it() {
+    let (mut rig, mut job) = Rig::with_job().await;
+    let termination = rig.arrived(server::termination("AJ_1")).await;
+    job.say(&FromJob::Rejoining);
+    rig.give(termination);
+    assert!(job.told().is_empty());
+    job.say(&FromJob::Joined { sid: "PA_2".into() });
+    job.say(&FromJob::Rejoined);
+    rig.hear(server::termination("AJ_1")).await;
+    assert!(job.told().is_empty(), "nor in the ten seconds after it");
+}
+
+#[tokio::test]
+async fn a_termination_that_is_polled_after_a_whole_rejoin_does_not_end_its_job() {
+    let (mut rig, mut job) = Rig::with_job().await;
+    let termination = rig.arrived(server::termination("AJ_1")).await;
+    job.say(&FromJob::Rejoining);
+    rig.listen().await;
+    rig.give(termination);
+    assert!(job.told().is_empty());
+    job.say(&FromJob::Joined { sid: "PA_2".into() });
+    rig.listen().await;
+    rig.hear(server::termination("AJ_1")).await;
+    assert!(job.told().is_empty(), "nor in the ten seconds after it");
+}
+
+/// `ServerMessage`, by field numbers of livekit_agent.proto.
+mod server {
+    pub fn registered() -> Vec<u8> {
+        field(1, &field(1, b"AW_1"))
+    }
+
+    pub fn offer(job: &str) -> Vec<u8> {
+        let room = field(2, b"studio");
+        field(2, &field(1, &[field(1, job.as_bytes()), field(3, &room)].concat()))
+    }
+
+    pub fn assignment(job: &str) -> Vec<u8> {
+        field(3, &[field(1, &field(1, job.as_bytes())), field(3, b"token")].concat())
+    }
+
+    pub fn termination(job: &str) -> Vec<u8> {
+        field(5, &field(1, job.as_bytes()))
+    }
+
+    /// A length-delimited field; numbers under 16 and lengths under 128 take a byte each.
+    fn field(number: u8, content: &[u8]) -> Vec<u8> {
+        assert!(number < 16 && content.len() < 128);
+        [&[number << 3 | 2, content.len() as u8], content].concat()
+    }
+}

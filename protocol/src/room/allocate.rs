@@ -22,6 +22,7 @@ impl Room {
                     self.peer.set_bandwidth(minimum, desired);
                     self.drain(now);
                 }
+                Action::Restart(bps) => self.peer.reset_bandwidth(bps),
                 Action::Video(bps) => self.event(Event::Bandwidth(bps)),
                 Action::Keyframe => self.refresh_video(),
             }

@@ -7,7 +7,7 @@ use super::participants::Roster;
 use super::path::MediaPath;
 use super::peer::{Peer, PeerEvent};
 use super::publish::{Publications, Written};
-use super::reconnect::{Leaving, Own};
+use super::reconnect::{FIRST_ESTIMATE, Leaving, Own};
 use super::rtp::bandwidth::Bandwidth;
 use super::signal::{self, Request};
 use super::subscribe::Subscriptions;
@@ -80,7 +80,7 @@ impl Room {
             retries: Retries::new(now),
             keep_alive: KeepAlive::new(5, 15, now),
             backlog: Backlog::default(),
-            peer: Peer::new(addresses, None, now),
+            peer: Peer::new(addresses, FIRST_ESTIMATE, now),
             media: MediaPath::new(now),
             negotiation: Negotiation::default(),
             publications,

@@ -41,7 +41,7 @@ use std::time::{Duration, Instant};
 /// Does now what the first peer connection of a process would do while a room is being joined: the cryptography seeds
 /// its random generator from timing noise, which takes tens of milliseconds.
 pub fn warm_up(now: Instant) {
-    drop(peer::Peer::new(&[], None, now));
+    drop(peer::Peer::new(&[], reconnect::FIRST_ESTIMATE, now));
 }
 
 /// Audio or video.

@@ -9,13 +9,13 @@ use super::negotiate::Negotiation;
 use super::path::MediaPath;
 use super::peer::Peer;
 use super::signal::{self, Request, lk};
-use super::{End, Event, Kind, Output, SignalError};
+use super::{End, Event, Output, SignalError};
 use crate::clock::Clocks;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 /// First bandwidth estimate: it doubles in a second where the path allows, and no path of a board is far below.
-const FIRST_ESTIMATE: u32 = 1_000_000;
+pub(super) const FIRST_ESTIMATE: u32 = 1_000_000;
 /// A Leave that cannot be sent because the signal connection is away waits this long for it.
 const LEAVE_WAIT: Duration = Duration::from_secs(2);
 
@@ -63,9 +63,7 @@ impl Room {
     /// Opens a new session with a new peer connection.
     pub(super) fn join(&mut self, now: Instant) {
         let attempt = if self.roster.me.is_empty() { Attempt::Join } else { Attempt::Rejoin };
-        let video = self.publications.iter().any(|p| p.track.kind == Kind::Video);
-        let bandwidth = video.then_some(FIRST_ESTIMATE);
-        self.peer = Peer::new(&self.addresses, bandwidth, now);
+        self.peer = Peer::new(&self.addresses, FIRST_ESTIMATE, now);
         self.media = MediaPath::new(now);
         self.bandwidth.reset(now);
         self.wanted_bitrate = None;

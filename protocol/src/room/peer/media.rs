@@ -25,8 +25,13 @@ impl Peer {
                 let channel = if self.lossy == Some(data.id) { Channel::Lossy } else { Channel::Reliable };
                 Some(PeerEvent::Data(channel, data.data))
             }
-            Event::EgressBitrateEstimate(BweKind::Twcc { estimate, .. }) => {
-                Some(PeerEvent::Estimate(u32::try_from(estimate.as_u64()).unwrap_or(u32::MAX)))
+            Event::EgressBitrateEstimate(BweKind::Twcc { can_probe, .. }) => {
+                self.acknowledged = can_probe;
+                None
+            }
+            Event::PeerStats(stats) if self.acknowledged && self.estimating => {
+                let bps = stats.bwe_tx?.as_u64();
+                Some(PeerEvent::Estimate(u32::try_from(bps).unwrap_or(u32::MAX)))
             }
             _ => None,
         }
@@ -34,6 +39,7 @@ impl Peer {
 
     fn media(&mut self, packet: RtpPacket) -> Option<PeerEvent> {
         let ssrc = *packet.header.ssrc;
+        self.received = Some(packet.timestamp);
         let mid = match self.ssrcs.get(&ssrc) {
             Some(mid) => *mid,
             None => self.learn(ssrc, &packet)?,
@@ -130,17 +136,14 @@ impl Peer {
             .collect()
     }
 
-    /// The path is another: what was learnt of the old one does not count.
+    /// What was learnt of the path does not count, because it is another or has changed.
     pub(in crate::room) fn reset_bandwidth(&mut self, estimate: u32) {
-        if self.estimates {
-            self.rtc.bwe().reset(Bitrate::from(u64::from(estimate)));
-        }
+        self.rtc.bwe().reset(Bitrate::from(u64::from(estimate)));
     }
 
     /// What congestion control shall hold at least (by padding) and look for at most, bit/s.
     pub(in crate::room) fn set_bandwidth(&mut self, minimum: u32, desired: u32) {
-        if self.estimates {
-            self.rtc.bwe().set_bitrate(Bitrate::from(u64::from(minimum)), Bitrate::from(u64::from(desired)));
-        }
+        self.estimating = desired > 0;
+        self.rtc.bwe().set_bitrate(Bitrate::from(u64::from(minimum)), Bitrate::from(u64::from(desired)));
     }
 }

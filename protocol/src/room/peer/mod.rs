@@ -16,7 +16,7 @@ use str0m::change::SdpPendingOffer;
 use str0m::channel::ChannelId;
 use str0m::media::Mid;
 use str0m::net::{Protocol, Receive};
-use str0m::{Candidate, Input, Output, Rtc};
+use str0m::{Candidate, Input, Output, PacerReason, Reason, Rtc};
 
 /// Payload types offered; the server adopts the offerer's numbers.
 const PT_OPUS: u8 = 111;
@@ -35,6 +35,14 @@ const RTX_SHARE: f32 = 0.3;
 /// Bytes str0m buffers for both data channels together before it refuses more: what the budgets of both add up to, so
 /// that neither ever waits for the other.
 pub(super) const SCTP_BUFFER: usize = 224 * 1024;
+
+/// How often the estimate is read where video is sent. What str0m tells by itself is the mean of 3 s, too late for a queue
+/// of 250 ms.
+const ESTIMATE_INTERVAL: Duration = Duration::from_millis(250);
+/// Where no video is sent congestion control's timers, 65 turns a second, wait for this or for any other input.
+const IDLE_TURN: Duration = Duration::from_millis(200);
+/// After received media the repair of losses needs its timers, which may be hidden behind those.
+const RECEIVING: Duration = Duration::from_secs(1);
 
 /// SSRCs remembered; a room that exceeds it has the mapping looked up again, nothing breaks.
 const MAX_SSRCS: usize = 256;
@@ -141,7 +149,14 @@ pub(super) struct Peer {
     deadline: Option<Instant>,
     ice_up: bool,
     closed: bool,
-    estimates: bool,
+    /// The server acknowledges packets: there is something to estimate from.
+    acknowledged: bool,
+    /// Video needs estimates.
+    estimating: bool,
+    /// The last timeout handled.
+    turned: Instant,
+    /// The last media packet received.
+    received: Option<Instant>,
 }
 
 impl std::fmt::Debug for Peer {
@@ -151,17 +166,17 @@ impl std::fmt::Debug for Peer {
 }
 
 impl Peer {
-    /// `bandwidth` is the first estimate in bit/s where video is sent; without it nothing is estimated, which saves 37
-    /// wake-ups a second.
-    pub(super) fn new(addresses: &[LocalAddress], bandwidth: Option<u32>, now: Instant) -> Self {
+    /// `bandwidth` is the first estimate in bit/s. Estimation cannot be switched on later, so it is always there, and
+    /// rests until [`Peer::set_bandwidth`] desires some.
+    pub(super) fn new(addresses: &[LocalAddress], bandwidth: u32, now: Instant) -> Self {
         let mut config = Rtc::builder()
             .clear_codecs()
             .enable_opus(true, false)
             .set_rtp_mode(true)
-            .set_stats_interval(None)
+            .set_stats_interval(Some(ESTIMATE_INTERVAL))
             .set_send_buffer_video(RTX_PACKETS)
             .set_sctp_max_buffered_amount(SCTP_BUFFER)
-            .enable_bwe(bandwidth.map(|b| Bitrate::from(u64::from(b))));
+            .enable_bwe(Some(Bitrate::from(u64::from(bandwidth))));
         config.codec_config().add_h264(PT_H264.into(), Some(PT_H264_RTX.into()), true, H264_PROFILE_LEVEL_ID);
         let mut peer = Self {
             rtc: config.build(now),
@@ -175,7 +190,10 @@ impl Peer {
             deadline: Some(now),
             ice_up: false,
             closed: false,
-            estimates: bandwidth.is_some(),
+            acknowledged: false,
+            estimating: false,
+            turned: now,
+            received: None,
         };
         peer.add_addresses(addresses);
         peer
@@ -202,6 +220,7 @@ impl Peer {
     /// Time passed.
     pub(super) fn timeout(&mut self, now: Instant) {
         if !self.closed {
+            self.turned = now;
             self.input(Input::Timeout(now));
         }
     }
@@ -234,7 +253,7 @@ impl Peer {
         loop {
             match self.rtc.poll_output() {
                 Ok(Output::Timeout(at)) => {
-                    self.deadline = (!self.closed).then_some(at);
+                    self.deadline = (!self.closed).then(|| self.unhurried(at));
                     return (!self.rtc.is_alive()).then(|| self.closing()).flatten();
                 }
                 Ok(Output::Transmit(t)) => {
@@ -257,6 +276,17 @@ impl Peer {
                 }
             }
         }
+    }
+
+    /// Puts off what only estimation wants when nobody needs it.
+    fn unhurried(&self, at: Instant) -> Instant {
+        let estimation = matches!(
+            self.rtc.last_timeout_reason(),
+            Reason::BweDelayControl | Reason::Stats | Reason::Pacer(PacerReason::Handle)
+        );
+        let receiving = self.received.is_some_and(|last| self.turned < last + RECEIVING);
+        let idle = self.ice_up && !self.estimating && !receiving;
+        if idle && estimation { at.max(self.turned + IDLE_TURN) } else { at }
     }
 
     fn closing(&mut self) -> Option<PeerEvent> {

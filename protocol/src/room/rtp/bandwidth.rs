@@ -1,23 +1,28 @@
 //! What to ask of congestion control, and what video may take of what it finds.
 //!
 //! An encoder that follows the estimate never sends more than it, and an estimator that never sees more than that sent
-//! never raises it: both stick at the bottom. So while the estimate is under the target, a rise of the desired rate
-//! makes the estimator probe, again and again.
+//! never raises it: both stick at the bottom. Worse, an estimator that has seen losses holds its estimate down and makes
+//! no probe meanwhile, twice as long at each loss and up to a minute. So while the estimate is under the target it is
+//! restarted at its own value now and then: a fresh estimator probes at once and judges what it finds.
 //!
 //! ```text
-//! Satisfied --estimate under 90 % of the target--> Resting --4 s--> Dipped (desired: half the estimate)
-//! Dipped --200 ms--> Resting (desired: twice the estimate, which makes it probe)
-//! Resting, Dipped --estimate is enough--> Satisfied (desired: the target)
+//! Content --estimate under 90 % of the target--> Searching
+//! Searching --each pause without enough--> Searching (restart; the next pause is 4 s, or twice the last one
+//!                                           where the restart had led to a rate that the link did not carry)
+//! Searching --enough for 10 s--> Content
 //! ```
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// From one probe to the next; a probe is a burst of some 15 ms.
-const PROBE_INTERVAL: Duration = Duration::from_secs(4);
+/// From one restart to the next. A restart costs a narrow link two bursts, which make some 150 ms of queue.
+const PAUSE: Duration = Duration::from_secs(4);
 
-/// How long the lower desired rate stands, so that the estimator sees it at all; its timers turn every 25 ms or so.
-const DIP: Duration = Duration::from_millis(200);
+/// The longest pause: links that pass bursts and lose what follows answer each restart with a freeze.
+const LONGEST_PAUSE: Duration = Duration::from_secs(32);
+
+/// A rate that stands for so long is carried.
+const PROVEN: Duration = Duration::from_secs(10);
 
 /// Estimates of the first moments are the estimator's guess, not the link's: they do not lower the rate yet.
 const GRACE: Duration = Duration::from_millis(1500);
@@ -50,9 +55,11 @@ pub enum Action {
     Ask {
         /// Padded up to.
         minimum: u32,
-        /// Probed for when it is raised above the estimate.
+        /// Probes go up to twice this.
         desired: u32,
     },
+    /// Forget everything about the path but that it carries this many bit/s of all media, and probe for more.
+    Restart(u32),
     /// All video together may take this many bit/s from now on.
     Video(u32),
     /// Send a keyframe of each video track, at the new rate.
@@ -75,16 +82,24 @@ pub struct Bandwidth {
     /// The highest rate since the last collapse.
     peak: u32,
     told: u32,
-    probe: Probe,
+    search: Search,
     asked: Option<Action>,
     actions: VecDeque<Action>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Probe {
-    Satisfied,
-    Resting { until: Instant },
-    Dipped { until: Instant },
+enum Search {
+    Content,
+    Searching {
+        /// When the estimator is restarted.
+        restart: Instant,
+        /// What was waited for that.
+        pause: Duration,
+        /// Since when the estimate is enough.
+        enough: Option<Instant>,
+        /// The rate collapsed since the last restart.
+        collapsed: bool,
+    },
 }
 
 impl Default for Bandwidth {
@@ -105,7 +120,7 @@ impl Bandwidth {
             risen: None,
             peak: 0,
             told: 0,
-            probe: Probe::Satisfied,
+            search: Search::Content,
             asked: None,
             actions: VecDeque::new(),
         }
@@ -151,18 +166,19 @@ impl Bandwidth {
 
     /// When [`Bandwidth::timeout`] must be called.
     pub fn deadline(&self) -> Option<Instant> {
-        let probe = match self.probe {
-            Probe::Satisfied => None,
-            Probe::Resting { until } | Probe::Dipped { until } => Some(until),
+        let search = match self.search {
+            Search::Content => None,
+            Search::Searching { enough: Some(since), .. } => Some(since + PROVEN),
+            Search::Searching { enough: None, restart, .. } => Some(restart),
         };
         let rise = self.risen.map(|at| at + RISE_STEP);
-        [probe, rise, self.grace].into_iter().flatten().min()
+        [search, rise, self.grace].into_iter().flatten().min()
     }
 
     fn settle(&mut self, now: Instant) {
         self.grace = self.grace.filter(|until| *until > now);
         if self.video == 0 {
-            (self.probe, self.grace, self.risen, self.peak, self.told) = (Probe::Satisfied, None, None, 0, 0);
+            (self.search, self.grace, self.risen, self.peak, self.told) = (Search::Content, None, None, 0, 0);
             self.ask(0, 0);
             return;
         }
@@ -211,32 +227,38 @@ impl Bandwidth {
         if self.allowed < percent(self.peak, COLLAPSE) {
             self.peak = self.allowed;
             self.actions.push_back(Action::Keyframe);
+            if let Search::Searching { collapsed, .. } = &mut self.search {
+                *collapsed = true;
+            }
         }
     }
 
-    /// Asks for the target, or makes the estimator probe as long as it is under it.
+    /// Asks for the target, and restarts the estimator from time to time as long as it is under it.
     fn search(&mut self, now: Instant) {
         let target = self.video.saturating_add(self.audio);
         let estimate = self.estimate.unwrap_or(target);
-        if estimate >= percent(target, ENOUGH) {
-            self.probe = Probe::Satisfied;
-            self.ask(0, target);
-            return;
-        }
+        let is_enough = self.grace.is_some() || estimate >= percent(target, ENOUGH);
+        let fresh = Search::Searching { restart: now + PAUSE, pause: PAUSE, enough: None, collapsed: false };
+        self.search = match self.search {
+            Search::Content if is_enough => Search::Content,
+            Search::Content => fresh,
+            Search::Searching { enough: Some(since), .. } if is_enough && now >= since + PROVEN => Search::Content,
+            Search::Searching { restart, pause, enough, collapsed } if is_enough => {
+                Search::Searching { restart, pause, enough: enough.or(Some(now)), collapsed }
+            }
+            Search::Searching { enough: Some(_), pause, .. } => {
+                Search::Searching { restart: now + pause, pause, enough: None, collapsed: true }
+            }
+            Search::Searching { enough: None, restart, pause, collapsed } if now >= restart => {
+                self.actions.push_back(Action::Restart(estimate.max(FLOOR)));
+                let pause = if collapsed { LONGEST_PAUSE.min(pause * 2) } else { PAUSE };
+                Search::Searching { restart: now + pause, pause, enough: None, collapsed: false }
+            }
+            Search::Searching { enough: None, .. } => self.search,
+        };
         // What video may take and does not, as when the picture stands still, would look like a slower link.
-        let sustained = self.allowed.saturating_add(self.audio);
-        match self.probe {
-            Probe::Satisfied => self.probe = Probe::Resting { until: now + PROBE_INTERVAL },
-            Probe::Resting { until } if until <= now => {
-                self.probe = Probe::Dipped { until: now + DIP };
-                self.ask(sustained, estimate / 2);
-            }
-            Probe::Dipped { until } if until <= now => {
-                self.probe = Probe::Resting { until: now + PROBE_INTERVAL - DIP };
-                self.ask(sustained, estimate.saturating_mul(2).min(target));
-            }
-            Probe::Resting { .. } | Probe::Dipped { .. } => {}
-        }
+        let sustained = if is_enough { 0 } else { self.told.saturating_add(self.audio) };
+        self.ask(sustained, target);
     }
 
     fn ask(&mut self, minimum: u32, desired: u32) {

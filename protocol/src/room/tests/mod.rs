@@ -2,9 +2,11 @@
 
 #![allow(clippy::disallowed_methods)] // A simulated time begins somewhere.
 
+mod link;
 mod sfu;
 mod world;
 
+mod bottleneck;
 mod data;
 mod hostile;
 mod media;

@@ -1,5 +1,6 @@
 //! Room, SFU and the network between them, in simulated time.
 
+use super::link::Link;
 use super::sfu::Sfu;
 use crate::room::*;
 use crate::secret::Secret;
@@ -17,6 +18,8 @@ pub struct World {
     pub connects: usize,
     /// Datagrams are lost in both directions.
     pub cut: bool,
+    /// The way of datagrams to the SFU.
+    pub link: Link,
     /// Which datagrams to the SFU are lost.
     pub up_loss: Loss,
     /// Which datagrams to the room are lost.
@@ -25,6 +28,8 @@ pub struct World {
     pub down: bool,
     /// The room does not exist: connections are answered with 404.
     pub deleted: bool,
+    /// Deadlines of the room that passed.
+    pub wakes: usize,
     signal: bool,
     up: Vec<(Instant, Vec<u8>)>,
     to_sfu: Vec<(Instant, Vec<u8>)>,
@@ -100,10 +105,12 @@ impl World {
             events: Vec::new(),
             connects: 0,
             cut: false,
+            link: Link::default(),
             up_loss: Loss::default(),
             down_loss: Loss::default(),
             down: false,
             deleted: false,
+            wakes: 0,
             signal: false,
             up: Vec::new(),
             to_sfu: Vec::new(),
@@ -174,6 +181,7 @@ impl World {
                 self.sfu.timeout(self.now);
             }
             if self.room.deadline().is_some_and(|at| at <= self.now) {
+                self.wakes += 1;
                 self.room.timeout(self.now);
             }
             self.drain();
@@ -212,7 +220,8 @@ impl World {
                 Output::CloseSignal => self.signal = false,
                 Output::Transmit { payload, .. } => {
                     if !self.cut && !self.up_loss.takes(&payload) {
-                        self.to_sfu.push((self.now + LATENCY, payload));
+                        let passed = self.link.pass(payload.len(), self.now);
+                        self.to_sfu.extend(passed.map(|at| (at + LATENCY, payload)));
                     }
                 }
                 Output::Event(event) => self.events.push(event),

@@ -38,6 +38,12 @@ impl Sim {
         self.actions()
     }
 
+    /// Whole seconds until the estimator is restarted.
+    fn until_restart(&mut self) -> u64 {
+        let restarted = |actions: &[(u64, Action)]| actions.iter().any(|(_, action)| matches!(action, Restart(_)));
+        1 + (0..60).take_while(|_| !restarted(&self.pass(1000))).count() as u64
+    }
+
     fn pass(&mut self, ms: u64) -> Vec<(u64, Action)> {
         let start = self.now;
         let end = start + Duration::from_millis(ms);
@@ -81,26 +87,30 @@ fn a_first_guess_that_stands_lowers_the_rate_in_the_end() {
     let mut sim = Sim::new();
     sim.actions();
     sim.estimate(1_000_000);
-    assert_eq!(sim.pass(2000), [(1500, Video(830_000)), (1500, Keyframe)]);
+    let ask = Ask { minimum: 880_000, desired: TARGET };
+    assert_eq!(sim.pass(2000), [(1500, Video(830_000)), (1500, Keyframe), (1500, ask)]);
 }
 
 #[test]
 fn a_lower_estimate_lowers_the_rate_at_once_with_room_for_audio_and_resends() {
     let mut sim = Sim::running();
-    assert_eq!(sim.estimate(1_800_000), [Video(1_800_000 / 100 * 88 - AUDIO)]);
+    let share = 1_800_000 / 100 * 88;
+    assert_eq!(sim.estimate(1_800_000), [Video(share - AUDIO), Ask { minimum: share, desired: TARGET }]);
 }
 
 #[test]
 fn a_collapse_is_followed_by_one_keyframe_at_the_lower_rate() {
     let mut sim = Sim::running();
-    assert_eq!(sim.estimate(700_000), [Video(566_000), Keyframe]);
-    assert_eq!(sim.estimate(650_000), [Video(522_000)]);
+    let keyframes = |actions: Vec<Action>| actions.iter().filter(|action| **action == Keyframe).count();
+    let collapsed = sim.estimate(700_000);
+    assert_eq!(collapsed[..2], [Video(566_000), Keyframe]);
+    assert_eq!(keyframes(sim.estimate(650_000)), 0);
 }
 
 #[test]
 fn the_rate_never_falls_under_the_floor() {
     let mut sim = Sim::running();
-    assert_eq!(sim.estimate(10_000), [Video(FLOOR), Keyframe]);
+    assert_eq!(sim.estimate(10_000)[0], Video(FLOOR));
 }
 
 #[test]
@@ -113,13 +123,41 @@ fn changes_under_5_percent_are_not_told_but_the_return_to_full_is() {
 }
 
 #[test]
-fn while_the_estimate_is_too_low_a_probe_is_made_every_4_s() {
+fn while_the_estimate_is_too_low_the_estimator_is_restarted_every_4_s() {
+    let mut sim = Sim::running();
+    let sustained = Ask { minimum: 800_000 / 100 * 88, desired: TARGET };
+    assert_eq!(sim.estimate(800_000).last(), Some(&sustained));
+    assert_eq!(sim.pass(9000), [(4000, Restart(800_000)), (8000, Restart(800_000))]);
+}
+
+#[test]
+fn restarts_that_lead_to_a_rate_the_link_does_not_carry_become_rare() {
     let mut sim = Sim::running();
     sim.estimate(800_000);
-    let sustained = 800_000 / 100 * 88;
-    let dip = Ask { minimum: 400_000, desired: 400_000 };
-    let probe = Ask { minimum: sustained, desired: 1_600_000 };
-    assert_eq!(sim.pass(9000), [(4000, dip), (4200, probe), (8000, dip), (8200, probe)]);
+    let mut pauses = Vec::new();
+    for _ in 0..6 {
+        pauses.push(sim.until_restart());
+        sim.estimate(3_000_000);
+        sim.pass(1000);
+        sim.estimate(800_000);
+    }
+    assert_eq!(pauses, [4, 4, 8, 16, 32, 32]);
+}
+
+#[test]
+fn a_rate_that_stood_for_10_s_makes_restarts_as_frequent_as_at_first() {
+    let mut sim = Sim::running();
+    sim.estimate(800_000);
+    for _ in 0..4 {
+        sim.until_restart();
+        sim.estimate(3_000_000);
+        sim.pass(1000);
+        sim.estimate(800_000);
+    }
+    sim.estimate(3_000_000);
+    sim.pass(11_000);
+    sim.estimate(800_000);
+    assert_eq!(sim.until_restart(), 4);
 }
 
 #[test]
@@ -179,6 +217,7 @@ proptest! {
                 match action {
                     Video(bps) => prop_assert!(bps <= sim.policy.video && bps >= FLOOR.min(sim.policy.video)),
                     Ask { minimum, desired } => prop_assert!(minimum <= desired),
+                    Restart(bps) => prop_assert!(bps >= FLOOR),
                     Keyframe => {}
                 }
             }

@@ -83,12 +83,13 @@ impl Owner {
         let body = hal::process::read_sealed(fds.pop().ok_or(Error::NoSetup)?, MAX_SETUP)
             .map_err(|e| Error::Setup(e.to_string()))?;
         let device: Device = postcard::from_bytes(&body).map_err(|e| Error::Setup(e.to_string()))?;
+        let warm = device.warm();
         let (config, layout) = match &device.kind {
             DeviceKind::Camera(c) => {
-                (policy::Config { ceiling: c.bitrate, floor: c.min_bitrate, keyframes: true }, camera::layout(c))
+                (policy::Config { ceiling: c.bitrate, floor: c.min_bitrate, keyframes: true, warm }, camera::layout(c))
             }
             DeviceKind::Microphone(m) => {
-                (policy::Config { ceiling: m.bitrate, floor: m.bitrate, keyframes: false }, microphone::LAYOUT)
+                (policy::Config { ceiling: m.bitrate, floor: m.bitrate, keyframes: false, warm }, microphone::LAYOUT)
             }
         };
         Ok(Self {
@@ -108,6 +109,9 @@ impl Owner {
     /// Serves until the supervisor closes its socket.
     pub async fn serve(&mut self) -> Result<(), Error> {
         loop {
+            while let Some(action) = self.policy.poll() {
+                self.act(action);
+            }
             match self.happened().await {
                 Ok(Happened::Supervisor(message, fds)) => self.supervised(message, fds),
                 Ok(Happened::Reader(id, Ok(message))) => self.read(id, message),
@@ -116,9 +120,6 @@ impl Owner {
                 Ok(Happened::Deadline) => self.handle(Input::Timeout),
                 Err(LinkError::Closed) => return Ok(()),
                 Err(error) => return Err(error.into()),
-            }
-            while let Some(action) = self.policy.poll() {
-                self.act(action);
             }
         }
     }

@@ -1,4 +1,4 @@
-//! The table of device owners: one process per configured device, started on first demand.
+//! The table of device owners: one process per configured device, started on first demand; a warm device's at once.
 
 use super::cgroup;
 use super::jobs::ProcessId;
@@ -10,6 +10,7 @@ use protocol::backoff::Backoff;
 use std::collections::{BTreeMap, BTreeSet};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
+use tracing::warn;
 
 /// Waits before a dead owner is started again.
 const RETRY: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(30));
@@ -57,7 +58,7 @@ impl Owners {
             panic: None,
             started: now,
             backoff: Backoff::new(RETRY.0, RETRY.1),
-            retry_at: None,
+            retry_at: device.warm().then_some(now),
             waiting: BTreeSet::new(),
         };
         let table = devices.iter().map(|device| (device.name.clone(), owner(device))).collect();
@@ -91,12 +92,23 @@ impl Owners {
                 owner.waiting.insert(reader);
                 return Ok(None);
             }
-            let plan = Plan { name: "owner", subcommand: crate::cli::OWNER, limits: self.limits };
-            let process = spawner.spawn(plan, &ToOwner::Setup, &owner.device)?;
-            tracing::debug!("device {name}: owner process {}", process.pid());
-            owner.begin(process, now);
+            owner.start(self.limits, spawner, now)?;
         }
         Ok(owner.process.as_ref())
+    }
+
+    /// Starts the owners of warm devices that are due; where that fails, again after a while.
+    pub(super) fn keep_warm(&mut self, spawner: &mut Spawner, now: Instant) {
+        for (name, owner) in &mut self.table {
+            let due = owner.process.is_none() && owner.retry_at.is_some_and(|at| at <= now);
+            if due
+                && owner.device.warm()
+                && let Err(why) = owner.start(self.limits, spawner, now)
+            {
+                warn!("device {name}: {why}");
+                owner.retry(self.seed, now);
+            }
+        }
     }
 
     /// The owner's process is gone.
@@ -106,7 +118,7 @@ impl Owners {
         if now.duration_since(owner.started) >= STABLE {
             owner.backoff.reset();
         }
-        owner.retry_at = Some(now + owner.backoff.fail(self.seed.rotate_left(owner.backoff.failures())));
+        owner.retry(self.seed, now);
         owner.stats.readers = 0;
         owner.stats.encoders = 0;
         Some(owner)
@@ -123,9 +135,10 @@ impl Owners {
         due
     }
 
-    /// When [`Owners::due`] has something.
+    /// When [`Owners::due`] or [`Owners::keep_warm`] has something to do.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        let waiting = self.table.values().filter(|owner| !owner.waiting.is_empty());
+        let missing = |owner: &&Owner| owner.process.is_none() && owner.device.warm();
+        let waiting = self.table.values().filter(|owner| !owner.waiting.is_empty() || missing(owner));
         let stuck = self.table.values().filter_map(|owner| owner.process.as_ref()?.deadline());
         waiting.filter_map(|owner| owner.retry_at).chain(stuck).min()
     }
@@ -140,7 +153,10 @@ impl Owners {
 }
 
 impl Owner {
-    fn begin(&mut self, process: Process, now: Instant) {
+    fn start(&mut self, limits: cgroup::Limits, spawner: &mut Spawner, now: Instant) -> Result<(), String> {
+        let plan = Plan { name: "owner", subcommand: crate::cli::OWNER, limits };
+        let process = spawner.spawn(plan, &ToOwner::Setup, &self.device)?;
+        tracing::debug!("device {}: owner process {}", self.device.name, process.pid());
         self.process = Some(process);
         self.pulse = Pulse::default();
         self.greeted = false;

@@ -154,6 +154,7 @@ impl Supervisor {
         if let Some(address) = self.config.http {
             http::serve(address, self.events.clone()).await;
         }
+        self.owners.keep_warm(&mut self.spawner, Instant::now());
         self.turn();
         while !self.finished {
             let happening = self.next(&mut inputs).await;
@@ -284,6 +285,7 @@ impl Supervisor {
         for (name, reader) in self.owners.due(now) {
             self.open_source(reader, name);
         }
+        self.owners.keep_warm(&mut self.spawner, now);
         if self.jobs.warm_due(self.wants_warm()).is_some_and(|at| at <= now)
             && let Err(why) = self.jobs.warm(&mut self.spawner, now)
         {
@@ -303,7 +305,7 @@ impl Supervisor {
                 Check::Ping(id) => drop(process.send(&ToOwner::Ping { id }, &[])),
                 Check::Wait => {}
                 Check::Silent => {
-                    warn!("device {name}: owner process {} is silent, killed", process.pid());
+                    // Again at each tick: one that died of it would not be asked.
                     process.kill();
                 }
             }

@@ -1,5 +1,7 @@
 #![expect(clippy::disallowed_methods, reason = "simulated time starts at any instant")]
 
+mod eight_hours;
+
 use super::Action::*;
 use super::*;
 use proptest::prelude::*;

@@ -211,6 +211,11 @@ pub enum ToOwner {
         /// In plain words.
         why: String,
     },
+    /// Answer to [`FromOwner::WhoHolds`].
+    Holder {
+        /// In plain words: "in use by arecord (pid 812)".
+        who: String,
+    },
     /// A device appeared or vanished: look again now.
     Rescan,
     /// Are you alive?
@@ -232,6 +237,11 @@ pub enum FromOwner {
     NeedNode {
         /// Path.
         path: String,
+    },
+    /// Another process has the device: who? One question at a time; more are ignored.
+    WhoHolds {
+        /// Its node or ALSA name.
+        device: String,
     },
     /// State changed.
     State(OwnerState),

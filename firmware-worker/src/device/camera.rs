@@ -3,7 +3,7 @@
 
 use super::outlet::Outlet;
 use super::pace::Pace;
-use super::pipeline::{Event, Pipeline, Stage};
+use super::pipeline::{Event, Failure, Pipeline, Stage};
 use crate::config;
 use crate::media::h264::{self, Coded, Encoder, Settings};
 use crate::media::pattern::Pattern;
@@ -51,7 +51,7 @@ pub fn layout(camera: &config::Camera) -> Layout {
 pub fn start(camera: &config::Camera, source: Source, outlet: Arc<Outlet>) -> io::Result<Pipeline> {
     let camera = camera.clone();
     Pipeline::spawn("camera", outlet, move |stage| match source {
-        Source::Pattern => pattern(stage, &camera),
+        Source::Pattern => Ok(pattern(stage, &camera)?),
         Source::Node(node, path) => node_loop(stage, &camera, node, &path),
     })
 }
@@ -92,8 +92,8 @@ fn unix_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| t.as_millis() as u64)
 }
 
-fn node_loop(stage: &Stage, camera: &config::Camera, node: OwnedFd, path: &str) -> Result<(), String> {
-    let mut capture = Capture::start(node, path, camera.width, camera.height, camera.fps).map_err(|e| e.to_string())?;
+fn node_loop(stage: &Stage, camera: &config::Camera, node: OwnedFd, path: &str) -> Result<(), Failure> {
+    let mut capture = Capture::start(node, path, camera.width, camera.height, camera.fps)?;
     let mode = capture.mode();
     let mut frames = Frames::new(stage, camera, mode);
     let mut raw = RawPictures::new(mode);
@@ -105,10 +105,10 @@ fn node_loop(stage: &Stage, camera: &config::Camera, node: OwnedFd, path: &str) 
         hardware: true,
     });
     while !stage.wanted.stop() {
-        let Some(taken) = capture.next(STOP_CHECK).map_err(|e| e.to_string())? else {
+        let Some(taken) = capture.next(STOP_CHECK)? else {
             silent += STOP_CHECK;
             if silent >= SILENCE_LIMIT {
-                return Err(format!("{path}: no picture for {} s", SILENCE_LIMIT.as_secs()));
+                return Err(format!("{path}: no picture for {} s", SILENCE_LIMIT.as_secs()).into());
             }
             continue;
         };

@@ -9,7 +9,7 @@
 //! Every input goes into `protocol::device::Owner`; its actions are carried out in one `match`.
 
 use super::outlet::Outlet;
-use super::pipeline::{Event, Pipeline};
+use super::pipeline::{Event, Failure, Pipeline};
 use super::readers::{Ended, Readers};
 use super::{camera, microphone};
 use crate::config::{CameraDevice, Device, DeviceKind};
@@ -60,6 +60,8 @@ pub struct Owner {
     pipeline: Option<Pipeline>,
     /// The supervisor was asked for a node and has not answered.
     awaiting_node: bool,
+    /// The device is in use, and the supervisor was asked by whom and has not answered. Nobody is told before.
+    busy: Option<String>,
     /// Hardware has run. From then on an automatic device that is unplugged is a lost one: nobody who watched a camera
     /// wants a test picture instead.
     had_hardware: bool,
@@ -101,6 +103,7 @@ impl Owner {
             readers: Readers::default(),
             pipeline: None,
             awaiting_node: false,
+            busy: None,
             had_hardware: false,
             description: String::new(),
         })
@@ -148,6 +151,11 @@ impl Owner {
             ToOwner::Reader { job } => self.admit(job, fds.pop()),
             ToOwner::Node => self.node(fds.pop()),
             ToOwner::NoNode { why } => self.no_node(why),
+            ToOwner::Holder { who } => {
+                if let Some(device) = self.busy.take() {
+                    self.lost(&format!("{device}: {who}"));
+                }
+            }
             ToOwner::Rescan => self.rescan(),
             ToOwner::Ping { id } => self.report(&FromOwner::Pong { id, stats: self.stats() }),
         }
@@ -239,7 +247,12 @@ impl Owner {
                 self.handle(Input::Opened);
             }
             Event::Key => self.handle(Input::KeyframeWritten),
-            Event::Lost(why) => self.lost(&why),
+            Event::Lost(Failure::Lost(why)) => self.lost(&why),
+            Event::Lost(Failure::Busy(device)) => {
+                self.pipeline = None;
+                self.report(&FromOwner::WhoHolds { device: bounded(&device) });
+                self.busy = Some(device);
+            }
         }
     }
 
@@ -257,6 +270,7 @@ impl Owner {
             Action::Open => self.open(),
             Action::Close => {
                 self.awaiting_node = false;
+                self.busy = None;
                 // Joins the thread, which looks for this at least every 100 ms.
                 self.pipeline = None;
                 self.report(&FromOwner::State(OwnerState::Closed));
@@ -375,7 +389,7 @@ impl Owner {
 
 async fn next_event(pipeline: &mut Option<Pipeline>) -> Event {
     match pipeline {
-        Some(pipeline) => pipeline.event().await.unwrap_or_else(|| Event::Lost("the device's thread ended".into())),
+        Some(pipeline) => pipeline.event().await.unwrap_or_else(Event::ended),
         None => std::future::pending().await,
     }
 }

@@ -220,6 +220,7 @@ impl Supervisor {
             Event::Link { generation, link } => self.link_event(generation, link),
             Event::Resolved { process, id, result } => self.resolved(process, id, result),
             Event::Node { device, start, result } => self.node_opened(&device, start, result),
+            Event::Holder { device, start, who } => self.holder_found(&device, start, who),
             Event::SignedOff { job, outcome } => self.signed_off(&job, outcome),
             Event::Report(reply) => {
                 // Whoever asked may be gone.

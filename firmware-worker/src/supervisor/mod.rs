@@ -31,6 +31,7 @@ mod resolver;
 mod run;
 mod shutdown;
 mod signoff;
+mod stuck;
 mod uplink;
 
 use crate::config::{Config, Credentials, Server};

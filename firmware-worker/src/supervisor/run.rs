@@ -12,7 +12,7 @@ use super::pulse::{Check, PING_INTERVAL};
 use super::report::Totals;
 use super::resolver::Resolver;
 use super::uplink::{Link, Uplink, Uplinks};
-use super::{Event, Events, Mode, devices, http};
+use super::{Event, Events, Mode, devices, http, stuck};
 use crate::config::Config;
 use crate::control::{FromJob, FromOwner, Granted, JobSetup, Owned, ToJob, ToOwner};
 use crate::net::Tls;
@@ -23,7 +23,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::process::ExitCode;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::io::unix::AsyncFd;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
@@ -34,6 +34,9 @@ use tracing::{info, warn};
 /// What is missing where children cannot be limited.
 const DELEGATION: &str =
     "a systemd service needs Delegate=yes; Raspberry Pi OS needs cgroup_enable=memory in cmdline.txt";
+
+/// Owners look for their devices this often whatever the kernel tells: its events can be lost, or not be heard at all.
+const RESCAN_INTERVAL: Duration = Duration::from_secs(30);
 
 /// All state of the supervisor.
 #[derive(Debug)]
@@ -60,6 +63,7 @@ pub(super) struct Supervisor {
     pub(super) seen: Option<Snapshot>,
     signals: u32,
     next_tick: Instant,
+    next_rescan: Instant,
 }
 
 /// How the supervisor ended.
@@ -143,6 +147,7 @@ impl Supervisor {
             seen: None,
             signals: 0,
             next_tick: now + PING_INTERVAL,
+            next_rescan: now + RESCAN_INTERVAL,
         })
     }
 
@@ -308,8 +313,14 @@ impl Supervisor {
                 Check::Silent => {
                     // Again at each tick: one that died of it would not be asked.
                     process.kill();
+                    let verdict = stuck::judge(Path::new("/proc"), process.pid());
+                    owner.silent(name, verdict);
                 }
             }
+        }
+        if self.next_rescan <= now {
+            self.next_rescan = now + RESCAN_INTERVAL;
+            self.owners.rescan();
         }
         if let Some(trouble) = self.health.sample(now) {
             match trouble {

@@ -5,6 +5,7 @@ use super::outlet::Outlet;
 use super::pace::Pace;
 use super::pipeline::{Event, Failure, Pipeline, Stage};
 use crate::config;
+use crate::control::OwnerStage;
 use crate::media::h264::{self, Coded, Encoder, Settings};
 use crate::media::pattern::Pattern;
 use crate::media::{I420, convert, jpeg};
@@ -113,6 +114,7 @@ fn node_loop(stage: &Stage, camera: &config::Camera, node: OwnedFd, path: &str) 
             continue;
         };
         silent = Duration::ZERO;
+        stage.outlet.counters.stages.since(OwnerStage::Capture, taken.captured_ns);
         let gap = sequence.replace(taken.sequence).map_or(0, |last: u32| taken.sequence.wrapping_sub(last) - 1);
         // A driver that restarts its counter has not lost a billion frames.
         frames.missed(u64::from(if gap > u32::from(u16::MAX) { 0 } else { gap }));
@@ -125,7 +127,9 @@ fn node_loop(stage: &Stage, camera: &config::Camera, node: OwnedFd, path: &str) 
         if !pace.take(captured_ns) {
             continue;
         }
+        let dequeued_ns = monotonic_ns();
         if raw.decode(taken) {
+            stage.outlet.counters.stages.since(OwnerStage::Convert, dequeued_ns);
             frames.encode(&raw.picture, captured_ns)?;
         } else {
             frames.dropped();
@@ -235,7 +239,9 @@ impl<'a> Frames<'a> {
         };
         encoder.set_bitrate(bitrate)?;
         let key = wanted.take_key();
+        let start_ns = monotonic_ns();
         let coded = encoder.encode(picture, captured_ns, key, &mut self.unit)?;
+        self.stage.outlet.counters.stages.since(OwnerStage::Encode, start_ns);
         if key && coded != Coded::Key {
             wanted.want_key();
         }

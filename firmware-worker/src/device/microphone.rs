@@ -6,6 +6,7 @@ use super::outlet::Outlet;
 use super::pipeline::{Event, Failure, Pipeline, Stage};
 use super::timeline::{Timeline, to_ns};
 use crate::config::{self, MicrophoneDevice};
+use crate::control::OwnerStage;
 use crate::media::opus;
 use crate::media::tone::Tone;
 use hal::audio::{Capture, Period};
@@ -184,6 +185,7 @@ impl Reader<'_> {
             match capture.read(&mut raw, STOP_CHECK) {
                 Period::Samples { captured_ns } => {
                     silent = Duration::ZERO;
+                    self.stage.outlet.counters.stages.since(OwnerStage::Capture, captured_ns + to_ns(period as u64));
                     remix(&raw, delivered, &mut block.samples, self.channels);
                     block.captured_ns = captured_ns;
                     block.gap = !self.hand_over(&block);
@@ -280,7 +282,9 @@ impl Press<'_> {
                 none.insert(encoder)
             }
         };
+        let start_ns = monotonic_ns();
         encoder.encode(packet.pcm, &mut self.unit).map_err(|e| e.to_string())?;
+        outlet.counters.stages.since(OwnerStage::Encode, start_ns);
         let meta = Meta {
             captured_ns: packet.captured_ns,
             position: self.timeline.place(packet.captured_ns, packet.gap),

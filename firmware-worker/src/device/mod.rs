@@ -17,6 +17,7 @@ mod owner;
 mod pace;
 mod pipeline;
 mod readers;
+mod stages;
 mod timeline;
 
 #[cfg(test)]

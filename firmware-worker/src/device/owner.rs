@@ -14,13 +14,12 @@ use super::readers::{Ended, Readers};
 use super::{camera, microphone};
 use crate::config::{CameraDevice, Device, DeviceKind};
 use crate::control::{
-    Demand, Format, FromOwner, FromReader, Granted, Link, LinkError, OwnerState, OwnerStats, ToOwner, ToReader, VERSION,
+    Demand, Format, FromOwner, FromReader, Granted, Link, LinkError, OwnerState, ToOwner, ToReader, VERSION,
 };
 use hal::process::Socket;
 use protocol::device::{self as policy, Action, Input, ReaderId, State};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 /// Bytes of a device's configuration.
@@ -157,7 +156,9 @@ impl Owner {
                 }
             }
             ToOwner::Rescan => self.rescan(),
-            ToOwner::Ping { id } => self.report(&FromOwner::Pong { id, stats: self.stats() }),
+            ToOwner::Ping { id } => {
+                self.report(&FromOwner::Pong { id, stats: self.outlet.counters.stats(self.readers.len()) })
+            }
         }
     }
 
@@ -364,18 +365,6 @@ impl Owner {
                 self.started(started);
             }
             _ => self.lost(&why),
-        }
-    }
-
-    fn stats(&self) -> OwnerStats {
-        let counters = &self.outlet.counters;
-        OwnerStats {
-            captured: counters.captured.load(Relaxed),
-            written: counters.written.load(Relaxed),
-            dropped: counters.dropped.load(Relaxed),
-            keyframes: counters.keyframes.load(Relaxed),
-            readers: self.readers.len() as u32,
-            encoders: counters.encoders.load(Relaxed),
         }
     }
 

@@ -6,7 +6,7 @@ use super::process::{Happened, Plan, Process, Spawner};
 use super::pulse::Pulse;
 use super::stuck::Verdict;
 use crate::config::Device;
-use crate::control::{FromOwner, OwnerState, OwnerStats, ToOwner};
+use crate::control::{FromOwner, JOB_STAGES, Latency, OwnerState, OwnerStats, SourceStages, ToOwner};
 use protocol::backoff::Backoff;
 use std::collections::{BTreeMap, BTreeSet};
 use std::task::{Context, Poll};
@@ -35,6 +35,8 @@ pub(super) struct Owner {
     pub pulse: Pulse,
     pub state: OwnerState,
     pub stats: OwnerStats,
+    /// Of its media in all jobs since the start, as [`JOB_STAGES`].
+    pub in_jobs: [Latency; JOB_STAGES.len()],
     pub greeted: bool,
     /// It was killed and does not die, as the kernel holds it. It is neither waited for nor spoken to, and has no
     /// successor before it is gone.
@@ -59,6 +61,7 @@ impl Owners {
             pulse: Pulse::default(),
             state: OwnerState::Closed,
             stats: OwnerStats::default(),
+            in_jobs: Default::default(),
             greeted: false,
             asking: false,
             parked: false,
@@ -153,6 +156,18 @@ impl Owners {
         let waiting = self.table.values().filter(|owner| !owner.waiting.is_empty() || missing(owner));
         let stuck = self.table.values().filter_map(|owner| owner.process.as_ref()?.deadline());
         waiting.filter_map(|owner| owner.retry_at).chain(stuck).min()
+    }
+
+    /// A job's times of its sources, and what it had told `before`.
+    pub(super) fn passed(&mut self, now: &[SourceStages], before: &[SourceStages]) {
+        for source in now {
+            let Some(owner) = self.table.get_mut(&source.name) else { continue };
+            let before = before.iter().find(|earlier| earlier.name == source.name);
+            for (stage, total) in owner.in_jobs.iter_mut().enumerate() {
+                let earlier = before.map_or_else(Latency::default, |earlier| earlier.latency[stage]);
+                total.add(&source.latency[stage].since(&earlier));
+            }
+        }
     }
 
     /// Tells every owner to look for its device again.

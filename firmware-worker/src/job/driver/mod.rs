@@ -13,6 +13,7 @@ mod control;
 mod ending;
 mod remote;
 mod requests;
+mod sending;
 mod session;
 mod signal;
 mod source;

@@ -1,5 +1,7 @@
 //! Our own tracks: what feeds them, who muted them, what the room knows of them.
 
+mod insight;
+
 use super::session::Session;
 use super::source::{Happening, Source};
 use super::timeline::Anchor;
@@ -7,6 +9,7 @@ use crate::control::{Demand, Format, Granted};
 use crate::job::Error;
 use crate::job::publication::TrackState;
 use crate::job::request::{OwnFrame, Reply, TrackWatch};
+use insight::Viewers;
 use protocol::room::{Command, Event, Frame, Kind, LocalTrack, Source as TrackSource, TrackId};
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
@@ -39,6 +42,8 @@ struct Local {
     feed: Feed,
     /// Who waits for the grant.
     reply: Option<Reply<TrackWatch>>,
+    /// Who waits for a keyframe, to look at it.
+    viewers: Viewers,
 }
 
 /// Who muted a track; it flows when nobody did.
@@ -91,7 +96,10 @@ impl Tracks {
         self.count += 1;
         let id = track.id.clone();
         let state = watch::Sender::new(TrackState { bitrate: track.bitrate, ..TrackState::default() });
-        self.locals.insert(id.clone(), Local { track, state, held: Held::default(), told: None, feed, reply });
+        self.locals.insert(
+            id.clone(),
+            Local { track, state, held: Held::default(), told: None, feed, reply, viewers: Viewers::default() },
+        );
         id
     }
 
@@ -135,8 +143,13 @@ impl Tracks {
         }
     }
 
-    /// Takes tracks out of the room whose writer is gone.
+    /// Takes tracks out of the room whose writer is gone, and lets cameras rest whose viewers have given up.
     pub fn sweep(&mut self, session: &mut Session) {
+        for local in self.locals.values_mut() {
+            if local.viewers.forget_gone() {
+                local.settle(self.connected, Some(session));
+            }
+        }
         let gone = |local: &Local| matches!(local.feed, Feed::Own) && local.state.is_closed();
         let ids: Vec<_> = self.locals.values().filter(|l| gone(l)).map(|l| l.track.id.clone()).collect();
         for id in ids {
@@ -186,7 +199,7 @@ impl Tracks {
         let Some(local) = self.locals.get_mut(id) else { return };
         let Feed::Source(source) = &mut local.feed else { return };
         match happening {
-            Happening::Rung => return local.forward(&self.anchor, &mut self.buffer, session),
+            Happening::Rung => return local.forward(&self.anchor, &mut self.buffer, self.connected, session),
             Happening::Attached(format) => tracing::debug!(source = %source.name, ?format, "attached"),
             Happening::Running => local.held.device = false,
             Happening::Lost(why) => {
@@ -336,6 +349,7 @@ impl Local {
         self.state.send_if_modified(|state| std::mem::replace(&mut state.muted, muted) != muted);
         if let Feed::Source(source) = &mut self.feed {
             source.demand(match (self.held.user || self.held.server, connected) {
+                _ if self.viewers.any() => Demand::Live,
                 (true, _) => Demand::Off,
                 (false, true) => Demand::Live,
                 (false, false) => Demand::Armed,
@@ -343,11 +357,12 @@ impl Local {
         }
     }
 
-    fn forward(&mut self, anchor: &Anchor, buffer: &mut Vec<u8>, mut session: Option<&mut Session>) {
+    fn forward(&mut self, anchor: &Anchor, buffer: &mut Vec<u8>, connected: bool, mut session: Option<&mut Session>) {
         let Feed::Source(source) = &mut self.feed else { return };
-        let mut flows = false;
+        let (mut flows, mut seen) = (false, false);
         let keyframe = source.read(anchor, buffer, |frame| {
             flows = true;
+            seen |= self.viewers.show(frame.data);
             if let Some(session) = session.as_deref_mut() {
                 session.write(&self.track.id, frame);
             }
@@ -355,9 +370,9 @@ impl Local {
         if keyframe {
             source.keyframe();
         }
-        if flows && self.held.device {
-            self.held.device = false;
-            self.settle(true, session);
+        let returned = flows && std::mem::take(&mut self.held.device);
+        if returned || seen {
+            self.settle(connected, session);
         }
     }
 }
@@ -379,7 +394,7 @@ fn describe(granted: &Granted) -> LocalTrack {
     LocalTrack { id, name: granted.name.clone(), kind, source, width, height, bitrate, muted: false }
 }
 
-fn refuse(reply: Reply<TrackWatch>, error: Error) {
+fn refuse<T>(reply: Reply<T>, error: Error) {
     // A caller that no longer waits needs no answer.
     let _ = reply.send(Err(error));
 }

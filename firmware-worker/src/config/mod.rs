@@ -8,7 +8,7 @@ mod sources;
 mod syntax;
 mod written;
 
-pub use layers::{Defaults, Environment, credentials, load};
+pub use layers::{Defaults, Environment, credentials, devices, load};
 pub use secret_file::{SecretFileError, read_secret};
 pub use written::{CameraWritten, MicrophoneWritten, ServerWritten, WorkerWritten, Written};
 

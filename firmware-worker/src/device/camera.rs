@@ -13,7 +13,7 @@ use hal::process::monotonic_ns;
 use hal::ring::{DISCONTINUITY, KEY, Layout, MAX_ARENA, Meta};
 use hal::video::{Capture, Mode, Picture, PixelFormat};
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -37,6 +37,15 @@ pub enum Source {
     Pattern,
     /// An opened V4L2 node and its path, for messages.
     Node(OwnedFd, String),
+}
+
+impl Source {
+    /// An opened node, whose path the kernel knows.
+    pub fn node(node: OwnedFd) -> Self {
+        let path = std::fs::read_link(format!("/proc/self/fd/{}", node.as_raw_fd()));
+        let path = path.map_or_else(|_| "camera".into(), |path| path.to_string_lossy().into_owned());
+        Self::Node(node, path)
+    }
 }
 
 /// The ring for this camera.

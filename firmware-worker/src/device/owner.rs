@@ -18,7 +18,7 @@ use crate::control::{
 };
 use hal::process::Socket;
 use protocol::device::{self as policy, Action, Input, ReaderId, State};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -349,9 +349,7 @@ impl Owner {
         if self.pipeline.is_some() {
             return self.replace("a camera has appeared");
         }
-        let path = std::fs::read_link(format!("/proc/self/fd/{}", node.as_raw_fd()))
-            .map_or_else(|_| "camera".into(), |path| path.to_string_lossy().into_owned());
-        let started = camera::start(config, camera::Source::Node(node, path), self.outlet.clone());
+        let started = camera::start(config, camera::Source::node(node), self.outlet.clone());
         self.started(started);
     }
 

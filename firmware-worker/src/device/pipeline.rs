@@ -171,6 +171,15 @@ impl Pipeline {
         self.wanted.bitrate.store(bps, Ordering::Release);
     }
 
+    /// An event that has happened already.
+    pub fn try_event(&mut self) -> Option<Event> {
+        match self.events.try_recv() {
+            Ok(event) => Some(event),
+            Err(mpsc::error::TryRecvError::Empty) => None,
+            Err(mpsc::error::TryRecvError::Disconnected) => Some(Event::ended()),
+        }
+    }
+
     /// The next event; `None` when the thread has ended. Cancel-safe.
     pub async fn event(&mut self) -> Option<Event> {
         self.events.recv().await

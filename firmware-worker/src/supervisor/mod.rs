@@ -34,6 +34,9 @@ mod signoff;
 mod stuck;
 mod uplink;
 
+pub(crate) use holder::describe as describe_holder;
+pub(crate) use nodes::open as open_node;
+
 use crate::config::{Config, Credentials, Server};
 use crate::control::panic;
 use crate::net::Tls;

@@ -55,6 +55,7 @@ pub use job::{
     AudioOptions, AudioPacket, AudioStream, AudioWriter, BoxError, Error, Event, Events, JobContext, MAX_DATA, Pcm,
     PcmChannels, PcmStream, Publication, VideoFrame, VideoOptions, VideoStream, VideoWriter, WorkerOptions, bridge,
 };
+pub use media::still::Jpeg;
 pub use protocol::room::{Data, Kind, Participant, RemoteTrack, Source, TrackSid};
 pub use protocol::worker::{Accept, Answer, JobId, JobInfo, JobType, ParticipantInfo, RoomInfo};
 

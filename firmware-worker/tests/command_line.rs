@@ -148,3 +148,49 @@ fn log_lines_carry_their_own_time_except_in_the_journal_which_gets_levels() {
     let journal = stderr(&run(&["__owner"], &[("JOURNAL_STREAM", "8:1")]));
     assert!(journal.starts_with("<3>ERROR "), "{journal}");
 }
+
+/// A camera and a microphone that every machine has.
+const DEVICES: &str =
+    "[[camera]]\ndevice = \"test-pattern\"\nwidth = 320\nheight = 180\n[[microphone]]\ndevice = \"tone\"\n";
+
+#[test]
+fn a_snapshot_is_a_jpeg_on_stdout_and_needs_no_server() {
+    let file = scratch("snapshot.toml");
+    fs::write(&file, DEVICES).unwrap();
+    let path = file.to_str().unwrap();
+    let taken = run(&["snapshot", "camera", "--config", path], &[]);
+    let wrong = run(&["snapshot", "microphone", "--config", path], &[]);
+    fs::remove_file(&file).unwrap();
+    assert_eq!(taken.status.code(), Some(0), "{}", stderr(&taken));
+    assert!(taken.stdout.starts_with(b"\xff\xd8") && taken.stdout.ends_with(b"\xff\xd9"));
+    assert!(stderr(&taken).starts_with("camera: 320x180, "), "{}", stderr(&taken));
+    assert_eq!(wrong.status.code(), Some(78));
+    assert!(
+        stderr(&wrong).contains("device \"microphone\": not configured as that; there is camera"),
+        "{}",
+        stderr(&wrong)
+    );
+}
+
+#[test]
+fn a_bench_prints_percentiles_opening_cpu_and_memory_and_says_what_it_measures() {
+    let file = scratch("bench.toml");
+    fs::write(&file, DEVICES).unwrap();
+    let path = file.to_str().unwrap();
+    let text = run(&["bench", "camera", "--seconds", "3", "--config", path], &[]);
+    let json = run(&["bench", "microphone", "--json", "--seconds", "1", "--config", path], &[]);
+    fs::remove_file(&file).unwrap();
+    assert_eq!(text.status.code(), Some(0), "{}", stderr(&text));
+    let text = stdout(&text);
+    for part in
+        ["p50", "frames", "keyframes", "no encryption", "first frame", "stable exposure", "CPU per frame", "PSS"]
+    {
+        assert!(text.contains(part), "{part} is not in\n{text}");
+    }
+    let json: serde_json::Value = serde_json::from_str(&stdout(&json)).expect("JSON");
+    let frames = &json["frames_ms"];
+    // A second of 20 ms packets, less what a busy machine is late by; each took its own length at least.
+    assert!(frames["n"].as_u64() > Some(30) && frames["p50"].as_f64() >= Some(20.0), "{json}");
+    assert_eq!(json["description"], "tone 440 Hz opus 48 kbit/s");
+    assert!(json["open_to_stable_exposure_ms"].is_null() && json["cpu_per_frame_ms"].as_f64() > Some(0.0), "{json}");
+}

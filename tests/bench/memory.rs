@@ -70,7 +70,7 @@ pub fn quiet(server: &Server) -> Setup {
 }
 
 /// Text pages of a binary just written count as private until they are on disk.
-fn settle() {
+pub fn settle() {
     std::thread::sleep(SETTLE);
     let synced = Command::new("sync").status();
     assert!(synced.is_ok_and(|status| status.success()), "sync writes everything to disk");

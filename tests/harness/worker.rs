@@ -189,12 +189,12 @@ impl Worker {
         serde_json::from_str(&answer.body).expect("/worker is JSON")
     }
 
-    /// Sum of a metric over its labels; 0 when it is not there.
+    /// Sum of a metric over its labels, or the one with these labels; 0 when it is not there.
     #[track_caller]
     pub fn metric(&self, name: &str) -> f64 {
         let answer = http::get(self.http, "/metrics").expect("the worker answers on loopback");
-        let lines = answer.body.lines().filter(|line| line.split(['{', ' ']).next() == Some(name));
-        lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+        let values = answer.body.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix(['{', ' ']));
+        values.filter_map(|value| value.rsplit(' ').next()?.parse::<f64>().ok()).sum()
     }
 
     /// Job processes, the prewarmed one among them.

@@ -2,7 +2,7 @@
 
 use crate::SOON;
 use tests::worker::{AGENT, Setup};
-use tests::{Judge, Server};
+use tests::{Judge, Server, poll};
 
 #[test]
 fn a_subscriber_decodes_the_picture_and_the_tone_of_one_job() {
@@ -20,6 +20,26 @@ fn a_subscriber_decodes_the_picture_and_the_tone_of_one_job() {
     assert_eq!((video.text("mime").to_lowercase().as_str(), video.text("source")), ("video/h264", "SOURCE_CAMERA"));
     let board = judge.event("participant_joined", SOON);
     assert_eq!(board.text("kind"), "PARTICIPANT_KIND_AGENT");
+}
+
+#[test]
+fn every_stage_from_the_driver_to_the_last_packet_is_timed() {
+    let server = Server::start();
+    let worker = Setup::new(&server).start();
+    server.api().dispatch("studio", AGENT, "");
+    let judge = Judge::join(&server, "studio", "judge");
+    judge.sees_and_hears(0, 13.0, SOON);
+    for device in ["camera", "microphone"] {
+        for stage in ["encode", "publish", "ring", "send"] {
+            let labels = format!("{{device=\"{device}\",stage=\"{stage}\"}}");
+            let of = |what: &str| worker.metric(&format!("firmware_worker_stage_seconds_{what}{labels}"));
+            // With the next pongs, up to 2.5 s later.
+            poll::until(&format!("{device} {stage}"), SOON, || (of("count") > 5.0).then_some(()));
+            let mean_ms = of("sum") / of("count") * 1000.0;
+            eprintln!("{device} {stage}: {mean_ms:.3} ms");
+            assert!(mean_ms < 100.0, "{device} {stage}: {mean_ms} ms");
+        }
+    }
 }
 
 #[test]

@@ -233,6 +233,23 @@ fn a_dead_device_owner_is_started_again_for_its_readers() {
 }
 
 #[test]
+fn a_warm_device_runs_without_a_job_and_again_after_its_owner_has_died() {
+    let agents = Agents::listen();
+    let warm = "[[camera]]\ndevice = \"test-pattern\"\nwidth = 320\nheight = 180\nwarm = true\n";
+    let worker = Setup::with_url(&agents.url()).toml(warm).launch();
+    let _registered = agents.registered();
+    let running = |but: Option<u32>| {
+        let device = worker.state()["devices"][0].clone();
+        let pid = u32::try_from(device["pid"].as_u64()?).ok()?;
+        (device["state"] == "running" && Some(pid) != but).then_some(pid)
+    };
+    let first = poll::until("the camera runs", SOON, || running(None));
+    process::kill(first, Signal::KILL);
+    poll::until("the camera runs again", SOON, || running(Some(first)));
+    assert_eq!(worker.state()["active_jobs"], 0);
+}
+
+#[test]
 fn jobs_one_after_the_other_leave_no_process_and_no_descriptor_behind() {
     let agents = Agents::listen();
     let worker = Setup::with_url(&agents.url()).launch();

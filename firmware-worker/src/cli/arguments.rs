@@ -37,6 +37,17 @@ pub(super) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Measure a configured device: capture to last packet, opening, CPU and memory
+    #[command(subcommand)]
+    Bench(Bench),
+    /// Take one picture with a configured camera: JPEG to stdout
+    Snapshot {
+        /// Name of the camera in the configuration
+        camera: String,
+        /// Configuration file [default: the one that `start` would read]
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
     /// Check a configuration and say what the worker would do with it
     Check {
         /// Configuration file [default: the one that `start` would read]
@@ -55,6 +66,29 @@ pub(super) enum Command {
         #[command(flatten)]
         settings: Settings,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Bench {
+    /// A camera
+    Camera(BenchOptions),
+    /// A microphone
+    Microphone(BenchOptions),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct BenchOptions {
+    /// Its name in the configuration [default: camera, microphone]
+    pub(super) name: Option<String>,
+    /// How long to measure
+    #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=3600))]
+    pub(super) seconds: u32,
+    /// As JSON
+    #[arg(long)]
+    pub(super) json: bool,
+    /// Configuration file [default: the one that `start` would read]
+    #[arg(long, value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
 }
 
 /// Flags over environment over file over defaults. Secrets are only ever named by file: arguments are public.

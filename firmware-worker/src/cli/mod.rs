@@ -1,16 +1,19 @@
 //! What a person types.
 
 mod arguments;
+mod bench;
 mod check;
 mod devices;
 pub mod exit;
 pub mod log;
+mod snapshot;
 mod token;
+mod trial;
 
 use crate::config::{self, Config, Credentials, Defaults, read_secret};
 use crate::job::{self, WorkerOptions};
 use crate::{device, supervisor};
-use arguments::{Arguments, Command, Settings};
+use arguments::{Arguments, Bench, Command, Settings};
 use clap::Parser;
 use hal::board::Board;
 use hal::process::{Socket, inherited_control};
@@ -65,6 +68,9 @@ fn command(command: Command, options: &WorkerOptions) -> ExitCode {
         Command::Dev(settings) => start(settings, true, options),
         Command::Connect { room, identity, settings } => connect(settings, room, identity),
         Command::Devices { json } => devices::print(json),
+        Command::Bench(Bench::Camera(options)) => bench::print(bench::Kind::Camera, &options),
+        Command::Bench(Bench::Microphone(options)) => bench::print(bench::Kind::Microphone, &options),
+        Command::Snapshot { camera, config } => snapshot::print(config.as_deref(), &camera),
         Command::Check { file, settings } => check::print(settings, file),
         Command::Token { ttl, output, settings } => token::print(settings, ttl, output.as_deref()),
     }

@@ -1,7 +1,7 @@
 //! Where configuration comes from: flags over environment over file over defaults.
 
 use super::written::{LogWritten, ServerWritten, WorkerWritten};
-use super::{Config, Credentials, Error, Written, meaning, syntax};
+use super::{Config, Credentials, Device, Error, Written, meaning, sources, syntax};
 use protocol::secret::Secret;
 use std::fs;
 use std::path::Path;
@@ -31,6 +31,12 @@ pub fn load(
 /// The credentials alone, from all layers: what a command needs that does not connect.
 pub fn credentials(flags: Written, environment: Environment<'_>, file: Option<&Path>) -> Result<Credentials, Error> {
     meaning::credentials(&merge(flags, environment, file)?.server)
+}
+
+/// The devices alone: what a command needs that uses them without a server.
+pub fn devices(environment: Environment<'_>, file: Option<&Path>) -> Result<Vec<Device>, Error> {
+    let written = merge(Written::default(), environment, file)?;
+    sources::devices(written.camera, written.microphone)
 }
 
 fn merge(flags: Written, environment: Environment<'_>, file: Option<&Path>) -> Result<Written, Error> {

@@ -8,7 +8,7 @@ mod sources;
 mod syntax;
 mod written;
 
-pub use layers::{Defaults, Environment, credentials, load};
+pub use layers::{Defaults, Environment, credentials, devices, load};
 pub use secret_file::{SecretFileError, read_secret};
 pub use written::{CameraWritten, MicrophoneWritten, ServerWritten, WorkerWritten, Written};
 
@@ -173,6 +173,16 @@ pub enum DeviceKind {
     Microphone(Microphone),
 }
 
+impl Device {
+    /// It stays open without a job.
+    pub fn warm(&self) -> bool {
+        match &self.kind {
+            DeviceKind::Camera(camera) => camera.warm,
+            DeviceKind::Microphone(microphone) => microphone.warm,
+        }
+    }
+}
+
 /// A camera.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Camera {
@@ -188,6 +198,8 @@ pub struct Camera {
     pub bitrate: u32,
     /// Bit/s at least, however slow the slowest reader.
     pub min_bitrate: u32,
+    /// Stays open without a job.
+    pub warm: bool,
 }
 
 /// Which camera.
@@ -212,6 +224,8 @@ pub struct Microphone {
     pub channels: u8,
     /// Opus bit/s.
     pub bitrate: u32,
+    /// Stays open without a job.
+    pub warm: bool,
 }
 
 /// Which microphone.

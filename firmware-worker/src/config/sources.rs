@@ -67,21 +67,22 @@ fn camera(name: &str, written: &CameraWritten) -> Result<Camera, Error> {
     let min_bitrate = within(key("min_bitrate"), written.min_bitrate, floor, 50_000..=bitrate)?;
     let device = camera_device(written.device.as_deref().unwrap_or("auto"))
         .ok_or_else(|| wrong(key("device"), "must be auto, test-pattern, a path (/dev/video0) or card:NAME"))?;
-    Ok(Camera { device, width, height, fps, bitrate, min_bitrate })
+    let warm = written.warm.unwrap_or(unwritten.warm);
+    Ok(Camera { device, width, height, fps, bitrate, min_bitrate, warm })
 }
 
 impl Default for Camera {
     /// What an empty `[[camera]]` means.
     fn default() -> Self {
         let (device, min_bitrate) = (CameraDevice::Auto, BITRATE / FLOOR_PART);
-        Self { device, width: WIDTH, height: HEIGHT, fps: FPS, bitrate: BITRATE, min_bitrate }
+        Self { device, width: WIDTH, height: HEIGHT, fps: FPS, bitrate: BITRATE, min_bitrate, warm: false }
     }
 }
 
 impl Default for Microphone {
     /// What an empty `[[microphone]]` means.
     fn default() -> Self {
-        Self { device: MicrophoneDevice::Auto, channels: 1, bitrate: OPUS_BITRATE }
+        Self { device: MicrophoneDevice::Auto, channels: 1, bitrate: OPUS_BITRATE, warm: false }
     }
 }
 
@@ -115,7 +116,7 @@ fn microphone(name: &str, written: &MicrophoneWritten) -> Result<Microphone, Err
         "" => return Err(wrong(key("device"), "must be auto, tone or an ALSA name (hw:CARD=Device,DEV=0)")),
         alsa => MicrophoneDevice::Alsa(alsa.into()),
     };
-    Ok(Microphone { device, channels, bitrate })
+    Ok(Microphone { device, channels, bitrate, warm: written.warm.unwrap_or(unwritten.warm) })
 }
 
 /// The table `[job]` as JSON; dates become strings.

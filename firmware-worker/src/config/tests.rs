@@ -62,8 +62,9 @@ fn without_a_file_there_is_one_camera_and_one_microphone() {
         fps: 30,
         bitrate: 2_000_000,
         min_bitrate: 250_000,
+        warm: false,
     };
-    let microphone = Microphone { device: MicrophoneDevice::Auto, channels: 1, bitrate: 48_000 };
+    let microphone = Microphone { device: MicrophoneDevice::Auto, channels: 1, bitrate: 48_000, warm: false };
     let expected = [
         Device { name: "camera".into(), kind: DeviceKind::Camera(camera) },
         Device { name: "microphone".into(), kind: DeviceKind::Microphone(microphone) },
@@ -150,10 +151,12 @@ fn a_complete_file_means_what_it_says() {
         [[camera]]
         name = "yard"
         device = "/dev/video2"
+        warm = true
         [[microphone]]
         device = "hw:CARD=Mic,DEV=0"
         channels = 2
         bitrate = 64_000
+        warm = true
         [job]
         publish = ["camera"]
         since = 2026-01-02
@@ -177,6 +180,7 @@ fn a_complete_file_means_what_it_says() {
     assert_eq!((config.http, config.log_level), (None, tracing::Level::WARN));
     let names: Vec<_> = config.devices.iter().map(|device| device.name.as_str()).collect();
     assert_eq!(names, ["camera", "yard", "microphone"]);
+    assert_eq!(config.devices.iter().map(Device::warm).collect::<Vec<_>>(), [false, true, true]);
     assert_eq!(config.job_options, r#"{"nested":{"gain":1.5},"publish":["camera"],"since":"2026-01-02"}"#);
 }
 

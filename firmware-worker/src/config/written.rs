@@ -138,6 +138,8 @@ pub struct CameraWritten {
     pub bitrate: Option<u32>,
     /// Bit/s at least.
     pub min_bitrate: Option<u32>,
+    /// Stays open without a job.
+    pub warm: Option<bool>,
 }
 
 /// `[[microphone]]`
@@ -152,6 +154,8 @@ pub struct MicrophoneWritten {
     pub channels: Option<u8>,
     /// Opus bit/s.
     pub bitrate: Option<u32>,
+    /// Stays open without a job.
+    pub warm: Option<bool>,
 }
 
 impl Written {

@@ -3,11 +3,13 @@
 //! postcard over SEQPACKET, at most [`MAX_MESSAGE`] bytes each. What may be longer (an offer, a job spec) goes in a
 //! sealed memfd beside the message. Only the supervisor sends memfds for that; it never reads one from a child.
 
+mod latency;
 mod link;
 pub mod panic;
 mod watch;
 pub mod watchdog;
 
+pub use latency::{BOUNDS_US, BUCKETS, JOB_STAGES, Latency, MAX_STAGES, OwnerStage, SourceStages, bucket};
 pub use link::{Link, LinkError};
 pub use watch::{Owned, watch};
 
@@ -90,7 +92,7 @@ pub enum FromJob {
 }
 
 /// Counters that a job reports with each pong.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobStats {
     /// RTP packets sent.
     pub packets_out: u64,
@@ -102,6 +104,8 @@ pub struct JobStats {
     pub rejoins: u64,
     /// Resumes.
     pub resumes: u64,
+    /// Of its sources.
+    pub stages: Vec<SourceStages>,
 }
 
 /// From the supervisor to a job.
@@ -211,6 +215,11 @@ pub enum ToOwner {
         /// In plain words.
         why: String,
     },
+    /// Answer to [`FromOwner::WhoHolds`].
+    Holder {
+        /// In plain words: "in use by arecord (pid 812)".
+        who: String,
+    },
     /// A device appeared or vanished: look again now.
     Rescan,
     /// Are you alive?
@@ -232,6 +241,11 @@ pub enum FromOwner {
     NeedNode {
         /// Path.
         path: String,
+    },
+    /// Another process has the device: who? One question at a time; more are ignored.
+    WhoHolds {
+        /// Its node or ALSA name.
+        device: String,
     },
     /// State changed.
     State(OwnerState),
@@ -263,7 +277,7 @@ pub enum OwnerState {
 }
 
 /// Counters of an owner.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OwnerStats {
     /// Frames or periods captured.
     pub captured: u64,
@@ -277,6 +291,8 @@ pub struct OwnerStats {
     pub readers: u32,
     /// Encoders that are running now.
     pub encoders: u32,
+    /// As [`OwnerStage`].
+    pub stages: Box<[Latency; OwnerStage::NAMES.len()]>,
 }
 
 /// From a job to a device owner.

@@ -3,8 +3,9 @@
 
 use super::outlet::Outlet;
 use super::pace::Pace;
-use super::pipeline::{Event, Pipeline, Stage};
+use super::pipeline::{Event, Failure, Pipeline, Stage};
 use crate::config;
+use crate::control::OwnerStage;
 use crate::media::h264::{self, Coded, Encoder, Settings};
 use crate::media::pattern::Pattern;
 use crate::media::{I420, convert, jpeg};
@@ -12,7 +13,7 @@ use hal::process::monotonic_ns;
 use hal::ring::{DISCONTINUITY, KEY, Layout, MAX_ARENA, Meta};
 use hal::video::{Capture, Mode, Picture, PixelFormat};
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -38,6 +39,15 @@ pub enum Source {
     Node(OwnedFd, String),
 }
 
+impl Source {
+    /// An opened node, whose path the kernel knows.
+    pub fn node(node: OwnedFd) -> Self {
+        let path = std::fs::read_link(format!("/proc/self/fd/{}", node.as_raw_fd()));
+        let path = path.map_or_else(|_| "camera".into(), |path| path.to_string_lossy().into_owned());
+        Self::Node(node, path)
+    }
+}
+
 /// The ring for this camera.
 pub fn layout(camera: &config::Camera) -> Layout {
     let settings = settings(camera, camera.width, camera.height, camera.fps * 1000);
@@ -51,7 +61,7 @@ pub fn layout(camera: &config::Camera) -> Layout {
 pub fn start(camera: &config::Camera, source: Source, outlet: Arc<Outlet>) -> io::Result<Pipeline> {
     let camera = camera.clone();
     Pipeline::spawn("camera", outlet, move |stage| match source {
-        Source::Pattern => pattern(stage, &camera),
+        Source::Pattern => Ok(pattern(stage, &camera)?),
         Source::Node(node, path) => node_loop(stage, &camera, node, &path),
     })
 }
@@ -92,8 +102,8 @@ fn unix_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| t.as_millis() as u64)
 }
 
-fn node_loop(stage: &Stage, camera: &config::Camera, node: OwnedFd, path: &str) -> Result<(), String> {
-    let mut capture = Capture::start(node, path, camera.width, camera.height, camera.fps).map_err(|e| e.to_string())?;
+fn node_loop(stage: &Stage, camera: &config::Camera, node: OwnedFd, path: &str) -> Result<(), Failure> {
+    let mut capture = Capture::start(node, path, camera.width, camera.height, camera.fps)?;
     let mode = capture.mode();
     let mut frames = Frames::new(stage, camera, mode);
     let mut raw = RawPictures::new(mode);
@@ -105,14 +115,15 @@ fn node_loop(stage: &Stage, camera: &config::Camera, node: OwnedFd, path: &str) 
         hardware: true,
     });
     while !stage.wanted.stop() {
-        let Some(taken) = capture.next(STOP_CHECK).map_err(|e| e.to_string())? else {
+        let Some(taken) = capture.next(STOP_CHECK)? else {
             silent += STOP_CHECK;
             if silent >= SILENCE_LIMIT {
-                return Err(format!("{path}: no picture for {} s", SILENCE_LIMIT.as_secs()));
+                return Err(format!("{path}: no picture for {} s", SILENCE_LIMIT.as_secs()).into());
             }
             continue;
         };
         silent = Duration::ZERO;
+        stage.outlet.counters.stages.since(OwnerStage::Capture, taken.captured_ns);
         let gap = sequence.replace(taken.sequence).map_or(0, |last: u32| taken.sequence.wrapping_sub(last) - 1);
         // A driver that restarts its counter has not lost a billion frames.
         frames.missed(u64::from(if gap > u32::from(u16::MAX) { 0 } else { gap }));
@@ -125,7 +136,9 @@ fn node_loop(stage: &Stage, camera: &config::Camera, node: OwnedFd, path: &str) 
         if !pace.take(captured_ns) {
             continue;
         }
+        let dequeued_ns = monotonic_ns();
         if raw.decode(taken) {
+            stage.outlet.counters.stages.since(OwnerStage::Convert, dequeued_ns);
             frames.encode(&raw.picture, captured_ns)?;
         } else {
             frames.dropped();
@@ -235,7 +248,9 @@ impl<'a> Frames<'a> {
         };
         encoder.set_bitrate(bitrate)?;
         let key = wanted.take_key();
+        let start_ns = monotonic_ns();
         let coded = encoder.encode(picture, captured_ns, key, &mut self.unit)?;
+        self.stage.outlet.counters.stages.since(OwnerStage::Encode, start_ns);
         if key && coded != Coded::Key {
             wanted.want_key();
         }

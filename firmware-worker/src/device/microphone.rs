@@ -3,9 +3,10 @@
 
 use super::assembler::{Assembler, Block, MAX_CHANNELS, MAX_PERIOD, Packet};
 use super::outlet::Outlet;
-use super::pipeline::{Event, Pipeline, Stage};
+use super::pipeline::{Event, Failure, Pipeline, Stage};
 use super::timeline::{Timeline, to_ns};
 use crate::config::{self, MicrophoneDevice};
+use crate::control::OwnerStage;
 use crate::media::opus;
 use crate::media::tone::Tone;
 use hal::audio::{Capture, Period};
@@ -45,7 +46,7 @@ pub fn start(microphone: &config::Microphone, tone: bool, outlet: Arc<Outlet>) -
         let input = Input::open(&microphone, tone)?;
         let description = format!("{} opus {} kbit/s", input.name(), microphone.bitrate / 1000);
         stage.tell(Event::Running { description, hardware: matches!(input, Input::Card(..)) });
-        run(stage, &microphone, input)
+        Ok::<_, Failure>(run(stage, &microphone, input)?)
     })
 }
 
@@ -103,19 +104,19 @@ enum Input {
 }
 
 impl Input {
-    fn open(microphone: &config::Microphone, tone: bool) -> Result<Self, String> {
+    fn open(microphone: &config::Microphone, tone: bool) -> Result<Self, Failure> {
         let name = match &microphone.device {
             MicrophoneDevice::Tone => return Ok(Self::Tone),
             MicrophoneDevice::Alsa(name) => name.clone(),
             MicrophoneDevice::Auto => match first_card() {
                 Some(name) => name,
                 None if tone => return Ok(Self::Tone),
-                None => return Err("no sound card captures".into()),
+                None => return Err("no sound card captures".to_owned().into()),
             },
         };
-        let capture = Capture::start(&name, microphone.channels).map_err(|e| e.to_string())?;
+        let capture = Capture::start(&name, microphone.channels)?;
         if capture.period() > MAX_PERIOD {
-            return Err(format!("{name}: periods of {} frames, {MAX_PERIOD} at most", capture.period()));
+            return Err(format!("{name}: periods of {} frames, {MAX_PERIOD} at most", capture.period()).into());
         }
         Ok(Self::Card(capture, name))
     }
@@ -184,6 +185,7 @@ impl Reader<'_> {
             match capture.read(&mut raw, STOP_CHECK) {
                 Period::Samples { captured_ns } => {
                     silent = Duration::ZERO;
+                    self.stage.outlet.counters.stages.since(OwnerStage::Capture, captured_ns + to_ns(period as u64));
                     remix(&raw, delivered, &mut block.samples, self.channels);
                     block.captured_ns = captured_ns;
                     block.gap = !self.hand_over(&block);
@@ -280,7 +282,9 @@ impl Press<'_> {
                 none.insert(encoder)
             }
         };
+        let start_ns = monotonic_ns();
         encoder.encode(packet.pcm, &mut self.unit).map_err(|e| e.to_string())?;
+        outlet.counters.stages.since(OwnerStage::Encode, start_ns);
         let meta = Meta {
             captured_ns: packet.captured_ns,
             position: self.timeline.place(packet.captured_ns, packet.gap),

@@ -17,10 +17,15 @@ mod owner;
 mod pace;
 mod pipeline;
 mod readers;
+mod stages;
 mod timeline;
+mod trial;
 
 #[cfg(test)]
 mod tests;
+
+pub use pipeline::Failure;
+pub use trial::Trial;
 
 use crate::control::{panic, watchdog};
 use hal::process::{Socket, exit_now};

@@ -3,6 +3,8 @@
 //! The one lock of an owner is here, between its control loop and its encode thread. It is held for a copy into the
 //! ring and a byte per reader; nothing under it depends on what a reader does.
 
+use super::stages::Stages;
+use crate::control::{OwnerStage, OwnerStats};
 use hal::doorbell::Doorbell;
 use hal::ring::{self, Layout, Meta, Writer};
 use protocol::device::ReaderId;
@@ -23,6 +25,23 @@ pub struct Counters {
     pub keyframes: AtomicU64,
     /// Encoders that exist now.
     pub encoders: AtomicU32,
+    /// How long things take.
+    pub stages: Stages,
+}
+
+impl Counters {
+    /// As they are reported.
+    pub fn stats(&self, readers: usize) -> OwnerStats {
+        OwnerStats {
+            captured: self.captured.load(Relaxed),
+            written: self.written.load(Relaxed),
+            dropped: self.dropped.load(Relaxed),
+            keyframes: self.keyframes.load(Relaxed),
+            readers: readers as u32,
+            encoders: self.encoders.load(Relaxed),
+            stages: Box::new(self.stages.latencies()),
+        }
+    }
 }
 
 /// The ring, its listeners and its counters.
@@ -71,14 +90,16 @@ impl Outlet {
 
     /// Writes one unit and wakes its readers.
     pub fn publish(&self, meta: Meta, unit: &[u8]) -> Result<(), ring::Error> {
+        let written_ns = hal::process::monotonic_ns();
         let mut shared = self.shared();
-        shared.writer.push(Meta { written_ns: hal::process::monotonic_ns(), ..meta }, unit)?;
+        shared.writer.push(Meta { written_ns, ..meta }, unit)?;
         shared.last = Some(meta);
         // A bell whose listener has closed stays until its reader is detached by its control socket.
         for (_, bell) in &shared.bells {
             bell.ring();
         }
         drop(shared);
+        self.counters.stages.since(OwnerStage::Publish, written_ns);
         self.counters.written.fetch_add(1, Relaxed);
         Ok(())
     }

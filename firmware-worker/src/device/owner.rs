@@ -9,18 +9,17 @@
 //! Every input goes into `protocol::device::Owner`; its actions are carried out in one `match`.
 
 use super::outlet::Outlet;
-use super::pipeline::{Event, Pipeline};
+use super::pipeline::{Event, Failure, Pipeline};
 use super::readers::{Ended, Readers};
 use super::{camera, microphone};
 use crate::config::{CameraDevice, Device, DeviceKind};
 use crate::control::{
-    Demand, Format, FromOwner, FromReader, Granted, Link, LinkError, OwnerState, OwnerStats, ToOwner, ToReader, VERSION,
+    Demand, Format, FromOwner, FromReader, Granted, Link, LinkError, OwnerState, ToOwner, ToReader, VERSION,
 };
 use hal::process::Socket;
 use protocol::device::{self as policy, Action, Input, ReaderId, State};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 /// Bytes of a device's configuration.
@@ -60,6 +59,8 @@ pub struct Owner {
     pipeline: Option<Pipeline>,
     /// The supervisor was asked for a node and has not answered.
     awaiting_node: bool,
+    /// The device is in use, and the supervisor was asked by whom and has not answered. Nobody is told before.
+    busy: Option<String>,
     /// Hardware has run. From then on an automatic device that is unplugged is a lost one: nobody who watched a camera
     /// wants a test picture instead.
     had_hardware: bool,
@@ -83,12 +84,13 @@ impl Owner {
         let body = hal::process::read_sealed(fds.pop().ok_or(Error::NoSetup)?, MAX_SETUP)
             .map_err(|e| Error::Setup(e.to_string()))?;
         let device: Device = postcard::from_bytes(&body).map_err(|e| Error::Setup(e.to_string()))?;
+        let warm = device.warm();
         let (config, layout) = match &device.kind {
             DeviceKind::Camera(c) => {
-                (policy::Config { ceiling: c.bitrate, floor: c.min_bitrate, keyframes: true }, camera::layout(c))
+                (policy::Config { ceiling: c.bitrate, floor: c.min_bitrate, keyframes: true, warm }, camera::layout(c))
             }
             DeviceKind::Microphone(m) => {
-                (policy::Config { ceiling: m.bitrate, floor: m.bitrate, keyframes: false }, microphone::LAYOUT)
+                (policy::Config { ceiling: m.bitrate, floor: m.bitrate, keyframes: false, warm }, microphone::LAYOUT)
             }
         };
         Ok(Self {
@@ -100,6 +102,7 @@ impl Owner {
             readers: Readers::default(),
             pipeline: None,
             awaiting_node: false,
+            busy: None,
             had_hardware: false,
             description: String::new(),
         })
@@ -108,6 +111,9 @@ impl Owner {
     /// Serves until the supervisor closes its socket.
     pub async fn serve(&mut self) -> Result<(), Error> {
         loop {
+            while let Some(action) = self.policy.poll() {
+                self.act(action);
+            }
             match self.happened().await {
                 Ok(Happened::Supervisor(message, fds)) => self.supervised(message, fds),
                 Ok(Happened::Reader(id, Ok(message))) => self.read(id, message),
@@ -116,9 +122,6 @@ impl Owner {
                 Ok(Happened::Deadline) => self.handle(Input::Timeout),
                 Err(LinkError::Closed) => return Ok(()),
                 Err(error) => return Err(error.into()),
-            }
-            while let Some(action) = self.policy.poll() {
-                self.act(action);
             }
         }
     }
@@ -147,8 +150,15 @@ impl Owner {
             ToOwner::Reader { job } => self.admit(job, fds.pop()),
             ToOwner::Node => self.node(fds.pop()),
             ToOwner::NoNode { why } => self.no_node(why),
+            ToOwner::Holder { who } => {
+                if let Some(device) = self.busy.take() {
+                    self.lost(&format!("{device}: {who}"));
+                }
+            }
             ToOwner::Rescan => self.rescan(),
-            ToOwner::Ping { id } => self.report(&FromOwner::Pong { id, stats: self.stats() }),
+            ToOwner::Ping { id } => {
+                self.report(&FromOwner::Pong { id, stats: self.outlet.counters.stats(self.readers.len()) })
+            }
         }
     }
 
@@ -238,7 +248,12 @@ impl Owner {
                 self.handle(Input::Opened);
             }
             Event::Key => self.handle(Input::KeyframeWritten),
-            Event::Lost(why) => self.lost(&format!("{why}{}", self.advice())),
+            Event::Lost(Failure::Lost(why)) => self.lost(&format!("{why}{}", self.advice())),
+            Event::Lost(Failure::Busy(device)) => {
+                self.pipeline = None;
+                self.report(&FromOwner::WhoHolds { device: bounded(&device) });
+                self.busy = Some(device);
+            }
         }
     }
 
@@ -267,6 +282,7 @@ impl Owner {
             Action::Open => self.open(),
             Action::Close => {
                 self.awaiting_node = false;
+                self.busy = None;
                 // Joins the thread, which looks for this at least every 100 ms.
                 self.pipeline = None;
                 self.report(&FromOwner::State(OwnerState::Closed));
@@ -344,9 +360,7 @@ impl Owner {
         if self.pipeline.is_some() {
             return self.replace("a camera has appeared");
         }
-        let path = std::fs::read_link(format!("/proc/self/fd/{}", node.as_raw_fd()))
-            .map_or_else(|_| "camera".into(), |path| path.to_string_lossy().into_owned());
-        let started = camera::start(config, camera::Source::Node(node, path), self.outlet.clone());
+        let started = camera::start(config, camera::Source::node(node), self.outlet.clone());
         self.started(started);
     }
 
@@ -363,18 +377,6 @@ impl Owner {
         }
     }
 
-    fn stats(&self) -> OwnerStats {
-        let counters = &self.outlet.counters;
-        OwnerStats {
-            captured: counters.captured.load(Relaxed),
-            written: counters.written.load(Relaxed),
-            dropped: counters.dropped.load(Relaxed),
-            keyframes: counters.keyframes.load(Relaxed),
-            readers: self.readers.len() as u32,
-            encoders: counters.encoders.load(Relaxed),
-        }
-    }
-
     fn report(&self, message: &FromOwner) {
         // A supervisor that does not read will ping, hear nothing and act; its end is seen when receiving.
         if let Err(error) = self.supervisor.send(message, &[]) {
@@ -385,7 +387,7 @@ impl Owner {
 
 async fn next_event(pipeline: &mut Option<Pipeline>) -> Event {
     match pipeline {
-        Some(pipeline) => pipeline.event().await.unwrap_or_else(|| Event::Lost("the device's thread ended".into())),
+        Some(pipeline) => pipeline.event().await.unwrap_or_else(Event::ended),
         None => std::future::pending().await,
     }
 }

@@ -52,6 +52,39 @@ impl Wanted {
     }
 }
 
+/// Why a device's thread ended by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// The device is gone; in plain words.
+    Lost(String),
+    /// Another process has it: its node or ALSA name.
+    Busy(String),
+}
+
+impl From<String> for Failure {
+    fn from(why: String) -> Self {
+        Self::Lost(why)
+    }
+}
+
+impl From<hal::video::Error> for Failure {
+    fn from(error: hal::video::Error) -> Self {
+        match error {
+            hal::video::Error::Busy(node) => Self::Busy(node),
+            other => Self::Lost(other.to_string()),
+        }
+    }
+}
+
+impl From<hal::audio::Error> for Failure {
+    fn from(error: hal::audio::Error) -> Self {
+        match error {
+            hal::audio::Error::Busy(name) => Self::Busy(name),
+            other => Self::Lost(other.to_string()),
+        }
+    }
+}
+
 /// What the thread tells the control loop. The end of the channel is the end of the thread.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
@@ -64,8 +97,15 @@ pub enum Event {
     },
     /// A keyframe went into the ring.
     Key,
-    /// The thread's last word: why the device is gone.
-    Lost(String),
+    /// The thread's last word.
+    Lost(Failure),
+}
+
+impl Event {
+    /// A thread that ended without a last word.
+    pub fn ended() -> Self {
+        Self::Lost(Failure::Lost("the device's thread ended".into()))
+    }
 }
 
 /// What a thread works with.
@@ -95,17 +135,17 @@ pub struct Pipeline {
 
 impl Pipeline {
     /// Runs `body` on a thread of its own. It returns soon after [`Wanted::stop`], or earlier with the reason.
-    pub fn spawn(
+    pub fn spawn<E: Into<Failure>>(
         name: &str,
         outlet: Arc<Outlet>,
-        body: impl FnOnce(&Stage) -> Result<(), String> + Send + 'static,
+        body: impl FnOnce(&Stage) -> Result<(), E> + Send + 'static,
     ) -> io::Result<Self> {
         let (sender, events) = mpsc::channel(EVENTS);
         let wanted = Arc::new(Wanted::default());
         let stage = Stage { wanted: wanted.clone(), outlet, events: sender };
         let thread = Builder::new().name(name.into()).spawn(move || {
             if let Err(why) = body(&stage) {
-                stage.tell(Event::Lost(why));
+                stage.tell(Event::Lost(why.into()));
             }
         })?;
         Ok(Self { wanted, thread: Some(thread), events })
@@ -129,6 +169,15 @@ impl Pipeline {
     /// Bit/s from the next frame on.
     pub fn set_bitrate(&self, bps: u32) {
         self.wanted.bitrate.store(bps, Ordering::Release);
+    }
+
+    /// An event that has happened already.
+    pub fn try_event(&mut self) -> Option<Event> {
+        match self.events.try_recv() {
+            Ok(event) => Some(event),
+            Err(mpsc::error::TryRecvError::Empty) => None,
+            Err(mpsc::error::TryRecvError::Disconnected) => Some(Event::ended()),
+        }
     }
 
     /// The next event; `None` when the thread has ended. Cancel-safe.

@@ -7,6 +7,7 @@ use super::request::{Reply, Request};
 use super::subscription::{AudioStream, VideoStream};
 use super::{Error, Event};
 use crate::control::Granted;
+use crate::media::still::{self, Jpeg};
 use protocol::room::{Data, Participant, TrackSid};
 use protocol::worker::{JobInfo, JobResult};
 use serde::de::DeserializeOwned;
@@ -14,10 +15,16 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 
 /// Bytes of one data packet: what LiveKit's data channels carry in one message.
 pub const MAX_DATA: usize = 60_000;
+
+/// For [`JobContext::snapshot`]: a camera that has to be opened first takes up to two seconds.
+const PICTURE_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(super) type Hook = Box<dyn FnOnce(String) -> BoxFuture<()> + Send>;
 
@@ -128,6 +135,20 @@ impl JobContext {
         let name = source.to_owned();
         let track = self.ask(|reply| Request::PublishSource { name, reply }).await?;
         Ok(Publication::new(track, self.shared.requests.clone()))
+    }
+
+    /// Takes a picture with a camera that this job has published, muted or not, before the join or after. It is the
+    /// next keyframe, decoded here; all that ask at a time share one, and its owner makes at most one per 500 ms.
+    pub async fn snapshot(&self, source: &str) -> Result<Jpeg, Error> {
+        let none = |why: String| Error::NoPicture { name: source.to_owned(), why };
+        let name = source.to_owned();
+        let keyframe = timeout(PICTURE_TIMEOUT, self.ask(|reply| Request::Keyframe { name, reply })).await;
+        let keyframe = keyframe.map_err(|_| none(format!("no picture in {} s", PICTURE_TIMEOUT.as_secs())))??;
+        match spawn_blocking(move || still::jpeg(&keyframe)).await {
+            Ok(Ok(picture)) => Ok(picture),
+            Ok(Err(error)) => Err(none(error.to_string())),
+            Err(_) => Err(Error::Ended),
+        }
     }
 
     /// Publishes a video track of your own frames.

@@ -26,6 +26,17 @@ pub enum Error {
     /// One track per name.
     #[error("track {0:?} is published already")]
     PublishedAlready(String),
+    /// A picture was asked of what is no camera of this job's.
+    #[error("source {0:?}: this job has published no such camera")]
+    NoCamera(String),
+    /// A camera gave no picture.
+    #[error("source {name:?}: {why}")]
+    NoPicture {
+        /// Source.
+        name: String,
+        /// In plain words.
+        why: String,
+    },
     /// The server refused or ended the track.
     #[error("track {track:?}: {why}")]
     Unpublished {

@@ -39,6 +39,11 @@ pub(super) enum Request {
         track: LocalTrack,
         reply: Reply<TrackWatch>,
     },
+    /// The next keyframe of a published camera.
+    Keyframe {
+        name: String,
+        reply: Reply<Vec<u8>>,
+    },
     Unpublish(TrackId),
     Mute(TrackId, bool),
     /// One frame of the user's own.

@@ -1,7 +1,12 @@
 //! Job processes without the process: a test plays the supervisor at the other end of the control socket.
 
 use super::*;
-use crate::control::{Format, FromJob, Granted, JobSetup, ToJob};
+use crate::control::{Demand, Format, FromJob, FromReader, Granted, JobSetup, ToJob, ToReader};
+use crate::media::I420;
+use crate::media::h264::{Coded, Encoder, Settings};
+use hal::doorbell::Doorbell;
+use hal::process::monotonic_ns;
+use hal::ring::{KEY, Layout, Meta, Writer};
 use protocol::secret::Secret;
 use protocol::worker::{Accept, Answer, JobId, JobInfo, JobResult, JobSpec, JobType, RoomInfo};
 use serde::Serialize;
@@ -12,6 +17,8 @@ use tokio::time::timeout;
 
 /// Longer than anything here may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+const PICTURE: Format = Format::H264 { width: 320, height: 180, milli_fps: 30_000, bitrate: 500_000 };
 
 struct Supervisor {
     link: Link,
@@ -25,10 +32,13 @@ impl Supervisor {
         let job = std::thread::spawn(move || run(theirs, options));
         let mut supervisor = Self { link: Link::new(ours).expect("link"), job };
         assert!(matches!(supervisor.next().await, FromJob::Hello { version } if version == crate::control::VERSION));
-        let format = Format::Opus { channels: 1, frame_ms: 20 };
+        let sound = Format::Opus { channels: 1, frame_ms: 20 };
         let setup = JobSetup {
             url: "ws://127.0.0.1:1".into(),
-            sources: vec![Granted { name: "microphone".into(), format }],
+            sources: vec![
+                Granted { name: "microphone".into(), format: sound },
+                Granted { name: "door".into(), format: PICTURE },
+            ],
             shutdown_timeout_ms: 2000,
             ca_pem: String::new(),
             options: r#"{"answer": 42}"#.into(),
@@ -307,5 +317,57 @@ async fn a_source_whose_owner_is_dead_is_published_muted_and_holds_up_nothing() 
     assert!(matches!(supervisor.next().await, FromJob::OpenSource { name } if name == "microphone"));
     assert_eq!(supervisor.ending().await, success("muted: true"));
     assert!(asked.elapsed() < Duration::from_secs(8), "{:?}", asked.elapsed());
+    supervisor.finish();
+}
+
+/// Has the supervisor grant the camera, and an owner give the ring; what the job asks of it comes next.
+async fn attach(supervisor: &mut Supervisor) -> (Link, Writer, Doorbell) {
+    assert!(matches!(supervisor.next().await, FromJob::OpenSource { name } if name == "door"));
+    let (ours, theirs) = Socket::pair().expect("socketpair");
+    supervisor.link.send(&ToJob::SourceFd { name: "door".into() }, &[theirs.as_fd()]).expect("the job reads");
+    let mut link = Link::new(ours).expect("link");
+    assert!(matches!(said(&mut link).await, FromReader::Attach { .. }));
+    let ring = Writer::create("door", Layout { slots: 8, arena: 1 << 17 }).expect("a ring");
+    let (bell, listener) = Doorbell::new().expect("a doorbell");
+    link.send(&ToReader::Attached { format: PICTURE }, &[ring.fd(), listener.as_fd()]).expect("the job reads");
+    (link, ring, bell)
+}
+
+async fn said(link: &mut Link) -> FromReader {
+    timeout(PATIENCE, link.receive()).await.expect("in time").expect("a message").0
+}
+
+async fn wanted(link: &mut Link, demand: Demand) {
+    while !matches!(said(link).await, FromReader::Demand(wanted) if wanted == demand) {}
+}
+
+fn keyframe() -> Vec<u8> {
+    let settings = Settings { width: 320, height: 180, milli_fps: 30_000, ceiling: 500_000, bitrate: 500_000 };
+    let mut unit = Vec::new();
+    let coded = Encoder::new(settings).expect("an encoder").encode(&I420::new(320, 180), 0, true, &mut unit);
+    assert_eq!(coded.expect("a picture"), Coded::Key);
+    unit
+}
+
+#[tokio::test]
+async fn a_snapshot_is_the_next_keyframe_of_a_published_camera_which_rests_after_it() {
+    let entrypoint = async |context: JobContext| {
+        context.publish("door").await?;
+        assert_eq!(context.snapshot("microphone").await, Err(Error::NoCamera("microphone".into())));
+        let picture = context.snapshot("door").await?;
+        assert!(picture.data.starts_with(b"\xff\xd8"), "{picture:?}");
+        context.shutdown(format!("{}x{}", picture.width, picture.height));
+        Ok(())
+    };
+    let mut supervisor = Supervisor::running(WorkerOptions::new(entrypoint)).await;
+    let (mut owner, mut ring, bell) = attach(&mut supervisor).await;
+    wanted(&mut owner, Demand::Live).await;
+    let written_ns = monotonic_ns();
+    ring.push(Meta { captured_ns: written_ns, written_ns, flags: KEY, ..Meta::default() }, &keyframe())
+        .expect("it fits");
+    bell.ring();
+    assert_eq!(supervisor.ending().await, success("320x180"));
+    // Joining has not begun, so that nobody views it now.
+    wanted(&mut owner, Demand::Armed).await;
     supervisor.finish();
 }

@@ -3,11 +3,12 @@
 use super::jobs::ProcessId;
 use super::process::Happened;
 use super::run::Supervisor;
-use super::{Event, nodes};
+use super::{Event, holder, nodes};
 use crate::control::{FromOwner, OwnerState, ToJob, ToOwner, VERSION};
 use hal::process::Socket;
 use protocol::worker::Exit;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 use std::time::Instant;
 use tracing::{debug, info, warn};
 
@@ -67,6 +68,7 @@ impl Supervisor {
         match message {
             FromOwner::Hello { .. } => owner.greeted = true,
             FromOwner::NeedNode { path } => self.open_node(name, &path),
+            FromOwner::WhoHolds { device } => self.find_holder(name, device),
             FromOwner::State(state) => {
                 match &state {
                     OwnerState::Closed => info!("device {name}: closed"),
@@ -114,6 +116,31 @@ impl Supervisor {
             Err(why) => process.send(&ToOwner::NoNode { why }, &[]),
         };
         if let Err(e) = sent {
+            debug!("device {name}: {e}");
+        }
+    }
+
+    /// It reads some thousand links, so off the loop.
+    fn find_holder(&mut self, name: &str, busy: String) {
+        let Some(owner) = self.owners.table.get_mut(name) else { return };
+        let Some(process) = owner.process.as_ref().filter(|_| !owner.asking) else { return };
+        let ours = [process.pid().unsigned_abs(), std::process::id()];
+        owner.asking = true;
+        let (device, start, events) = (owner.device.clone(), owner.starts, self.events.clone());
+        tokio::spawn(async move {
+            let name = device.name.clone();
+            let look = move || holder::describe(Path::new("/proc"), &device, &busy, &ours);
+            let who = tokio::task::spawn_blocking(look).await.unwrap_or_else(|_| "in use".into());
+            let _ = events.send(Event::Holder { device: name, start, who }).await;
+        });
+    }
+
+    pub(super) fn holder_found(&mut self, name: &str, start: u32, who: String) {
+        let Some(owner) = self.owners.table.get_mut(name).filter(|owner| owner.starts == start) else { return };
+        owner.asking = false;
+        if let Some(process) = &owner.process
+            && let Err(e) = process.send(&ToOwner::Holder { who }, &[])
+        {
             debug!("device {name}: {e}");
         }
     }

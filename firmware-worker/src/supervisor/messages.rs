@@ -121,7 +121,8 @@ impl Supervisor {
         if !process.pulse.pong(ping) {
             return;
         }
-        process.stats = stats;
+        let before = std::mem::replace(&mut process.stats, stats);
+        self.owners.passed(&process.stats.stages, &before.stages);
         let (driver, user) = (Duration::from_millis(driver_ms.into()), Duration::from_millis(user_ms.into()));
         let job = process.job().map(|job| job.0.clone()).unwrap_or_default();
         let was_blocked = std::mem::replace(&mut process.blocked, user >= BLOCKED_WARNING);

@@ -18,6 +18,7 @@ mod cgroup;
 mod credentials;
 mod devices;
 mod health;
+mod holder;
 mod http;
 mod jobs;
 mod messages;
@@ -30,7 +31,11 @@ mod resolver;
 mod run;
 mod shutdown;
 mod signoff;
+mod stuck;
 mod uplink;
+
+pub(crate) use holder::describe as describe_holder;
+pub(crate) use nodes::open as open_node;
 
 use crate::config::{Config, Credentials, Server};
 use crate::control::panic;
@@ -78,6 +83,8 @@ enum Event {
     Resolved { process: jobs::ProcessId, id: u32, result: Result<Vec<SocketAddr>, String> },
     /// A camera node for an owner, if it is still the `start`-th process of its device.
     Node { device: String, start: u32, result: Result<OwnedFd, String> },
+    /// Who holds a busy device, for its `start`-th process.
+    Holder { device: String, start: u32, who: String },
     /// A ghost is gone, or not.
     SignedOff { job: JobId, outcome: signoff::Outcome },
     /// Somebody wants to know how we are.

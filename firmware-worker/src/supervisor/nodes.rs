@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 const V4L2_MAJOR: u32 = 81;
 
 /// Opens the node that `device` is configured to be, or says why there is none. Blocks while drivers wake hardware.
-pub(super) fn open(device: &Device) -> Result<OwnedFd, String> {
+pub(crate) fn open(device: &Device) -> Result<OwnedFd, String> {
     let DeviceKind::Camera(camera) = &device.kind else {
         return Err(format!("{} is no camera", device.name));
     };

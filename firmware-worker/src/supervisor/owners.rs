@@ -1,15 +1,17 @@
-//! The table of device owners: one process per configured device, started on first demand.
+//! The table of device owners: one process per configured device, started on first demand; a warm device's at once.
 
 use super::cgroup;
 use super::jobs::ProcessId;
 use super::process::{Happened, Plan, Process, Spawner};
 use super::pulse::Pulse;
+use super::stuck::Verdict;
 use crate::config::Device;
-use crate::control::{FromOwner, OwnerState, OwnerStats, ToOwner};
+use crate::control::{FromOwner, JOB_STAGES, Latency, OwnerState, OwnerStats, SourceStages, ToOwner};
 use protocol::backoff::Backoff;
 use std::collections::{BTreeMap, BTreeSet};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
+use tracing::warn;
 
 /// Waits before a dead owner is started again.
 const RETRY: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(30));
@@ -33,7 +35,14 @@ pub(super) struct Owner {
     pub pulse: Pulse,
     pub state: OwnerState,
     pub stats: OwnerStats,
+    /// Of its media in all jobs since the start, as [`JOB_STAGES`].
+    pub in_jobs: [Latency; JOB_STAGES.len()],
     pub greeted: bool,
+    /// It was killed and does not die, as the kernel holds it. It is neither waited for nor spoken to, and has no
+    /// successor before it is gone.
+    pub parked: bool,
+    /// Its question who holds its device has no answer yet.
+    pub asking: bool,
     /// Starts so far, so that an answer for an earlier process is not given to a later one.
     pub starts: u32,
     pub panic: Option<String>,
@@ -54,12 +63,15 @@ impl Owners {
             pulse: Pulse::default(),
             state: OwnerState::Closed,
             stats: OwnerStats::default(),
+            in_jobs: Default::default(),
             greeted: false,
+            asking: false,
+            parked: false,
             starts: 0,
             panic: None,
             started: now,
             backoff: Backoff::new(RETRY.0, RETRY.1),
-            retry_at: None,
+            retry_at: device.warm().then_some(now),
             waiting: BTreeSet::new(),
         };
         let table = devices.iter().map(|device| (device.name.clone(), owner(device))).collect();
@@ -88,15 +100,16 @@ impl Owners {
         now: Instant,
     ) -> Result<Option<&Process>, String> {
         let owner = self.table.get_mut(name).ok_or_else(|| format!("no device {name:?} is configured"))?;
+        if owner.parked {
+            owner.waiting.insert(reader);
+            return Ok(None);
+        }
         if owner.process.is_none() {
             if owner.retry_at.is_some_and(|at| at > now) {
                 owner.waiting.insert(reader);
                 return Ok(None);
             }
-            let plan = Plan { name: "owner", subcommand: crate::cli::OWNER, limits: self.limits };
-            let process = spawner.spawn(plan, &ToOwner::Setup, &owner.device)?;
-            tracing::debug!("device {name}: owner process {}", process.pid());
-            owner.begin(process, now);
+            owner.start(self.limits, spawner, now)?;
         }
         owner.waiting.remove(&reader);
         Ok(owner.process.as_ref())
@@ -116,14 +129,28 @@ impl Owners {
         }
     }
 
+    /// Starts the owners of warm devices that are due; where that fails, again after a while.
+    pub(super) fn keep_warm(&mut self, spawner: &mut Spawner, now: Instant) {
+        for (name, owner) in &mut self.table {
+            let due = owner.process.is_none() && owner.retry_at.is_some_and(|at| at <= now);
+            if due
+                && owner.device.warm()
+                && let Err(why) = owner.start(self.limits, spawner, now)
+            {
+                warn!("device {name}: {why}");
+                owner.retry(self.seed, now);
+            }
+        }
+    }
+
     /// The owner's process is gone.
     pub(super) fn ended(&mut self, name: &str, now: Instant) -> Option<&mut Owner> {
         let owner = self.table.get_mut(name)?;
-        owner.process = None;
+        (owner.process, owner.parked) = (None, false);
         if now.duration_since(owner.started) >= STABLE {
             owner.backoff.reset();
         }
-        owner.retry_at = Some(now + owner.backoff.fail(self.seed.rotate_left(owner.backoff.failures())));
+        owner.retry(self.seed, now);
         owner.stats.readers = 0;
         owner.stats.encoders = 0;
         Some(owner)
@@ -141,11 +168,24 @@ impl Owners {
         due
     }
 
-    /// When [`Owners::due`] has something.
+    /// When [`Owners::due`] or [`Owners::keep_warm`] has something to do.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        let waiting = self.table.values().filter(|owner| !owner.waiting.is_empty());
+        let missing = |owner: &&Owner| owner.process.is_none() && owner.device.warm();
+        let waiting = self.table.values().filter(|owner| !owner.waiting.is_empty() || missing(owner));
         let stuck = self.table.values().filter_map(|owner| owner.process.as_ref()?.deadline());
         waiting.filter_map(|owner| owner.retry_at).chain(stuck).min()
+    }
+
+    /// A job's times of its sources, and what it had told `before`.
+    pub(super) fn passed(&mut self, now: &[SourceStages], before: &[SourceStages]) {
+        for source in now {
+            let Some(owner) = self.table.get_mut(&source.name) else { continue };
+            let before = before.iter().find(|earlier| earlier.name == source.name);
+            for (stage, total) in owner.in_jobs.iter_mut().enumerate() {
+                let earlier = before.map_or_else(Latency::default, |earlier| earlier.latency[stage]);
+                total.add(&source.latency[stage].since(&earlier));
+            }
+        }
     }
 
     /// Tells every owner to look for its device again.
@@ -158,12 +198,101 @@ impl Owners {
 }
 
 impl Owner {
-    fn begin(&mut self, process: Process, now: Instant) {
+    fn start(&mut self, limits: cgroup::Limits, spawner: &mut Spawner, now: Instant) -> Result<(), String> {
+        let plan = Plan { name: "owner", subcommand: crate::cli::OWNER, limits };
+        let process = spawner.spawn(plan, &ToOwner::Setup, &self.device)?;
+        tracing::debug!("device {}: owner process {}", self.device.name, process.pid());
         self.process = Some(process);
         self.pulse = Pulse::default();
-        self.greeted = false;
+        (self.greeted, self.asking, self.parked) = (false, false, false);
         self.starts += 1;
         self.panic = None;
         self.started = now;
+        Ok(())
+    }
+
+    /// It did not answer its pings and was killed.
+    pub(super) fn silent(&mut self, name: &str, verdict: Verdict) {
+        let Some(pid) = self.process.as_ref().map(Process::pid) else { return };
+        match verdict {
+            Verdict::Dies => warn!("device {name}: owner process {pid} is silent, killed"),
+            Verdict::Stuck if self.parked => {}
+            Verdict::Stuck => {
+                let why = format!(
+                    "owner process {pid} hangs in the kernel and cannot be killed: unplug the device, or restart the board"
+                );
+                warn!("device {name}: {why}");
+                self.state = OwnerState::Lost(why);
+                self.parked = true;
+            }
+        }
+    }
+
+    fn retry(&mut self, seed: u64, now: Instant) {
+        self.retry_at = Some(now + self.backoff.fail(seed.rotate_left(self.backoff.failures())));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{DeviceKind, Microphone};
+
+    const LIMITS: cgroup::Limits = cgroup::Limits { memory: None, pids: None };
+
+    fn table(warm: bool, now: Instant) -> Owners {
+        let microphone = Microphone { warm, ..Microphone::default() };
+        let device = Device { name: "microphone".into(), kind: DeviceKind::Microphone(microphone) };
+        Owners::new(&[device], LIMITS, now, 1)
+    }
+
+    /// Its children are this test program, which does nothing as an owner: it ends by itself.
+    fn spawner() -> Spawner {
+        Spawner::new(None, tracing::Level::ERROR).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_warm_device_has_an_owner_from_the_start_and_another_after_each_death() {
+        let (start, mut spawner) = (Instant::now(), spawner());
+        let mut owners = table(true, start);
+        assert_eq!(owners.deadline(), Some(start));
+        owners.keep_warm(&mut spawner, start);
+        assert!(owners.table["microphone"].process.is_some());
+        assert_eq!(owners.deadline(), None);
+        owners.ended("microphone", start);
+        let due = owners.deadline().unwrap();
+        owners.keep_warm(&mut spawner, due - Duration::from_millis(1));
+        assert!(owners.table["microphone"].process.is_none(), "not before its backoff");
+        owners.keep_warm(&mut spawner, due);
+        assert_eq!(owners.table["microphone"].starts, 2);
+    }
+
+    #[tokio::test]
+    async fn a_device_that_is_not_warm_has_no_owner_before_a_job_asks() {
+        let (start, mut spawner) = (Instant::now(), spawner());
+        let mut owners = table(false, start);
+        assert_eq!(owners.deadline(), None);
+        owners.keep_warm(&mut spawner, start);
+        assert!(owners.table["microphone"].process.is_none());
+        assert!(owners.demand("microphone", ProcessId(1), &mut spawner, start).unwrap().is_some());
+    }
+
+    #[tokio::test]
+    async fn an_owner_that_hangs_in_the_kernel_is_told_once_and_has_no_successor_until_it_is_gone() {
+        let (start, mut spawner) = (Instant::now(), spawner());
+        let mut owners = table(false, start);
+        owners.demand("microphone", ProcessId(1), &mut spawner, start).unwrap();
+        let owner = owners.table.get_mut("microphone").unwrap();
+        owner.silent("microphone", Verdict::Dies);
+        assert!(!owner.parked && owner.state == OwnerState::Closed);
+        owner.silent("microphone", Verdict::Stuck);
+        assert!(matches!(&owner.state, OwnerState::Lost(why) if why.contains("hangs in the kernel")));
+        let later = start + Duration::from_secs(3600);
+        assert!(owners.demand("microphone", ProcessId(2), &mut spawner, later).unwrap().is_none());
+        assert_eq!((owners.table["microphone"].starts, owners.deadline()), (1, None));
+        owners.ended("microphone", later);
+        let due = owners.deadline().unwrap();
+        assert_eq!(owners.due(due), [("microphone".to_owned(), ProcessId(2))]);
+        assert!(owners.demand("microphone", ProcessId(2), &mut spawner, due).unwrap().is_some());
     }
 }

@@ -2,7 +2,7 @@
 //! one, so that their dashboards work.
 
 use super::run::Supervisor;
-use crate::control::OwnerState;
+use crate::control::{BOUNDS_US, JOB_STAGES, Latency, OwnerStage, OwnerState};
 use serde::Serialize;
 use std::fmt::Write;
 use std::time::Duration;
@@ -12,6 +12,9 @@ const AGENT_PROTOCOL: u32 = 1;
 
 /// Upper bounds in seconds of the official workers' histogram of process starts.
 const BUCKETS: [f64; 6] = [0.1, 0.5, 1.0, 2.0, 5.0, 10.0];
+
+/// How long each stage of the media path takes, from the driver's stamp to the last packet.
+const STAGE_SECONDS: &str = "firmware_worker_stage_seconds";
 
 /// Counted since the start.
 #[derive(Debug, Default)]
@@ -144,7 +147,7 @@ impl Supervisor {
             .iter()
             .map(|(id, record)| {
                 let process = self.jobs.processes.get(&record.process);
-                let stats = process.map(|p| p.stats).unwrap_or_default();
+                let stats = process.map(|p| &p.stats);
                 JobView {
                     id: &id.0,
                     room: &record.room,
@@ -152,8 +155,8 @@ impl Supervisor {
                     participant: record.sid.as_deref(),
                     pid: process.map(|p| p.process.pid()),
                     seconds: record.started.elapsed().as_secs(),
-                    packets_out: stats.packets_out,
-                    bytes_out: stats.bytes_out,
+                    packets_out: stats.map_or(0, |stats| stats.packets_out),
+                    bytes_out: stats.map_or(0, |stats| stats.bytes_out),
                 }
             })
             .collect()
@@ -242,7 +245,30 @@ impl Supervisor {
                 let _ = writeln!(text, "{name}{{device=\"{}\"}} {}", escape(device), value(&owner.stats));
             }
         }
+        let _ = writeln!(text, "# TYPE {STAGE_SECONDS} histogram");
+        for (device, owner) in &self.owners.table {
+            let stages =
+                OwnerStage::NAMES.iter().zip(owner.stats.stages.iter()).chain(JOB_STAGES.iter().zip(&owner.in_jobs));
+            for (stage, latency) in stages {
+                write_stage(text, &format!("device=\"{}\",stage=\"{stage}\"", escape(device)), latency);
+            }
+        }
     }
+}
+
+/// Of one stage, in Prometheus' sums from the left.
+fn write_stage(text: &mut String, labels: &str, latency: &Latency) {
+    let mut count = 0;
+    for (bucket, bound) in latency.counts.iter().zip(BOUNDS_US) {
+        // A job's numbers may be anything.
+        count = bucket.saturating_add(count);
+        let bound = f64::from(bound) / 1e6;
+        let _ = writeln!(text, "{STAGE_SECONDS}_bucket{{{labels},le=\"{bound:?}\"}} {count}");
+    }
+    count = latency.counts[BOUNDS_US.len()].saturating_add(count);
+    let seconds = latency.sum_us as f64 / 1e6;
+    let _ = writeln!(text, "{STAGE_SECONDS}_bucket{{{labels},le=\"+Inf\"}} {count}");
+    let _ = writeln!(text, "{STAGE_SECONDS}_sum{{{labels}}} {seconds}\n{STAGE_SECONDS}_count{{{labels}}} {count}");
 }
 
 /// The label that the official workers put on their metrics.

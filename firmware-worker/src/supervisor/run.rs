@@ -12,7 +12,7 @@ use super::pulse::{Check, PING_INTERVAL};
 use super::report::Totals;
 use super::resolver::Resolver;
 use super::uplink::{Link, Uplink, Uplinks};
-use super::{Event, Events, Mode, devices, http};
+use super::{Event, Events, Mode, devices, http, stuck};
 use crate::config::Config;
 use crate::control::{FromJob, FromOwner, Granted, JobSetup, Owned, ToJob, ToOwner};
 use crate::net::Tls;
@@ -22,13 +22,16 @@ use protocol::worker::{Input, JobEvent, JobId, JobResult, Snapshot};
 use std::collections::{BTreeMap, VecDeque};
 use std::process::ExitCode;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::io::unix::AsyncFd;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::sleep_until;
 use tracing::{info, warn};
+
+/// Owners look for their devices this often whatever the kernel tells: its events can be lost, or not be heard at all.
+const RESCAN_INTERVAL: Duration = Duration::from_secs(30);
 
 /// All state of the supervisor.
 #[derive(Debug)]
@@ -55,6 +58,7 @@ pub(super) struct Supervisor {
     pub(super) seen: Option<Snapshot>,
     signals: u32,
     next_tick: Instant,
+    next_rescan: Instant,
 }
 
 /// How the supervisor ended.
@@ -143,6 +147,7 @@ impl Supervisor {
             seen: None,
             signals: 0,
             next_tick: now + PING_INTERVAL,
+            next_rescan: now + RESCAN_INTERVAL,
         })
     }
 
@@ -154,6 +159,7 @@ impl Supervisor {
         if let Some(address) = self.config.http {
             http::serve(address, self.events.clone()).await;
         }
+        self.owners.keep_warm(&mut self.spawner, Instant::now());
         self.turn();
         while !self.finished {
             let happening = self.next(&mut inputs).await;
@@ -219,6 +225,7 @@ impl Supervisor {
             Event::Link { generation, link } => self.link_event(generation, link),
             Event::Resolved { process, id, result } => self.resolved(process, id, result),
             Event::Node { device, start, result } => self.node_opened(&device, start, result),
+            Event::Holder { device, start, who } => self.holder_found(&device, start, who),
             Event::SignedOff { job, outcome } => self.signed_off(&job, outcome),
             Event::Report(reply) => {
                 // Whoever asked may be gone.
@@ -282,6 +289,7 @@ impl Supervisor {
             process.time(now);
         }
         self.serve_waiting(now);
+        self.owners.keep_warm(&mut self.spawner, now);
         if self.jobs.warm_due(self.wants_warm()).is_some_and(|at| at <= now)
             && let Err(why) = self.jobs.warm(&mut self.spawner, now)
         {
@@ -301,10 +309,16 @@ impl Supervisor {
                 Check::Ping(id) => drop(process.send(&ToOwner::Ping { id }, &[])),
                 Check::Wait => {}
                 Check::Silent => {
-                    warn!("device {name}: owner process {} is silent, killed", process.pid());
+                    // Again at each tick: one that died of it would not be asked.
                     process.kill();
+                    let verdict = stuck::judge(Path::new("/proc"), process.pid());
+                    owner.silent(name, verdict);
                 }
             }
+        }
+        if self.next_rescan <= now {
+            self.next_rescan = now + RESCAN_INTERVAL;
+            self.owners.rescan();
         }
         if let Some(trouble) = self.health.sample(now) {
             match trouble {

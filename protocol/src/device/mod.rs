@@ -9,6 +9,8 @@
 //! In Running: encoder off --a reader is Live--> on (StartEncoder) --none Live for 5 s--> off (StopEncoder)
 //! ```
 //!
+//! A warm device is wanted from the start and for ever, as if one more reader were Armed.
+//!
 //! Driving rule: after every [`Owner::handle`], act on [`Owner::poll`] until it returns `None`, then wait for the next
 //! input or until [`Owner::deadline`], then handle [`Input::Timeout`]. Once `Close` has been acted on, nothing may be
 //! reported of what was open before.
@@ -62,6 +64,8 @@ pub struct Config {
     pub floor: u32,
     /// The stream has keyframes: video. Without, keyframe requests do nothing.
     pub keyframes: bool,
+    /// The device stays open without readers.
+    pub warm: bool,
 }
 
 /// What happened.
@@ -161,10 +165,12 @@ struct Encoder {
 }
 
 impl Owner {
-    /// Closed, without readers.
+    /// Without readers; closed, unless it is to be warm: then there is something to poll at once.
     pub fn new(config: Config, now: Instant) -> Self {
-        let backoff = Backoff::new(RETRY.0, RETRY.1);
-        Self { config, readers: Readers::new(now), device: Device::Closed, epoch: 0, backoff, actions: VecDeque::new() }
+        let (readers, backoff) = (Readers::new(config.warm, now), Backoff::new(RETRY.0, RETRY.1));
+        let mut owner = Self { config, readers, device: Device::Closed, epoch: 0, backoff, actions: VecDeque::new() };
+        owner.settle(now);
+        owner
     }
 
     /// Takes one input.

@@ -7,6 +7,8 @@ use std::time::Instant;
 #[derive(Debug)]
 pub(super) struct Readers {
     readers: BTreeMap<ReaderId, Reader>,
+    /// What the device is wanted for without any reader.
+    standing: Demand,
     /// Since when none is Live; `None` while any is.
     unwatched_since: Option<Instant>,
     /// Since when none is Armed or Live; `None` while any is.
@@ -21,8 +23,11 @@ struct Reader {
 }
 
 impl Readers {
-    pub(super) fn new(now: Instant) -> Self {
-        Self { readers: BTreeMap::new(), unwatched_since: Some(now), unwanted_since: Some(now) }
+    pub(super) fn new(warm: bool, now: Instant) -> Self {
+        let standing = if warm { Demand::Armed } else { Demand::Off };
+        let mut new = Self { readers: BTreeMap::new(), standing, unwatched_since: None, unwanted_since: None };
+        new.note(now);
+        new
     }
 
     /// Says what the reader wanted before.
@@ -70,7 +75,7 @@ impl Readers {
     }
 
     fn note(&mut self, now: Instant) {
-        let strongest = self.readers.values().map(|reader| reader.demand).max().unwrap_or(Demand::Off);
+        let strongest = self.readers.values().map(|reader| reader.demand).fold(self.standing, Demand::max);
         note(&mut self.unwatched_since, strongest < Demand::Live, now);
         note(&mut self.unwanted_since, strongest < Demand::Armed, now);
     }

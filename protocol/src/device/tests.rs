@@ -1,5 +1,7 @@
 #![expect(clippy::disallowed_methods, reason = "simulated time starts at any instant")]
 
+mod eight_hours;
+
 use super::Action::*;
 use super::*;
 use proptest::prelude::*;
@@ -8,6 +10,7 @@ const A: ReaderId = ReaderId(1);
 const B: ReaderId = ReaderId(2);
 const CEILING: u32 = 2_000_000;
 const FLOOR: u32 = 300_000;
+const VIDEO: Config = Config { ceiling: CEILING, floor: FLOOR, keyframes: true, warm: false };
 
 /// An owner in simulated time.
 struct Sim {
@@ -17,8 +20,12 @@ struct Sim {
 
 impl Sim {
     fn new() -> Self {
+        Self::of(VIDEO)
+    }
+
+    fn of(config: Config) -> Self {
         let now = Instant::now();
-        Self { owner: Owner::new(Config { ceiling: CEILING, floor: FLOOR, keyframes: true }, now), now }
+        Self { owner: Owner::new(config, now), now }
     }
 
     /// With reader A live and the first keyframe written.
@@ -108,6 +115,27 @@ fn a_viewer_that_comes_back_within_the_linger_meets_the_encoder_running() {
     assert_eq!(sim.input(Input::Demand(A, Demand::Live)), [ForceKeyframe]);
     sim.input(Input::KeyframeWritten);
     assert_eq!(sim.pass(60_000), []);
+}
+
+#[test]
+fn a_warm_device_is_opened_without_readers_and_never_closed_but_its_encoder_stops() {
+    let mut sim = Sim::of(Config { warm: true, ..VIDEO });
+    assert_eq!(sim.actions(), [Open]);
+    assert_eq!(sim.input(Input::Opened), [TellRunning(1)]);
+    assert_eq!(sim.pass(600_000), []);
+    assert_eq!(sim.input(Input::Demand(A, Demand::Live)), [StartEncoder(CEILING)]);
+    sim.input(Input::KeyframeWritten);
+    sim.input(Input::Detached(A));
+    assert_eq!(sim.pass(600_000), [(5000, StopEncoder)]);
+}
+
+#[test]
+fn a_warm_device_that_is_lost_is_retried_for_nobody() {
+    let mut sim = Sim::of(Config { warm: true, ..VIDEO });
+    sim.actions();
+    assert_eq!(sim.input(Input::Lost("unplugged".into())), [TellLost("unplugged".into())]);
+    assert_eq!(sim.pass(1000), [(1000, Open)]);
+    assert_eq!(sim.input(Input::Opened), [TellRunning(1)]);
 }
 
 #[test]
@@ -219,8 +247,7 @@ fn a_reader_that_is_not_live_cannot_ask_for_keyframes() {
 
 #[test]
 fn a_stream_without_keyframes_is_never_asked_for_one() {
-    let now = Instant::now();
-    let mut sim = Sim { owner: Owner::new(Config { ceiling: 32_000, floor: 32_000, keyframes: false }, now), now };
+    let mut sim = Sim::of(Config { ceiling: 32_000, floor: 32_000, keyframes: false, warm: false });
     sim.input(Input::Demand(A, Demand::Live));
     assert_eq!(sim.input(Input::Opened), [TellRunning(1), StartEncoder(32_000)]);
     sim.input(Input::Keyframe(A));

@@ -8,6 +8,7 @@ use super::path::MediaPath;
 use super::peer::{Peer, PeerEvent};
 use super::publish::{Publications, Written};
 use super::reconnect::{FIRST_ESTIMATE, Leaving, Own};
+use super::rtp::Stamp;
 use super::rtp::bandwidth::Bandwidth;
 use super::signal::{self, Request};
 use super::subscribe::Subscriptions;
@@ -171,13 +172,14 @@ impl Room {
         }
     }
 
-    /// Sends one frame. Before the connection stands, or while muted, it is dropped and counted.
-    pub fn write(&mut self, track: &TrackId, frame: Frame<'_>, now: Instant) {
+    /// Sends one frame; its packets leave from now on, as the pacer lets them. Before the connection stands, or while
+    /// muted, it is dropped and counted.
+    pub fn write(&mut self, track: &TrackId, frame: Frame<'_>, now: Instant) -> Option<Stamp> {
         if frame.captured > now {
             self.stats.stamps_clamped += 1;
         }
         let captured = frame.captured.min(now);
-        let Some(publication) = self.publications.get_mut(track) else { return };
+        let publication = self.publications.get_mut(track)?;
         let video = publication.track.kind == Kind::Video;
         let stalled = video && self.media.stalled(now);
         if stalled {
@@ -189,14 +191,15 @@ impl Room {
             Written::Dropped
         };
         match written {
-            Written::Sent(packets, bytes) => {
-                self.stats.packets_out += packets;
+            Written::Sent(stamp, bytes) => {
+                self.stats.packets_out += u64::from(stamp.packets);
                 self.stats.bytes_out += bytes;
                 if video {
                     self.media.video_sent(now);
                 }
                 self.turn(now);
                 self.settle(now);
+                return Some(stamp);
             }
             Written::Dropped => self.stats.frames_dropped += u64::from(video),
             Written::KeyframeNeeded => {
@@ -204,6 +207,7 @@ impl Room {
                 self.event(Event::KeyframeNeeded(track.clone()));
             }
         }
+        None
     }
 
     /// A deadline passed.

@@ -1,7 +1,7 @@
 //! Local tracks: their publication, their RTP clocks and sequence numbers.
 
 use super::peer::{Outgoing, Peer, Section};
-use super::rtp::h264;
+use super::rtp::{Stamp, h264};
 use super::signal::lk;
 use super::{Frame, Kind, LocalTrack, TrackId, TrackSid};
 use std::time::{Duration, Instant};
@@ -45,8 +45,8 @@ pub(super) struct Publication {
 /// What a frame led to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Written {
-    /// Queued: packets, payload bytes.
-    Sent(u64, u64),
+    /// Queued; payload bytes.
+    Sent(Stamp, u64),
     /// Dropped.
     Dropped,
     /// Dropped, and the source should make a keyframe.
@@ -108,7 +108,10 @@ impl Publication {
             payload: frame.data.into(),
         };
         let bytes = frame.data.len() as u64;
-        if peer.send(section, Kind::Audio, packet) { Written::Sent(1, bytes) } else { Written::Dropped }
+        match peer.send(section, Kind::Audio, packet) {
+            Some(ssrc) => Written::Sent(Stamp { ssrc, timestamp, packets: 1 }, bytes),
+            None => Written::Dropped,
+        }
     }
 
     fn write_video(
@@ -128,10 +131,10 @@ impl Publication {
         let timestamp = self.stream.video_time(captured);
         let mut packets = Vec::new();
         h264::packetize(frame.data, PAYLOAD_LIMIT, &mut packets);
-        let (mut count, mut bytes) = (0, 0);
+        let (mut stamp, mut bytes) = (Stamp { ssrc: 0, timestamp, packets: 0 }, 0);
         for p in packets {
             bytes += p.payload.len() as u64;
-            count += 1;
+            stamp.packets += 1;
             let packet = Outgoing {
                 sequence: self.stream.take_sequence(),
                 timestamp,
@@ -140,11 +143,10 @@ impl Publication {
                 level: None,
                 payload: p.payload.into(),
             };
-            if !peer.send(section, Kind::Video, packet) {
-                return Written::Dropped;
-            }
+            let Some(ssrc) = peer.send(section, Kind::Video, packet) else { return Written::Dropped };
+            stamp.ssrc = ssrc;
         }
-        Written::Sent(count, bytes)
+        Written::Sent(stamp, bytes)
     }
 }
 

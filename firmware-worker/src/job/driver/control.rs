@@ -136,6 +136,7 @@ impl Driver {
             lapped: self.tracks.lapped(),
             rejoins: room.rejoins,
             resumes: room.resumes,
+            stages: self.tracks.stages(self.session.as_ref()),
         }
     }
 

@@ -14,6 +14,7 @@ mod ending;
 mod held;
 mod remote;
 mod requests;
+mod sending;
 mod session;
 mod signal;
 mod source;

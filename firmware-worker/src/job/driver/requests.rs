@@ -19,6 +19,7 @@ impl Driver {
             Request::Connect { reply } => self.connect(reply),
             Request::PublishSource { name, reply } => self.publish_source(&name, reply, now),
             Request::PublishOwn { track, reply } => self.tracks.add_own(track, reply, self.session.as_mut()),
+            Request::Keyframe { name, reply } => self.tracks.take_keyframe(&name, reply, self.session.as_mut()),
             Request::Unpublish(id) => self.tracks.unpublish(&id, self.session.as_mut()),
             Request::Mute(id, muted) => self.tracks.mute(&id, muted, self.session.as_mut()),
             Request::Write(frame) => {

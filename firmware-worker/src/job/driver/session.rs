@@ -1,8 +1,10 @@
 //! The room machine with its sockets: feeds it what comes, does what it wants, and keeps its events for the driver.
 
+use super::sending::Sending;
 use super::signal::{Signal, SignalEvent, Where};
 use super::tcp::{Tcp, TcpEvent};
 use super::udp::Udp;
+use crate::control::Latency;
 use crate::net::{Tls, host_and_port};
 use protocol::room::{Command, Config, Event, Frame, Output, Proto, Room, SignalError, Stats, TrackId};
 use protocol::secret::Secret;
@@ -49,6 +51,7 @@ pub struct Session {
     udp: Udp,
     tcp: Tcp,
     events: VecDeque<Event>,
+    sending: Sending,
     lookup: Option<Lookup>,
     /// For the choice of interfaces, where the URL holds an address.
     server: Option<IpAddr>,
@@ -70,6 +73,7 @@ impl Session {
             udp,
             tcp: Tcp::new(),
             events: VecDeque::new(),
+            sending: Sending::default(),
             lookup: None,
             server,
             addresses_due: false,
@@ -105,8 +109,16 @@ impl Session {
 
     /// Sends a frame.
     pub fn write(&mut self, track: &TrackId, frame: Frame<'_>) {
-        self.room.write(track, frame, Instant::now());
+        let now = Instant::now();
+        if let Some(stamp) = self.room.write(track, frame, now) {
+            self.sending.frame(track, stamp, now);
+        }
         self.drain();
+    }
+
+    /// How long frames of this track took from [`Session::write`] until their last packet was sent.
+    pub fn sent(&self, track: &TrackId) -> Latency {
+        self.sending.latency(track)
     }
 
     /// When [`Session::tick`] is due.
@@ -218,8 +230,12 @@ impl Session {
             }
             Output::Transmit { proto: Proto::Udp, source, destination, payload } => {
                 self.udp.send(source, destination, &payload);
+                self.sending.packet(&payload, Instant::now());
             }
-            Output::Transmit { proto: Proto::Tcp, destination, payload, .. } => self.tcp.send(destination, payload),
+            Output::Transmit { proto: Proto::Tcp, destination, payload, .. } => {
+                self.sending.packet(&payload, Instant::now());
+                self.tcp.send(destination, payload);
+            }
             Output::OpenTcp(remote) => {
                 if !self.tcp.open(remote) {
                     self.room.tcp_closed(remote, Instant::now());

@@ -6,7 +6,7 @@
 //! ```
 
 use super::timeline::{Anchor, Place, Timeline};
-use crate::control::{Demand, Format, FromReader, Link, LinkError, ToReader, VERSION};
+use crate::control::{Demand, Format, FromReader, Latency, Link, LinkError, ToReader, VERSION};
 use hal::process::{Socket, monotonic_ns};
 use hal::ring::{self, Next, Reader};
 use protocol::backoff::Backoff;
@@ -64,6 +64,8 @@ pub struct Source {
     pub name: String,
     /// Units that were overwritten before we read them.
     pub lapped: u64,
+    /// How long units lay in the ring.
+    pub waited: Latency,
     state: State,
     backoff: Backoff,
     timeline: Timeline,
@@ -104,6 +106,7 @@ impl Source {
         Self {
             name,
             lapped: 0,
+            waited: Latency::default(),
             state: State::Asked { until: now + FIRST_ANSWER },
             backoff: Backoff::new(RETRY.0, RETRY.1),
             timeline: Timeline::default(),
@@ -229,6 +232,7 @@ impl Source {
                 Next::Unit(meta) => {
                     (self.needs_key, self.keyless) = (false, 0);
                     self.backoff.reset();
+                    self.waited.took(Duration::from_nanos(monotonic_ns().saturating_sub(meta.written_ns)));
                     let captured = anchor.instant(meta.captured_ns);
                     let gap = std::mem::take(&mut self.gap) || meta.flags & ring::DISCONTINUITY != 0;
                     // Pictures have no samples; their time is that of their capture alone.

@@ -1,5 +1,7 @@
 //! Our own tracks: what feeds them, who muted them, what the room knows of them.
 
+mod insight;
+
 use super::held::Held;
 use super::session::Session;
 use super::source::{Happening, Source};
@@ -8,6 +10,7 @@ use crate::control::{Demand, Format, Granted};
 use crate::job::publication::TrackState;
 use crate::job::request::{OwnFrame, Reply, TrackWatch};
 use crate::job::{Error, Event as UserEvent};
+use insight::Viewers;
 use protocol::room::{Command, Event, Frame, Kind, LocalTrack, Source as TrackSource, TrackId};
 use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::OwnedFd;
@@ -42,6 +45,8 @@ struct Local {
     feed: Feed,
     /// Who waits for the grant.
     reply: Option<Reply<TrackWatch>>,
+    /// Who waits for a keyframe, to look at it.
+    viewers: Viewers,
 }
 
 #[derive(Debug)]
@@ -86,7 +91,10 @@ impl Tracks {
         self.count += 1;
         let id = track.id.clone();
         let state = watch::Sender::new(TrackState { bitrate: track.bitrate, ..TrackState::default() });
-        self.locals.insert(id.clone(), Local { track, state, held: Held::default(), told: None, feed, reply });
+        self.locals.insert(
+            id.clone(),
+            Local { track, state, held: Held::default(), told: None, feed, reply, viewers: Viewers::default() },
+        );
         id
     }
 
@@ -136,8 +144,13 @@ impl Tracks {
         }
     }
 
-    /// Takes tracks out of the room whose writer is gone.
+    /// Takes tracks out of the room whose writer is gone, and lets cameras rest whose viewers have given up.
     pub fn sweep(&mut self, session: &mut Session) {
+        for local in self.locals.values_mut() {
+            if local.viewers.forget_gone() {
+                local.settle(self.connected, Some(session));
+            }
+        }
         let gone = |local: &Local| matches!(local.feed, Feed::Own) && local.state.is_closed();
         let ids: Vec<_> = self.locals.values().filter(|l| gone(l)).map(|l| l.track.id.clone()).collect();
         for id in ids {
@@ -188,7 +201,7 @@ impl Tracks {
         let Feed::Source(source) = &mut local.feed else { return };
         match happening {
             Happening::Rung => {
-                self.news.extend(local.forward(&self.anchor, &mut self.buffer, session));
+                self.news.extend(local.forward(&self.anchor, &mut self.buffer, self.connected, session));
                 return;
             }
             Happening::Attached(format) => tracing::debug!(source = %source.name, ?format, "attached"),
@@ -336,6 +349,7 @@ impl Local {
         self.state.send_if_modified(|state| std::mem::replace(&mut state.muted, muted) != muted);
         if let Feed::Source(source) = &mut self.feed {
             source.demand(match (self.held.user || self.held.server, connected) {
+                _ if self.viewers.any() => Demand::Live,
                 (true, _) => Demand::Off,
                 (false, true) => Demand::Live,
                 (false, false) => Demand::Armed,
@@ -348,12 +362,14 @@ impl Local {
         &mut self,
         anchor: &Anchor,
         buffer: &mut Vec<u8>,
+        connected: bool,
         mut session: Option<&mut Session>,
     ) -> Option<UserEvent> {
         let Feed::Source(source) = &mut self.feed else { return None };
-        let mut flows = false;
+        let (mut flows, mut seen) = (false, false);
         let keyframe = source.read(anchor, buffer, |frame| {
             flows = true;
+            seen |= self.viewers.show(frame.data);
             if let Some(session) = session.as_deref_mut() {
                 session.write(&self.track.id, frame);
             }
@@ -361,11 +377,11 @@ impl Local {
         if keyframe {
             source.keyframe();
         }
-        if !flows || !self.held.device {
-            return None;
+        let returned = flows && self.held.device;
+        let back = if returned { self.held.find(&source.name) } else { None };
+        if returned || seen {
+            self.settle(connected, session);
         }
-        let back = self.held.find(&source.name);
-        self.settle(true, session);
         back
     }
 }
@@ -381,7 +397,7 @@ fn describe(granted: &Granted) -> LocalTrack {
     LocalTrack { id, name: granted.name.clone(), kind, source, width, height, bitrate, muted: false }
 }
 
-fn refuse(reply: Reply<TrackWatch>, error: Error) {
+fn refuse<T>(reply: Reply<T>, error: Error) {
     // A caller that no longer waits needs no answer.
     let _ = reply.send(Err(error));
 }

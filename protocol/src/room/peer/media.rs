@@ -70,10 +70,10 @@ impl Peer {
         Some(mid)
     }
 
-    /// Queues a packet; it leaves with the next [`Peer::timeout`]. False where the section does not send (yet).
-    pub(in crate::room) fn send(&mut self, section: Section, kind: Kind, packet: Outgoing) -> bool {
+    /// Queues a packet; it leaves with the next [`Peer::timeout`]. Its SSRC; none where the section does not send (yet).
+    pub(in crate::room) fn send(&mut self, section: Section, kind: Kind, packet: Outgoing) -> Option<u32> {
         let mut api = self.rtc.direct_api();
-        let Some(stream) = api.stream_tx_by_mid(section.0, None) else { return false };
+        let stream = api.stream_tx_by_mid(section.0, None)?;
         let (pt, nackable) = match kind {
             Kind::Audio => (PT_OPUS, false),
             Kind::Video => (PT_H264, true),
@@ -85,7 +85,7 @@ impl Peer {
         }
         let write = RtpWrite::new(pt.into(), packet.sequence.into(), packet.timestamp, packet.captured, packet.payload);
         stream.write_rtp(write.marker(packet.marker).nackable(nackable).ext_vals(ext));
-        true
+        Some(*stream.ssrc())
     }
 
     /// Asks the sender of this stream for a keyframe.

@@ -7,3 +7,14 @@ pub mod bandwidth;
 pub mod h264;
 pub mod reorder;
 pub mod video;
+
+/// How the packets of a frame are known on the wire, for who wants to know when the last of them has left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    /// Of their stream.
+    pub ssrc: u32,
+    /// RTP time, the same in all of them.
+    pub timestamp: u32,
+    /// How many there are.
+    pub packets: u32,
+}

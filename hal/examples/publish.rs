@@ -1,0 +1,81 @@
+//! What an owner's publish costs: a unit of 100 kB into the ring and a byte to each of eight readers, which read all the
+//! while. Prints one line: p50, p99 and largest in µs, and how often the publishing thread allocated.
+
+use hal::doorbell::Doorbell;
+use hal::process::monotonic_ns;
+use hal::ring::{Layout, Meta, Next, Reader, Writer};
+use std::alloc::{GlobalAlloc, Layout as Memory, System};
+use std::cell::Cell;
+use std::io::Read;
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::thread;
+use std::time::Duration;
+
+const UNIT: usize = 100_000;
+const READERS: usize = 8;
+const UNITS: usize = 3000;
+/// Between units: faster than any camera, and long enough for the readers to be done.
+const INTERVAL: Duration = Duration::from_millis(5);
+
+static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+
+thread_local! {
+    static COUNTED: Cell<bool> = const { Cell::new(false) };
+}
+
+struct Counting;
+
+// SAFETY: it gives out what the system allocator gives, and counts; counting allocates nothing itself.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, memory: Memory) -> *mut u8 {
+        if COUNTED.get() {
+            ALLOCATIONS.fetch_add(1, Relaxed);
+        }
+        // SAFETY: the caller keeps the contract of this very function.
+        unsafe { System.alloc(memory) }
+    }
+    unsafe fn dealloc(&self, pointer: *mut u8, memory: Memory) {
+        // SAFETY: as above.
+        unsafe { System.dealloc(pointer, memory) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+fn main() {
+    let mut writer = Writer::create("publish", Layout { slots: 128, arena: 4 << 20 }).expect("a ring");
+    let bells: Vec<_> = (0..READERS).map(|_| reader(&writer)).collect();
+    let unit = vec![7; UNIT];
+    let mut times = Vec::with_capacity(UNITS);
+    COUNTED.set(true);
+    for position in 0..UNITS as u64 {
+        let start = monotonic_ns();
+        writer.push(Meta { written_ns: start, position, ..Meta::default() }, &unit).expect("it fits");
+        for bell in &bells {
+            bell.ring();
+        }
+        times.push(monotonic_ns() - start);
+        thread::sleep(INTERVAL);
+    }
+    COUNTED.set(false);
+    times.sort_unstable();
+    let at = |percent: usize| times[(times.len() * percent).div_ceil(100) - 1] as f64 / 1000.0;
+    println!("{} {} {} {}", at(50), at(99), at(100), ALLOCATIONS.load(Relaxed));
+}
+
+fn reader(writer: &Writer) -> Doorbell {
+    let ring = writer.fd().try_clone_to_owned().expect("a descriptor");
+    let mut reader = Reader::map(ring).expect("the ring");
+    let (bell, listener) = Doorbell::new().expect("a doorbell");
+    let mut listener = UnixStream::from(listener);
+    listener.set_nonblocking(false).expect("a blocking socket");
+    thread::spawn(move || {
+        let mut unit = Vec::new();
+        while listener.read(&mut [0; 64]).is_ok_and(|bytes| bytes > 0) {
+            while reader.next(&mut unit) != Next::Empty {}
+        }
+    });
+    bell
+}

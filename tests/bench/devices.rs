@@ -1,0 +1,84 @@
+//! What a camera and a microphone take until their last packet, and the memory of their owners. Cameras are the test
+//! pattern: a real one adds its own time before the stamp of its driver.
+
+use crate::Repeats;
+use crate::memory::{CAMERA, quiet, settle};
+use crate::table::{Bench, Row};
+use serde_json::Value;
+use std::path::Path;
+use std::time::Duration;
+use tests::worker::AGENT;
+use tests::{Judge, Server, paths, process, procfs};
+
+const RING: &str = "ring: publish of a 100 kB unit, 8 readers, p99; allocations";
+const FRAMES: &str = "camera, 720p30 in software: capture to last packet, without keyframes, p50 / p99";
+const KEYFRAMES: &str = "the same, keyframes";
+const SOUND: &str = "microphone: sample in to packet out, beyond a packet's 20 ms, p99";
+const MEMORY: &str = "camera owner, 720p30 in software, PSS";
+
+/// Bytes of sound in a packet, ms.
+const PACKET_MS: f64 = 20.0;
+const SOON: Duration = Duration::from_secs(20);
+
+pub fn benches() -> Vec<Bench> {
+    vec![
+        Bench { rows: &[RING], measure: ring },
+        Bench { rows: &[FRAMES, KEYFRAMES], measure: camera },
+        Bench { rows: &[SOUND], measure: microphone },
+        Bench { rows: &[MEMORY], measure: memory },
+    ]
+}
+
+/// By the program that `tools/bench` has built beside the worker.
+fn ring(_: Repeats) -> Vec<Row> {
+    let program = paths::worker().with_file_name("examples").join("publish");
+    let output = process::clean_command(&program).output().unwrap_or_else(|e| panic!("{}: {e}", program.display()));
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let numbers: Vec<f64> = text.split_whitespace().filter_map(|number| number.parse().ok()).collect();
+    let [p50, p99, max, allocations] = numbers[..] else { panic!("not four numbers: {text}") };
+    let row = Row::new(RING, "µs", "-").must("", p99, 60.0).must("allocations", allocations, 0.0);
+    vec![row.report("p50", p50).report("max", max)]
+}
+
+fn camera(repeats: Repeats) -> Vec<Row> {
+    let measured = measure("camera", repeats);
+    let of = |series: &str, name: &str| measured[series][name].as_f64().unwrap_or(f64::INFINITY);
+    let row = Row::new(FRAMES, "ms", "-").must("", of("frames_ms", "p50"), 20.0).must("", of("frames_ms", "p99"), 45.0);
+    let keys = Row::new(KEYFRAMES, "ms", "-").report("p50", of("keyframes_ms", "p50"));
+    let cpu = measured["cpu_per_frame_ms"].as_f64().unwrap_or(f64::INFINITY);
+    vec![row.report("CPU a frame", cpu), keys.report("p99", of("keyframes_ms", "p99"))]
+}
+
+fn microphone(repeats: Repeats) -> Vec<Row> {
+    let p99 = measure("microphone", repeats)["frames_ms"]["p99"].as_f64().unwrap_or(f64::INFINITY);
+    vec![Row::new(SOUND, "ms", "-").must("", p99 - PACKET_MS, 15.0)]
+}
+
+/// `firmware-worker bench` of a worker's camera and microphone without devices.
+fn measure(kind: &str, repeats: Repeats) -> Value {
+    let config = std::env::temp_dir().join(format!("firmware-worker-bench-{}.toml", std::process::id()));
+    std::fs::write(&config, CAMERA).expect("a file in the temporary directory");
+    let measured = run(kind, &config, if repeats.timings < 10 { "5" } else { "30" });
+    std::fs::remove_file(&config).expect("it was there");
+    measured
+}
+
+fn run(kind: &str, config: &Path, seconds: &str) -> Value {
+    let mut command = process::clean_command(paths::worker());
+    command.args(["bench", kind, "--json", "--seconds", seconds, "--config"]).arg(config);
+    let output = command.output().expect("the worker starts");
+    let text = String::from_utf8_lossy(&output.stdout);
+    serde_json::from_str(&text).unwrap_or_else(|_| panic!("{text}{}", String::from_utf8_lossy(&output.stderr)))
+}
+
+fn memory(_: Repeats) -> Vec<Row> {
+    let server = Server::start();
+    let worker = quiet(&server).start();
+    let judge = Judge::join(&server, "bench", "judge");
+    server.api().dispatch("bench", AGENT, "");
+    judge.event("first_video", SOON);
+    settle();
+    // The microphone's owner is the smaller one.
+    let largest = worker.owner_pids().into_iter().map(|pid| procfs::memory(pid).pss).max().unwrap_or(u64::MAX);
+    vec![Row::new(MEMORY, "MB", "-").must("", largest as f64 / 1024.0, 40.0)]
+}

@@ -9,7 +9,6 @@
 //! An owner has no network. It opens no camera node itself: the supervisor does and passes it. It accepts no descriptor
 //! from a job and never waits on anything that a job can change.
 
-mod assembler;
 mod camera;
 mod microphone;
 mod outlet;
@@ -17,7 +16,6 @@ mod owner;
 mod pace;
 mod pipeline;
 mod readers;
-mod timeline;
 
 #[cfg(test)]
 mod tests;

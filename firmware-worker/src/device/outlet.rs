@@ -3,6 +3,7 @@
 //! The one lock of an owner is here, between its control loop and its encode thread. It is held for a copy into the
 //! ring and a byte per reader; nothing under it depends on what a reader does.
 
+use super::microphone::Meter;
 use hal::doorbell::Doorbell;
 use hal::ring::{self, Layout, Meta, Writer};
 use protocol::device::ReaderId;
@@ -31,6 +32,8 @@ pub struct Outlet {
     shared: Mutex<Shared>,
     /// See [`Counters`].
     pub counters: Counters,
+    /// How loud a microphone is.
+    pub meter: Meter,
 }
 
 #[derive(Debug)]
@@ -44,7 +47,7 @@ impl Outlet {
     /// Makes the ring; it lives as long as the owner, whatever becomes of the device.
     pub fn create(name: &str, layout: Layout) -> Result<Self, ring::Error> {
         let shared = Shared { writer: Writer::create(name, layout)?, last: None, bells: Vec::new() };
-        Ok(Self { shared: Mutex::new(shared), counters: Counters::default() })
+        Ok(Self { shared: Mutex::new(shared), counters: Counters::default(), meter: Meter::default() })
     }
 
     /// The ring, to pass to a reader.

@@ -361,6 +361,7 @@ impl Owner {
             keyframes: counters.keyframes.load(Relaxed),
             readers: self.readers.len() as u32,
             encoders: counters.encoders.load(Relaxed),
+            level: self.outlet.meter.take(),
         }
     }
 

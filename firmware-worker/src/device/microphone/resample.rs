@@ -6,9 +6,6 @@ use rubato::{Async, FixedAsync, Resampler as _, SincInterpolationParameters, Sin
 
 /// Points of the filter: 1.5 ms of delay at 44.1 kHz, flat to 19 kHz, aliases below -90 dB.
 const SINC_POINTS: usize = 128;
-/// Points between two frames. 147 x 160 / 147: every output frame of 44.1 and 88.2 kHz lies on one of them, and so do those
-/// of the whole ratios; nothing is left to interpolate.
-const OVERSAMPLING: usize = 160;
 
 /// Turns periods of a card into frames at 48 kHz. Allocates nothing after its creation.
 pub enum Resampler {
@@ -42,7 +39,7 @@ impl Resampler {
         }
         let ratio = RATE as f64 / f64::from(rate);
         let parameters = SincInterpolationParameters::new(SINC_POINTS, WindowFunction::BlackmanHarris2)
-            .oversampling_factor(OVERSAMPLING)
+            .oversampling_factor(phases(rate))
             .interpolation(SincInterpolationType::Nearest);
         let inner = Async::new_sinc(ratio, 1.0, &parameters, period, channels, FixedAsync::Input)
             .map_err(|e| format!("resampler: {rate} Hz: {e}"))?;
@@ -81,6 +78,16 @@ impl Resampler {
     }
 }
 
+/// Points between two frames of the card: every frame at 48 kHz lies on one of them (160 for 44.1 kHz, 3 for 16 and 32 kHz),
+/// so that nothing is left to interpolate.
+fn phases(rate: u32) -> usize {
+    let (mut a, mut b) = (RATE, u64::from(rate));
+    while b != 0 {
+        (a, b) = (b, a % b);
+    }
+    (RATE / a) as usize
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -116,6 +123,12 @@ mod tests {
                 assert!(channels == 1 || out.iter().skip(1).step_by(2).all(|s| *s == 0.0), "channels do not mix");
             }
         }
+    }
+
+    #[test]
+    fn there_are_as_many_phases_as_the_ratio_of_the_rates_has() {
+        let of = [16_000, 22_050, 24_000, 32_000, 44_100, 64_000, 88_200, 96_000].map(phases);
+        assert_eq!(of, [3, 320, 2, 3, 160, 3, 80, 1]);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use super::assembler::{Block, MAX_BLOCK, MAX_CHANNELS};
 use super::clock::Clock;
 use super::mix::Mix;
 use super::resample::Resampler;
-use super::timeline::to_ns;
+use super::timeline::{RATE, to_ns};
 use super::{Input, STOP_CHECK};
 use crate::config;
 use crate::device::pipeline::Stage;
@@ -66,9 +66,9 @@ struct Card {
     /// One period as it comes, and in the track's channels.
     raw: Vec<f32>,
     mixed: Vec<f32>,
-    /// Frames at 48 kHz that the resampler gave since the last gap, and what it should have given by then.
+    /// Frames of the card that the resampler took since the last gap, and those at 48 kHz that it gave.
+    taken: u64,
     made: u64,
-    due: f64,
 }
 
 /// Where blocks go.
@@ -152,8 +152,8 @@ impl Card {
             zeros: Zeros::new(setup.rate),
             raw: vec![0.0; setup.period * setup.channels as usize],
             mixed: vec![0.0; setup.period * channels],
+            taken: 0,
             made: 0,
-            due: 0.0,
             capture,
             name,
         })
@@ -186,7 +186,7 @@ impl Card {
 
     fn restart(&mut self, out: &mut Out<'_>) {
         self.resampler.reset();
-        (self.made, self.due) = (0, 0.0);
+        (self.taken, self.made) = (0, 0);
         out.block.gap = true;
     }
 
@@ -202,14 +202,14 @@ impl Card {
         out.period();
         self.mix.apply(&self.raw, &mut self.mixed);
         // What comes out began as much earlier as the resampler still holds.
-        let ns_per_sample = self.clock.ns_per_frame() * f64::from(setup.rate) / super::timeline::RATE as f64;
-        let behind = self.due + self.resampler.delay() as f64 - self.made as f64;
-        let from_ns = timed.captured_ns.saturating_sub((behind.max(0.0) * ns_per_sample) as u64);
-        self.due += setup.period as f64 * super::timeline::RATE as f64 / f64::from(setup.rate);
+        let ns_per_sample = self.clock.ns_per_frame() * f64::from(setup.rate) / RATE as f64;
+        let due = self.taken * RATE / u64::from(setup.rate) + self.resampler.delay() as u64;
+        let behind = due.saturating_sub(self.made) as f64 * ns_per_sample;
+        let mut from_ns = timed.captured_ns.saturating_sub(behind as u64);
+        self.taken += setup.period as u64;
         let sound = self.resampler.process(&self.mixed);
         self.made += (sound.len() / out.channels) as u64;
         let whole = |sample: &f32| (sample * 32_768.0).round() as i16;
-        let mut from_ns = from_ns;
         for part in sound.chunks(MAX_BLOCK * out.channels) {
             out.hand_over(part.iter().map(whole), from_ns);
             from_ns += ((part.len() / out.channels) as f64 * ns_per_sample) as u64;

@@ -5,7 +5,9 @@ use base64::Engine;
 use livekit_protocol as lk;
 use lk::signal_response::Message;
 use prost::Message as _;
-use protocol::room::{Command, Config, Frame, Kind, LocalAddress, LocalTrack, Output, Proto, Room, Source, TrackId};
+use protocol::room::{
+    Command, Config, Frame, Kind, LocalAddress, LocalTrack, Output, Proto, Room, Sound, Source, TrackId,
+};
 use protocol::secret::Secret;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -170,7 +172,17 @@ fn track(kind: Kind) -> LocalTrack {
         Kind::Video => ("video", Source::Camera),
     };
     let (id, name) = (TrackId(id.into()), id.into());
-    LocalTrack { id, name, kind, source, width: 640, height: 360, bitrate: 500_000, muted: false }
+    LocalTrack {
+        id,
+        name,
+        kind,
+        source,
+        width: 640,
+        height: 360,
+        sound: Sound::default(),
+        bitrate: 500_000,
+        muted: false,
+    }
 }
 
 /// The offer in a join.

@@ -7,6 +7,12 @@ import numpy
 # Audio under this level counts as a gap: the worker's tone is at -20 dBFS, concealment fades under it in a few packets.
 SILENCE_DBFS = -50.0
 
+# The worker's test pattern lights its upper right corner for a tenth of each second, while its tone beeps at three times its
+# pitch. The corner is a blue bar otherwise.
+FLASH_LUMA = 140
+TONE_HZ = 440
+BEEP_HZ = 1320
+
 # On track end the server sends 2x2 blank pictures to flush decoders.
 BLANK_SIZE = 2
 
@@ -24,6 +30,8 @@ class Video:
         self.first = None
         self.size = (0, 0)
         self.max_gap = 0.0
+        self.flashed = None
+        self._lit = False
         self._last = None
         self._window_frames = 0
         self._window_gap = 0.0
@@ -42,6 +50,14 @@ class Video:
         self._window_frames += 1
         return True
 
+    def look(self, luma, at):
+        """Takes the brightness of a frame, lines by columns; remembers when the corner was lit."""
+        lines, columns = luma.shape
+        lit = float(luma[: lines // 10, -(lines // 10) :].mean()) > FLASH_LUMA
+        if lit and not self._lit:
+            self.flashed = at
+        self._lit = lit
+
     def report(self, seconds, at):
         """The last window, and starts the next. A freeze that still lasts counts already."""
         if self._last is not None:
@@ -54,6 +70,7 @@ class Video:
             "frames": self.frames,
             "gap_ms": round(self._window_gap * 1000),
             "max_gap_ms": round(self.max_gap * 1000),
+            "mark": self.flashed,
         }
         self._window_frames, self._window_gap = 0, 0.0
         return window
@@ -67,8 +84,19 @@ class Audio:
         self.first = None
         self.heard = 0.0
         self.max_gap = 0.0
+        self.beeped = None
+        self._beeping = False
         self._silent_for = 0.0
         self._window = []
+
+    def _listen(self, wave, at):
+        """Remembers when a beep began."""
+        turn = numpy.arange(len(wave)) * (2j * numpy.pi / self.rate)
+        power = {hz: abs(numpy.dot(wave, numpy.exp(turn * hz))) for hz in (TONE_HZ, BEEP_HZ)}
+        beeping = power[BEEP_HZ] > power[TONE_HZ]
+        if beeping and not self._beeping:
+            self.beeped = at
+        self._beeping = beeping
 
     def frame(self, samples, at):
         """Takes int16 samples. A gap is time without sound after the first sound."""
@@ -79,6 +107,7 @@ class Audio:
             self.first = self.first or at
             self.heard += seconds
             self._silent_for = 0.0
+            self._listen(wave, at)
         elif self.first is not None:
             self._silent_for += seconds
             self.max_gap = max(self.max_gap, self._silent_for)
@@ -93,6 +122,7 @@ class Audio:
             "pitch_hz": round(pitch_hz(wave, self.rate), 1),
             "heard_s": round(self.heard, 2),
             "max_gap_ms": round(self.max_gap * 1000),
+            "mark": self.beeped,
         }
 
 

@@ -74,7 +74,8 @@ async fn draw(context: &JobContext) -> Result<(), BoxError> {
     hum.published().await?;
 
     let (mut pattern, mut pictures) = (Pattern::new(width, height), h264::Encoder::new(settings)?);
-    let (mut tone, mut sound) = (Tone::default(), opus::Encoder::new(1, 32_000)?);
+    let (mut tone, mut sound) =
+        (Tone::default(), opus::Encoder::new(&opus::Settings { bitrate: 32_000, ..Default::default() })?);
     let (mut pcm, mut unit) = ([0; PACKET_SAMPLES], Vec::new());
     let start = Instant::now();
     let mut pace = tokio::time::interval(Duration::from_millis(opus::PACKET_MS.into()));

@@ -3,7 +3,7 @@
 use super::arguments::Settings;
 use super::{config_file, configuration_error, load, since_1970};
 use crate::config::{CameraDevice, Config, Credentials, Device, DeviceKind, Limits, MicrophoneDevice, read_secret};
-use hal::audio::Card;
+use hal::audio::{Card, Error, Identity, find};
 use hal::video::Camera;
 use protocol::secret::Secret;
 use std::fmt::Write;
@@ -108,7 +108,8 @@ fn describe_device(device: &Device, board: &Board) -> String {
         DeviceKind::Microphone(microphone) => {
             let which = board.microphone(&microphone.device);
             let channels = if microphone.channels == 1 { "mono" } else { "stereo" };
-            format!("microphone  {name}: {which}, {channels}, {} kbit/s", microphone.bitrate / 1000)
+            let (bitrate, frame_ms) = (microphone.bitrate / 1000, microphone.frame_ms);
+            format!("microphone  {name}: {which}, {channels}, {bitrate} kbit/s in packets of {frame_ms} ms")
         }
     }
 }
@@ -140,17 +141,27 @@ impl Board {
         let shown = |card: &Card| format!("{} ({})", card.name, card.description);
         match wanted {
             MicrophoneDevice::Tone => "tone".into(),
-            MicrophoneDevice::Auto => match self.cards.iter().find(|card| card.capture) {
-                Some(card) => shown(card),
-                None => "tone, as no sound card captures".into(),
+            MicrophoneDevice::Auto => match find(&Identity::Auto, &self.cards, |card| card.capture) {
+                Ok(card) => shown(card),
+                Err(_) => "tone, as no sound card captures".into(),
             },
-            MicrophoneDevice::Alsa(name) => match self.cards.iter().find(|card| card.name == *name) {
-                Some(card) if card.capture => shown(card),
-                Some(card) => format!("{} - CANNOT CAPTURE", shown(card)),
+            MicrophoneDevice::Card(name) => {
                 // Other names (`hw:0`, plugins of asound.conf) are ALSA's to resolve.
-                None if name.starts_with("hw:CARD=") && name.contains(",DEV=") => format!("{name}{NOT_THERE}"),
-                None => name.clone(),
-            },
+                let resolved = Identity::parse(name).unwrap_or_else(|_| Identity::Alsa(name.clone()));
+                let ours = match &resolved {
+                    Identity::Alsa(name) => name.starts_with("hw:CARD=") && name.contains(",DEV="),
+                    _ => true,
+                };
+                match find(&resolved, &self.cards, |card| card.capture) {
+                    Ok(card) => shown(card),
+                    Err(ambiguous @ Error::Ambiguous { .. }) => ambiguous.to_string(),
+                    Err(_) => match find(&resolved, &self.cards, |_| true) {
+                        Ok(card) => format!("{} - CANNOT CAPTURE", shown(card)),
+                        Err(_) if ours => format!("{name}{NOT_THERE}"),
+                        Err(_) => name.clone(),
+                    },
+                }
+            }
         }
     }
 }
@@ -168,6 +179,9 @@ mod tests {
         let card_of = |name: &str, capture| Card {
             name: format!("hw:CARD={name},DEV=0"),
             description: format!("the {name}"),
+            id: name.into(),
+            card: name.into(),
+            usb: None,
             capture,
             playback: true,
         };
@@ -192,14 +206,16 @@ mod tests {
     #[test]
     fn configured_microphones_are_looked_up_on_the_board() {
         let (board, none) = (board(), Board { cameras: Vec::new(), cards: Vec::new() });
-        let alsa = |name: &str| MicrophoneDevice::Alsa(name.into());
+        let alsa = |name: &str| MicrophoneDevice::Card(name.into());
         assert_eq!(board.microphone(&MicrophoneDevice::Auto), "hw:CARD=Mic,DEV=0 (the Mic)");
         assert_eq!(none.microphone(&MicrophoneDevice::Auto), "tone, as no sound card captures");
         assert!(board.microphone(&alsa("hw:CARD=Headphones,DEV=0")).contains("CANNOT CAPTURE"));
         assert!(board.microphone(&alsa("hw:CARD=Gone,DEV=0")).contains("NOT THERE"));
         assert_eq!(board.microphone(&alsa("hw:0")), "hw:0");
+        assert_eq!(board.microphone(&alsa("card:Mic")), "hw:CARD=Mic,DEV=0 (the Mic)");
+        assert!(board.microphone(&alsa("usb:046d:0825")).contains("NOT THERE"));
         let kind = DeviceKind::Microphone(Microphone { device: alsa("hw:0"), ..Microphone::default() });
         let line = describe_device(&Device { name: "mic".into(), kind }, &board);
-        assert_eq!(line, "microphone  mic: hw:0, mono, 48 kbit/s");
+        assert_eq!(line, "microphone  mic: hw:0, mono, 48 kbit/s in packets of 20 ms");
     }
 }

@@ -1,6 +1,6 @@
 //! `devices`: what this board has.
 
-use hal::audio::Card;
+use hal::audio::{Card, Offer};
 use hal::video::{Camera, Mode, PixelFormat};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -8,7 +8,8 @@ use std::fmt::Write;
 use std::process::ExitCode;
 
 pub(super) fn print(as_json: bool) -> ExitCode {
-    let (cameras, cards) = (hal::video::list(), hal::audio::list());
+    let cameras = hal::video::list();
+    let cards: Vec<_> = hal::audio::list().into_iter().map(|card| (capture_of(&card), card)).collect();
     if as_json {
         println!("{:#}", to_json(&cameras, &cards));
     } else {
@@ -17,7 +18,12 @@ pub(super) fn print(as_json: bool) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn to_json(cameras: &[Camera], cards: &[Card]) -> Value {
+/// What a card captures, or why that cannot be told; nothing for one that does not capture.
+fn capture_of(card: &Card) -> Option<Result<Offer, String>> {
+    card.capture.then(|| hal::audio::offer(&card.name).map_err(|e| e.to_string()))
+}
+
+fn to_json(cameras: &[Camera], cards: &[(Option<Result<Offer, String>>, Card)]) -> Value {
     let mode = |mode: &Mode| {
         json!({
             "format": format_name(mode.format),
@@ -35,12 +41,17 @@ fn to_json(cameras: &[Camera], cards: &[Card]) -> Value {
             "modes": camera.modes.iter().map(mode).collect::<Vec<_>>(),
         })
     };
-    let card = |card: &Card| {
+    let card = |(offer, card): &(Option<Result<Offer, String>>, Card)| {
+        let offer = offer.as_ref().and_then(|offer| offer.as_ref().ok());
         json!({
             "device": card.name,
+            "identities": card.identities(),
             "description": card.description,
             "capture": card.capture,
             "playback": card.playback,
+            "formats": offer.map(|offer| offer.formats.iter().map(|format| format.name()).collect::<Vec<_>>()),
+            "rates": offer.map(|offer| &offer.rates),
+            "channels": offer.map(|offer| [offer.channels.0, offer.channels.1]),
         })
     };
     json!({
@@ -49,7 +60,7 @@ fn to_json(cameras: &[Camera], cards: &[Card]) -> Value {
     })
 }
 
-fn table(cameras: &[Camera], cards: &[Card]) -> String {
+fn table(cameras: &[Camera], cards: &[(Option<Result<Offer, String>>, Card)]) -> String {
     let mut out = String::new();
     // Writing to a string cannot fail.
     if cameras.is_empty() {
@@ -64,7 +75,7 @@ fn table(cameras: &[Camera], cards: &[Card]) -> String {
     if cards.is_empty() {
         let _ = writeln!(out, "No sound card (or no access to one: is this user in the group `audio`?)");
     }
-    for card in cards {
+    for (offer, card) in cards {
         let uses = match (card.capture, card.playback) {
             (true, true) => "capture, playback",
             (true, false) => "capture",
@@ -72,6 +83,19 @@ fn table(cameras: &[Camera], cards: &[Card]) -> String {
             (false, false) => "-",
         };
         let _ = writeln!(out, "{}  {}  ({uses})", card.name, card.description);
+        let _ = writeln!(out, "    {}", card.identities().join("  "));
+        match offer {
+            Some(Ok(offer)) => {
+                let formats: Vec<_> = offer.formats.iter().map(|format| format.name()).collect();
+                let rates: Vec<_> = offer.rates.iter().map(ToString::to_string).collect();
+                let (fewest, most) = offer.channels;
+                let _ = writeln!(out, "    {}  {} Hz  {fewest} to {most} ch", formats.join(" "), rates.join(" "));
+            }
+            Some(Err(why)) => {
+                let _ = writeln!(out, "    {why}");
+            }
+            None => {}
+        }
     }
     out
 }
@@ -108,6 +132,7 @@ fn format_name(format: PixelFormat) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use hal::audio::{SampleFormat, Usb};
 
     fn camera() -> Camera {
         let mode = |format, width, height, milli_fps| Mode { format, width, height, milli_fps };
@@ -125,14 +150,26 @@ mod tests {
         }
     }
 
-    fn card() -> Card {
-        Card { name: "hw:CARD=Mic,DEV=0".into(), description: "USB Mic".into(), capture: true, playback: false }
+    fn card() -> (Option<Result<Offer, String>>, Card) {
+        let usb = Usb { vendor: "046d".into(), product: "0825".into(), serial: None, port: "1-1.2".into() };
+        let card = Card {
+            name: "hw:CARD=Mic,DEV=0".into(),
+            description: "USB Mic".into(),
+            id: "Mic".into(),
+            card: "USB Mic".into(),
+            usb: Some(usb),
+            capture: true,
+            playback: false,
+        };
+        let formats = vec![SampleFormat::S16, SampleFormat::S24Packed];
+        (Some(Ok(Offer { formats, rates: vec![44_100, 48_000], channels: (1, 2) })), card)
     }
 
     #[test]
     fn the_table_names_devices_as_the_configuration_takes_them() {
         let expected = "/dev/video0  card:HD Cam  (uvcvideo, usb-1.2)\n    MJPEG  1920x1080@30  1280x720@29.97\n    \
-                        YUYV   640x480@30\nhw:CARD=Mic,DEV=0  USB Mic  (capture)\n";
+                        YUYV   640x480@30\nhw:CARD=Mic,DEV=0  USB Mic  (capture)\n    usb:046d:0825  \
+                        usb-port:1-1.2  card:Mic\n    S16_LE S24_3LE  44100 48000 Hz  1 to 2 ch\n";
         assert_eq!(table(&[camera()], &[card()]), expected);
     }
 
@@ -147,5 +184,7 @@ mod tests {
         let value = to_json(&[camera()], &[card()]);
         assert_eq!(value["cameras"][0]["modes"][3], json!({"format":"MJPEG","width":1280,"height":720,"fps":29.97}));
         assert_eq!(value["sound_cards"][0]["device"], "hw:CARD=Mic,DEV=0");
+        assert_eq!(value["sound_cards"][0]["identities"][1], "usb-port:1-1.2");
+        assert_eq!(value["sound_cards"][0]["formats"], json!(["S16_LE", "S24_3LE"]));
     }
 }

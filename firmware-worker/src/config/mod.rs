@@ -222,10 +222,56 @@ pub struct Microphone {
     pub device: MicrophoneDevice,
     /// 1 or 2.
     pub channels: u8,
+    /// Channels of the card that are taken, from 1; empty for all.
+    pub input_channels: Vec<u8>,
+    /// Capture volume of the card's mixer; `None` leaves it, unless it is 0.
+    pub volume: Option<Volume>,
+    /// The mixer's capture switch is off.
+    pub mute: bool,
     /// Opus bit/s.
     pub bitrate: u32,
     /// Stays open without a job.
     pub warm: bool,
+    /// Length of an Opus packet: 10, 20 or 40 ms.
+    pub frame_ms: u8,
+    /// Nothing is sent while it is quiet.
+    pub dtx: bool,
+    /// Opus packets carry the one before them, for receivers that lost it.
+    pub fec: bool,
+    /// libopus' quality for CPU, 0 to 10.
+    pub complexity: u8,
+    /// What Opus is tuned for.
+    pub application: OpusApplication,
+}
+
+/// A volume of a mixer.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Volume {
+    /// Of the element's range.
+    Percent(u8),
+    /// As the element counts them.
+    Decibel(f32),
+}
+
+impl From<Volume> for hal::audio::mixer::Volume {
+    fn from(volume: Volume) -> Self {
+        match volume {
+            Volume::Percent(percent) => Self::Percent(percent),
+            Volume::Decibel(decibel) => Self::Decibel(decibel),
+        }
+    }
+}
+
+/// What Opus is tuned for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OpusApplication {
+    /// Speech.
+    Voip,
+    /// Everything else.
+    Audio,
+    /// 4 ms less delay, and neither speech modes nor error correction.
+    LowDelay,
 }
 
 /// Which microphone.
@@ -235,8 +281,8 @@ pub enum MicrophoneDevice {
     Auto,
     /// A sine of 440 Hz.
     Tone,
-    /// An ALSA name, `hw:CARD=Loopback,DEV=1` or `hw:0,0`.
-    Alsa(String),
+    /// As `devices` names it (`usb:...`, `usb-port:...`, `card:...`), or an ALSA name: `hw:CARD=Loopback,DEV=1`, `hw:0,0`.
+    Card(String),
 }
 
 #[cfg(test)]

@@ -3,7 +3,9 @@
 use super::meaning::{within, wrong};
 use super::{
     Camera, CameraDevice, CameraWritten, Device, DeviceKind, Error, Microphone, MicrophoneDevice, MicrophoneWritten,
+    OpusApplication, Volume,
 };
+use hal::audio::{Identity, mixer};
 use std::path::PathBuf;
 
 /// The default picture, and the pixel rate that the default bitrate is scaled from.
@@ -17,6 +19,10 @@ const FLOOR_PART: u32 = 8;
 
 /// Bit/s that Opus needs for clean full-band sound of one voice.
 const OPUS_BITRATE: u32 = 48_000;
+/// libopus' quality for CPU: 5 to 8 % of a 1 GHz Cortex-A53, and hard to tell from 10 at voice rates.
+const OPUS_COMPLEXITY: u8 = 5;
+/// Channels of a card that can be chosen from.
+const CARD_CHANNELS: u8 = 8;
 
 /// Without any device in the configuration there is one camera and one microphone; with any, only those.
 pub(super) fn devices(
@@ -80,9 +86,22 @@ impl Default for Camera {
 }
 
 impl Default for Microphone {
-    /// What an empty `[[microphone]]` means.
+    /// What an empty `[[microphone]]` means: speech on a small core.
     fn default() -> Self {
-        Self { device: MicrophoneDevice::Auto, channels: 1, bitrate: OPUS_BITRATE, warm: false }
+        Self {
+            device: MicrophoneDevice::Auto,
+            channels: 1,
+            input_channels: Vec::new(),
+            volume: None,
+            mute: false,
+            bitrate: OPUS_BITRATE,
+            frame_ms: crate::media::opus::PACKET_MS,
+            dtx: false,
+            fec: true,
+            complexity: OPUS_COMPLEXITY,
+            application: OpusApplication::Voip,
+            warm: false,
+        }
     }
 }
 
@@ -109,14 +128,65 @@ fn microphone(name: &str, written: &MicrophoneWritten) -> Result<Microphone, Err
     let unwritten = Microphone::default();
     let channels = within(key("channels"), written.channels, unwritten.channels, 1..=2)?;
     let default = unwritten.bitrate * u32::from(channels);
-    let bitrate = within(key("bitrate"), written.bitrate, default, 6_000..=510_000)?;
-    let device = match written.device.as_deref().unwrap_or("auto") {
-        "auto" => MicrophoneDevice::Auto,
-        "tone" => MicrophoneDevice::Tone,
-        "" => return Err(wrong(key("device"), "must be auto, tone or an ALSA name (hw:CARD=Device,DEV=0)")),
-        alsa => MicrophoneDevice::Alsa(alsa.into()),
-    };
-    Ok(Microphone { device, channels, bitrate, warm: written.warm.unwrap_or(unwritten.warm) })
+    let frame_ms = written.frame_ms.unwrap_or(unwritten.frame_ms);
+    if ![10, 20, 40].contains(&frame_ms) {
+        return Err(wrong(key("frame_ms"), format!("{frame_ms} is not 10, 20 or 40")));
+    }
+    Ok(Microphone {
+        device: microphone_device(written.device.as_deref().unwrap_or("auto"))
+            .map_err(|why| wrong(key("device"), why))?,
+        channels,
+        input_channels: input_channels(written.input_channels.as_deref().unwrap_or_default(), channels)
+            .map_err(|why| wrong(key("input_channels"), why))?,
+        volume: written.volume.as_deref().map(|text| volume(text, key("volume"))).transpose()?,
+        mute: written.mute.unwrap_or(unwritten.mute),
+        bitrate: within(key("bitrate"), written.bitrate, default, 6_000..=510_000)?,
+        frame_ms,
+        dtx: written.dtx.unwrap_or(unwritten.dtx),
+        fec: written.fec.unwrap_or(unwritten.fec),
+        complexity: within(key("complexity"), written.complexity, unwritten.complexity, 0..=10)?,
+        // Two channels are wanted for more than speech.
+        application: written.application.unwrap_or(match channels {
+            1 => unwritten.application,
+            _ => OpusApplication::Audio,
+        }),
+        warm: written.warm.unwrap_or(unwritten.warm),
+    })
+}
+
+fn microphone_device(written: &str) -> Result<MicrophoneDevice, String> {
+    match written {
+        "auto" => Ok(MicrophoneDevice::Auto),
+        "tone" => Ok(MicrophoneDevice::Tone),
+        other => match Identity::parse(other) {
+            Ok(identity) => Ok(MicrophoneDevice::Card(identity.to_string())),
+            Err(why) => Err(format!(
+                "{other:?} {why}; or auto, tone, or an ALSA name (hw:CARD=Device,DEV=0); `firmware-worker devices` lists them"
+            )),
+        },
+    }
+}
+
+/// Which of the card's channels are taken, checked as far as that goes without the card.
+fn input_channels(written: &[u8], channels: u8) -> Result<Vec<u8>, String> {
+    if let Some(other) = written.iter().find(|channel| !(1..=CARD_CHANNELS).contains(*channel)) {
+        return Err(format!("{other} is not within 1 to {CARD_CHANNELS}"));
+    }
+    if written.len() > usize::from(CARD_CHANNELS) {
+        return Err(format!("more than {CARD_CHANNELS} channels"));
+    }
+    if channels == 2 && written.len() > 2 {
+        return Err("choose two at most for two channels: the left and the right one".into());
+    }
+    Ok(written.to_vec())
+}
+
+fn volume(text: &str, key: String) -> Result<Volume, Error> {
+    match mixer::Volume::parse(text) {
+        Some(mixer::Volume::Percent(percent)) => Ok(Volume::Percent(percent)),
+        Some(mixer::Volume::Decibel(decibel)) => Ok(Volume::Decibel(decibel)),
+        None => Err(wrong(key, format!("{text:?} is neither 0% to 100% nor a number of dB (\"12 dB\")"))),
+    }
 }
 
 /// The table `[job]` as JSON; dates become strings.

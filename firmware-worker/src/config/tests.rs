@@ -64,7 +64,8 @@ fn without_a_file_there_is_one_camera_and_one_microphone() {
         min_bitrate: 250_000,
         warm: false,
     };
-    let microphone = Microphone { device: MicrophoneDevice::Auto, channels: 1, bitrate: 48_000, warm: false };
+    let microphone =
+        Microphone { device: MicrophoneDevice::Auto, channels: 1, bitrate: 48_000, ..Microphone::default() };
     let expected = [
         Device { name: "camera".into(), kind: DeviceKind::Camera(camera) },
         Device { name: "microphone".into(), kind: DeviceKind::Microphone(microphone) },
@@ -78,8 +79,18 @@ fn without_a_file_there_is_one_camera_and_one_microphone() {
 
 /// The example with the keys of these tables taken out of their comments, but for those without a default.
 fn example() -> String {
-    const WITHOUT_DEFAULT: [&str; 8] =
-        ["url", "token_file", "api_key", "api_secret_file", "ca_file", "agent_name", "deployment", "max_jobs"];
+    const WITHOUT_DEFAULT: [&str; 10] = [
+        "url",
+        "token_file",
+        "api_key",
+        "api_secret_file",
+        "ca_file",
+        "agent_name",
+        "deployment",
+        "max_jobs",
+        "input_channels",
+        "volume",
+    ];
     let uncomment = |line: &str| match line.strip_prefix('#') {
         Some(rest) if rest.starts_with("[[") => format!("{rest}\n"),
         Some(rest) if rest.split_once(" = ").is_some_and(|(key, _)| plain_key(key, &WITHOUT_DEFAULT)) => {
@@ -306,6 +317,15 @@ fn a_value_out_of_range_is_refused_by_its_key() {
         ("[[camera]]\nname = \"a b\"", "device \"a b\": a name is 1 to 32 letters"),
         ("[[camera]]\n[[camera]]", "device \"camera\": two devices have this name"),
         ("[[microphone]]\nchannels = 3", "microphone \"microphone\" channels: 3 is not within 1 to 2"),
+        ("[[microphone]]\nframe_ms = 60", "microphone \"microphone\" frame_ms: 60 is not 10, 20 or 40"),
+        ("[[microphone]]\nvolume = \"loud\"", "microphone \"microphone\" volume: \"loud\" is neither 0% to 100% nor"),
+        ("[[microphone]]\ninput_channels = [0]", "microphone \"microphone\" input_channels: 0 is not within 1 to 8"),
+        (
+            "[[microphone]]\nchannels = 2\ninput_channels = [1, 2, 3]",
+            "microphone \"microphone\" input_channels: choose two at most",
+        ),
+        ("[[microphone]]\ncomplexity = 11", "microphone \"microphone\" complexity: 11 is not within 0 to 10"),
+        ("[[microphone]]\ndevice = \"usb:46d\"", "microphone \"microphone\" device: \"usb:46d\" must be usb:VVVV"),
     ];
     for (text, expected) in cases {
         let error = error_of(text);
@@ -366,4 +386,28 @@ fn at_a_desk_the_log_is_verbose_and_no_port_is_taken() {
     let get = |name: &str| KEYS.iter().find(|(n, _)| *n == name).map(|(_, value)| (*value).to_owned());
     let config = load(Written::default(), &get, None, Defaults { memory: None, development: true }).unwrap();
     assert_eq!((config.http, config.log_level), (None, tracing::Level::DEBUG));
+}
+
+#[test]
+fn every_key_of_a_microphone_is_meant_as_written() {
+    let config = load_text(
+        "[[microphone]]\ndevice = \"usb:046D:0825:A1\"\nchannels = 2\ninput_channels = [3, 4]\nvolume = \"12 dB\"\n\
+         mute = true\nframe_ms = 10\ndtx = true\nfec = false\ncomplexity = 9\napplication = \"lowdelay\"",
+    );
+    let expected = Microphone {
+        device: MicrophoneDevice::Card("usb:046d:0825:A1".into()),
+        channels: 2,
+        input_channels: vec![3, 4],
+        volume: Some(Volume::Decibel(12.0)),
+        mute: true,
+        bitrate: 96_000,
+        frame_ms: 10,
+        dtx: true,
+        fec: false,
+        complexity: 9,
+        application: OpusApplication::LowDelay,
+    };
+    assert_eq!(config.unwrap().devices[0].kind, DeviceKind::Microphone(expected));
+    let stereo = load_text("[[microphone]]\nchannels = 2").unwrap();
+    assert!(matches!(&stereo.devices[0].kind, DeviceKind::Microphone(m) if m.application == OpusApplication::Audio));
 }

@@ -1,6 +1,7 @@
 //! The configuration as written: every key optional, unknown keys refused. File, environment and flags all become
 //! this and are laid over each other.
 
+use super::OpusApplication;
 use protocol::secret::Secret;
 use protocol::worker::JobType;
 use serde::Deserialize;
@@ -148,14 +149,30 @@ pub struct CameraWritten {
 pub struct MicrophoneWritten {
     /// By which jobs ask for it.
     pub name: Option<String>,
-    /// `auto`, `tone`, or an ALSA name.
+    /// `auto`, `tone`, `usb:...`, `usb-port:...`, `card:...`, or an ALSA name.
     pub device: Option<String>,
     /// 1 or 2.
     pub channels: Option<u8>,
+    /// Channels of the card, from 1.
+    pub input_channels: Option<Vec<u8>>,
+    /// `80%` or `12 dB`.
+    pub volume: Option<String>,
+    /// Capture switched off.
+    pub mute: Option<bool>,
     /// Opus bit/s.
     pub bitrate: Option<u32>,
     /// Stays open without a job.
     pub warm: Option<bool>,
+    /// 10, 20 or 40.
+    pub frame_ms: Option<u8>,
+    /// Discontinuous transmission.
+    pub dtx: Option<bool>,
+    /// In-band error correction.
+    pub fec: Option<bool>,
+    /// 0 to 10.
+    pub complexity: Option<u8>,
+    /// `voip`, `audio` or `lowdelay`.
+    pub application: Option<OpusApplication>,
 }
 
 impl Written {

@@ -188,15 +188,12 @@ impl From<&Device> for Granted {
                 bitrate: camera.bitrate,
             },
             DeviceKind::Microphone(microphone) => {
-                Format::Opus { channels: microphone.channels, frame_ms: OPUS_FRAME_MS }
+                Format::Opus { channels: microphone.channels, frame_ms: microphone.frame_ms, dtx: microphone.dtx }
             }
         };
         Self { name: device.name.clone(), format }
     }
 }
-
-/// Length of the Opus packets of device owners: the usual compromise of delay and header cost.
-pub const OPUS_FRAME_MS: u8 = 20;
 
 /// From the supervisor to a device owner.
 #[derive(Debug, Serialize, Deserialize)]
@@ -293,6 +290,17 @@ pub struct OwnerStats {
     pub encoders: u32,
     /// As [`OwnerStage`].
     pub stages: Box<[Latency; OwnerStage::NAMES.len()]>,
+    /// Of a microphone that runs, since the last pong.
+    pub level: Option<SoundLevel>,
+}
+
+/// How loud sound was, in hundredths of a dB below full scale; -120 dB is silence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SoundLevel {
+    /// The loudest sample.
+    pub peak: i16,
+    /// The mean power.
+    pub rms: i16,
 }
 
 /// From a job to a device owner.
@@ -368,5 +376,7 @@ pub enum Format {
         channels: u8,
         /// Packet length in ms.
         frame_ms: u8,
+        /// No packets come while it is quiet.
+        dtx: bool,
     },
 }

@@ -8,6 +8,7 @@ use crate::config;
 use crate::control::OwnerStage;
 use crate::media::h264::{self, Coded, Encoder, Settings};
 use crate::media::pattern::Pattern;
+use crate::media::tone;
 use crate::media::{I420, convert, jpeg};
 use hal::process::monotonic_ns;
 use hal::ring::{DISCONTINUITY, KEY, Layout, MAX_ARENA, Meta};
@@ -77,7 +78,10 @@ fn pattern(stage: &Stage, camera: &config::Camera) -> Result<(), String> {
     let mut picture = Pattern::new(width, height);
     let mut frames = Frames::new(stage, camera, Mode { format: PixelFormat::Yu12, width, height, milli_fps });
     stage.tell(Event::Running { description: format!("test pattern {}", frames.describe()), hardware: false });
-    let mut due = monotonic_ns();
+    // A picture lies on each whole second, so that the flash is as exact as the beep of the tone.
+    let now = monotonic_ns();
+    let second = now - now % SECOND_NS;
+    let mut due = second + (now - second).next_multiple_of(period);
     while !stage.wanted.stop() {
         let now = monotonic_ns();
         if now < due {
@@ -89,6 +93,7 @@ fn pattern(stage: &Stage, camera: &config::Camera) -> Result<(), String> {
         due += late * period;
         let number = frames.arrived();
         if stage.wanted.encode() {
+            picture.flash(tone::beeps(due));
             frames.encode(picture.draw(number, unix_ms()), due)?;
         } else {
             frames.rest();

@@ -9,7 +9,6 @@
 //! An owner has no network. It opens no camera node itself: the supervisor does and passes it. It accepts no descriptor
 //! from a job and never waits on anything that a job can change.
 
-mod assembler;
 mod camera;
 mod microphone;
 mod outlet;
@@ -18,7 +17,6 @@ mod pace;
 mod pipeline;
 mod readers;
 mod stages;
-mod timeline;
 mod trial;
 
 #[cfg(test)]

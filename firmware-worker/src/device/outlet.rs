@@ -3,6 +3,7 @@
 //! The one lock of an owner is here, between its control loop and its encode thread. It is held for a copy into the
 //! ring and a byte per reader; nothing under it depends on what a reader does.
 
+use super::microphone::Meter;
 use super::stages::Stages;
 use crate::control::{OwnerStage, OwnerStats};
 use hal::doorbell::Doorbell;
@@ -40,6 +41,7 @@ impl Counters {
             readers: readers as u32,
             encoders: self.encoders.load(Relaxed),
             stages: Box::new(self.stages.latencies()),
+            level: None,
         }
     }
 }
@@ -50,6 +52,8 @@ pub struct Outlet {
     shared: Mutex<Shared>,
     /// See [`Counters`].
     pub counters: Counters,
+    /// How loud a microphone is.
+    pub meter: Meter,
 }
 
 #[derive(Debug)]
@@ -63,7 +67,7 @@ impl Outlet {
     /// Makes the ring; it lives as long as the owner, whatever becomes of the device.
     pub fn create(name: &str, layout: Layout) -> Result<Self, ring::Error> {
         let shared = Shared { writer: Writer::create(name, layout)?, last: None, bells: Vec::new() };
-        Ok(Self { shared: Mutex::new(shared), counters: Counters::default() })
+        Ok(Self { shared: Mutex::new(shared), counters: Counters::default(), meter: Meter::default() })
     }
 
     /// The ring, to pass to a reader.

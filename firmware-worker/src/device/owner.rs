@@ -157,7 +157,7 @@ impl Owner {
             }
             ToOwner::Rescan => self.rescan(),
             ToOwner::Ping { id } => {
-                self.report(&FromOwner::Pong { id, stats: self.outlet.counters.stats(self.readers.len()) })
+                self.report(&FromOwner::Pong { id, stats: self.stats() })
             }
         }
     }
@@ -375,6 +375,10 @@ impl Owner {
             }
             _ => self.lost(&why),
         }
+    }
+
+    fn stats(&self) -> OwnerStats {
+        OwnerStats { level: self.outlet.meter.take(), ..self.outlet.counters.stats(self.readers.len()) }
     }
 
     fn report(&self, message: &FromOwner) {

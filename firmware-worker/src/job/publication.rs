@@ -2,7 +2,7 @@
 
 use super::Error;
 use super::request::{OwnFrame, Request, TrackWatch};
-use protocol::room::{Kind, LocalTrack, Source, TrackId, TrackSid};
+use protocol::room::{Kind, LocalTrack, Sound, Source, TrackId, TrackSid};
 use std::time::Instant;
 use tokio::sync::{mpsc, watch};
 
@@ -117,6 +117,7 @@ impl VideoOptions {
             source: self.source,
             width: self.width,
             height: self.height,
+            sound: Sound::default(),
             bitrate: self.bitrate,
             muted: false,
         }
@@ -143,6 +144,8 @@ impl AudioOptions {
             source: self.source,
             width: 0,
             height: 0,
+            // Its writer may leave out what is quiet.
+            sound: Sound { stereo: false, dtx: true },
             bitrate: self.bitrate,
             muted: false,
         }

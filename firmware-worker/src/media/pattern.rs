@@ -98,6 +98,14 @@ impl Pattern {
         &self.picture
     }
 
+    /// Lights the upper right corner, or gives it back to its bar.
+    pub fn flash(&mut self, on: bool) {
+        let (width, height) = (self.picture.width(), self.picture.height());
+        let side = (height / 8) & !1;
+        let colour = if on { WHITE } else { BARS[BARS.len() - 1] };
+        self.picture.fill(width - side.min(width), 0, side, side, colour);
+    }
+
     fn line_height(cell: usize) -> usize {
         (GLYPH_HEIGHT + 2) * cell
     }
@@ -216,6 +224,16 @@ mod tests {
             let at = number * 33;
             assert!(reused.draw(number, at) == fresh.draw(number, at), "frame {number}");
         }
+    }
+
+    #[test]
+    fn a_flash_lights_the_corner_and_leaves_nothing_behind() {
+        let mut pattern = Pattern::new(640, 360);
+        let before = pattern.picture.clone();
+        pattern.flash(true);
+        assert_eq!(pattern.picture.planes().0[639], WHITE[0]);
+        pattern.flash(false);
+        assert!(pattern.picture == before);
     }
 
     #[test]

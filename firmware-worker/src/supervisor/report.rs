@@ -253,6 +253,24 @@ impl Supervisor {
                 write_stage(text, &format!("device=\"{}\",stage=\"{stage}\"", escape(device)), latency);
             }
         }
+        self.write_levels(text);
+    }
+
+    /// Of microphones that run.
+    fn write_levels(&self, text: &mut String) {
+        type Value = fn(&crate::control::SoundLevel) -> i16;
+        const SERIES: [(&str, Value); 2] = [
+            ("firmware_worker_device_peak_dbfs", |level| level.peak),
+            ("firmware_worker_device_rms_dbfs", |level| level.rms),
+        ];
+        for (name, value) in SERIES {
+            let _ = writeln!(text, "# TYPE {name} gauge");
+            for (device, owner) in &self.owners.table {
+                let Some(level) = &owner.stats.level else { continue };
+                let decibel = f64::from(value(level)) / 100.0;
+                let _ = writeln!(text, "{name}{{device=\"{}\"}} {decibel}", escape(device));
+            }
+        }
     }
 }
 

@@ -89,10 +89,21 @@ pub struct LocalTrack {
     pub width: u32,
     /// Pixels, 0 for audio.
     pub height: u32,
+    /// What receivers must know of its packets; of no meaning for video.
+    pub sound: Sound,
     /// Bit/s that it wants at most; feeds bandwidth estimation and the layer description.
     pub bitrate: u32,
     /// Publish as muted.
     pub muted: bool,
+}
+
+/// Opus, as far as it is announced.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sound {
+    /// Two channels.
+    pub stereo: bool,
+    /// Packets are left out while it is quiet.
+    pub dtx: bool,
 }
 
 /// How to join. The room keeps the newest token itself.

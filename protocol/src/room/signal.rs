@@ -98,6 +98,12 @@ pub(super) fn add_track(track: &LocalTrack, cid: &str) -> lk::AddTrackRequest {
         Kind::Audio => {
             request.r#type = lk::TrackType::Audio.into();
             request.disable_red = true;
+            if track.sound.stereo {
+                request.audio_features.push(lk::AudioTrackFeature::TfStereo.into());
+            }
+            if !track.sound.dtx {
+                request.audio_features.push(lk::AudioTrackFeature::TfNoDtx.into());
+            }
         }
         Kind::Video => {
             let layer = lk::VideoLayer {

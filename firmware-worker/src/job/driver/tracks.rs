@@ -11,7 +11,7 @@ use crate::job::publication::TrackState;
 use crate::job::request::{OwnFrame, Reply, TrackWatch};
 use crate::job::{Error, Event as UserEvent};
 use insight::Viewers;
-use protocol::room::{Command, Event, Frame, Kind, LocalTrack, Source as TrackSource, TrackId};
+use protocol::room::{Command, Event, Frame, Kind, LocalTrack, Sound, Source as TrackSource, TrackId};
 use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::OwnedFd;
 use std::task::{Context, Poll};
@@ -393,8 +393,12 @@ fn describe(granted: &Granted) -> LocalTrack {
         }
         Format::Opus { .. } => (Kind::Audio, TrackSource::Microphone, 0, 0, AUDIO_BITRATE),
     };
+    let sound = match granted.format {
+        Format::H264 { .. } => Sound::default(),
+        Format::Opus { channels, dtx, .. } => Sound { stereo: channels == 2, dtx },
+    };
     let id = TrackId(String::new());
-    LocalTrack { id, name: granted.name.clone(), kind, source, width, height, bitrate, muted: false }
+    LocalTrack { id, name: granted.name.clone(), kind, source, width, height, sound, bitrate, muted: false }
 }
 
 fn refuse<T>(reply: Reply<T>, error: Error) {

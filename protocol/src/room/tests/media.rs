@@ -20,6 +20,19 @@ fn tracks_and_offer_travel_in_the_first_upgrade() {
 }
 
 #[test]
+fn stereo_and_pauses_are_announced_and_their_absence_too() {
+    let announced = |stereo, dtx| {
+        let world = World::live(vec![LocalTrack { sound: Sound { stereo, dtx }, ..microphone() }]);
+        let features = &world.sfu.joins[0].add_track_requests[0].audio_features;
+        features.iter().filter_map(|f| lk::AudioTrackFeature::try_from(*f).ok()).collect::<Vec<_>>()
+    };
+    use lk::AudioTrackFeature::{TfNoDtx, TfStereo};
+    assert_eq!(announced(false, false), [TfNoDtx]);
+    assert_eq!(announced(true, false), [TfStereo, TfNoDtx]);
+    assert_eq!(announced(true, true), [TfStereo]);
+}
+
+#[test]
 fn audio_and_video_arrive_whole_in_order_with_their_clocks() {
     let mut world = World::live(vec![microphone(), camera()]);
     world.stream(2);

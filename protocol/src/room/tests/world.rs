@@ -67,6 +67,7 @@ pub fn microphone() -> LocalTrack {
         source: Source::Microphone,
         width: 0,
         height: 0,
+        sound: Sound::default(),
         bitrate: 32_000,
         muted: false,
     }
@@ -80,6 +81,7 @@ pub fn camera() -> LocalTrack {
         source: Source::Camera,
         width: 1280,
         height: 720,
+        sound: Sound::default(),
         bitrate: 2_000_000,
         muted: false,
     }

@@ -4,7 +4,7 @@
 use hal::audio::{self, Period};
 use hal::hotplug::Listener;
 use hal::process::monotonic_ns;
-use hal::video::{self, Capture, Error, Picture};
+use hal::video::{self, Capture, Encoded, Error, Wanted};
 use std::fs::{self, OpenOptions};
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -32,7 +32,8 @@ fn open(path: &Path) -> OwnedFd {
 
 fn stream(width: u32, height: u32, fps: u32) -> Result<Capture, Error> {
     let path = camera().path;
-    Capture::start(open(&path), path.to_str().unwrap(), width, height, fps)
+    let wanted = Wanted { width, height, fps, encoded: Encoded::Never };
+    Capture::start(open(&path), path.to_str().unwrap(), &wanted)
 }
 
 fn card() -> audio::Card {
@@ -61,10 +62,10 @@ fn a_camera_gives_pictures_at_its_rate_with_stamps_and_numbers() {
     let mode = capture.mode();
     assert_eq!((mode.width, mode.height, mode.milli_fps), (640, 360, 30_000));
     let mut next = || {
-        let Picture { stride, captured_ns, sequence, damaged, .. } = capture.next(PATIENCE).unwrap().unwrap();
-        assert!(!damaged && stride >= 640);
-        assert!(captured_ns.abs_diff(monotonic_ns()) < SECOND.as_nanos() as u64);
-        (captured_ns, sequence)
+        let picture = capture.next(PATIENCE).unwrap().unwrap();
+        assert!(!picture.damaged && picture.planes()[0].stride >= 640);
+        assert!(picture.captured_ns.abs_diff(monotonic_ns()) < SECOND.as_nanos() as u64);
+        (picture.captured_ns, picture.sequence)
     };
     let first = next();
     let last = (1..60).map(|_| next()).last().unwrap();
@@ -90,7 +91,7 @@ fn a_picture_holds_only_its_own_buffer() {
     let mut capture = stream(640, 360, 30).unwrap();
     for _ in 0..20 {
         let picture = capture.next(PATIENCE).unwrap().unwrap();
-        assert!(picture.data.iter().any(|byte| *byte != picture.data[0]), "a picture of one colour");
+        assert!(picture.data().iter().any(|byte| *byte != picture.data()[0]), "a picture of one colour");
     }
 }
 

@@ -1,7 +1,7 @@
 //! `devices`: what this board has.
 
 use hal::audio::Card;
-use hal::video::{Camera, Mode, PixelFormat};
+use hal::video::{Camera, Mode};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -20,7 +20,7 @@ pub(super) fn print(as_json: bool) -> ExitCode {
 fn to_json(cameras: &[Camera], cards: &[Card]) -> Value {
     let mode = |mode: &Mode| {
         json!({
-            "format": format_name(mode.format),
+            "format": mode.format.to_string(),
             "width": mode.width,
             "height": mode.height,
             "fps": f64::from(mode.milli_fps) / 1000.0,
@@ -77,11 +77,11 @@ fn table(cameras: &[Camera], cards: &[Card]) -> String {
 }
 
 /// For each format, the largest sizes with their highest rates; `--json` has them all.
-fn best_modes(modes: &[Mode]) -> BTreeMap<&'static str, String> {
+fn best_modes(modes: &[Mode]) -> BTreeMap<String, String> {
     const SHOWN: usize = 4;
-    let mut formats: BTreeMap<&'static str, BTreeMap<(u32, u32), u32>> = BTreeMap::new();
+    let mut formats: BTreeMap<String, BTreeMap<(u32, u32), u32>> = BTreeMap::new();
     for mode in modes {
-        let rates = formats.entry(format_name(mode.format)).or_default();
+        let rates = formats.entry(mode.format.to_string()).or_default();
         let rate = rates.entry((mode.width, mode.height)).or_default();
         *rate = mode.milli_fps.max(*rate);
     }
@@ -96,18 +96,10 @@ fn best_modes(modes: &[Mode]) -> BTreeMap<&'static str, String> {
     formats.into_iter().map(|(format, rates)| (format, sizes(rates))).collect()
 }
 
-fn format_name(format: PixelFormat) -> &'static str {
-    match format {
-        PixelFormat::Yuyv => "YUYV",
-        PixelFormat::Nv12 => "NV12",
-        PixelFormat::Yu12 => "YU12",
-        PixelFormat::Mjpeg => "MJPEG",
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use hal::video::PixelFormat;
 
     fn camera() -> Camera {
         let mode = |format, width, height, milli_fps| Mode { format, width, height, milli_fps };

@@ -10,7 +10,7 @@ use crate::media::pattern::Pattern;
 use crate::media::{I420, convert, jpeg};
 use hal::process::monotonic_ns;
 use hal::ring::{DISCONTINUITY, KEY, Layout, MAX_ARENA, Meta};
-use hal::video::{Capture, Mode, Picture, PixelFormat};
+use hal::video::{Capture, Encoded, Mode, Picture, PixelFormat, Wanted};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -93,17 +93,15 @@ fn unix_ms() -> u64 {
 }
 
 fn node_loop(stage: &Stage, camera: &config::Camera, node: OwnedFd, path: &str) -> Result<(), String> {
-    let mut capture = Capture::start(node, path, camera.width, camera.height, camera.fps).map_err(|e| e.to_string())?;
+    let wanted = Wanted { width: camera.width, height: camera.height, fps: camera.fps, encoded: Encoded::Never };
+    let mut capture = Capture::start(node, path, &wanted).map_err(|e| e.to_string())?;
     let mode = capture.mode();
     let mut frames = Frames::new(stage, camera, mode);
     let mut raw = RawPictures::new(mode);
     let mut pace = Pace::new(camera.fps.saturating_mul(1000));
     let mut sequence = None;
     let mut silent = Duration::ZERO;
-    stage.tell(Event::Running {
-        description: format!("{path} {:?} {}", mode.format, frames.describe()),
-        hardware: true,
-    });
+    stage.tell(Event::Running { description: format!("{path} {} {}", mode.format, frames.describe()), hardware: true });
     while !stage.wanted.stop() {
         let Some(taken) = capture.next(STOP_CHECK).map_err(|e| e.to_string())? else {
             silent += STOP_CHECK;
@@ -152,8 +150,8 @@ impl RawPictures {
             return false;
         }
         let decoded = match self.format {
-            PixelFormat::Mjpeg => self.jpeg.decode(taken.data, &mut self.picture).map_err(|e| e.to_string()),
-            raw => convert::to_i420(raw, taken.data, taken.stride, &mut self.picture).map_err(|e| e.to_string()),
+            PixelFormat::Mjpeg => self.jpeg.decode(taken.data(), &mut self.picture).map_err(|e| e.to_string()),
+            raw => convert::to_i420(raw, taken.planes(), &mut self.picture).map_err(|e| e.to_string()),
         };
         if let Err(why) = &decoded {
             tracing::trace!(why, "picture dropped");

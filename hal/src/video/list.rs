@@ -1,10 +1,10 @@
 //! Which cameras there are.
 
 use super::modes::offers;
-use super::sys::{self, Capability, ioctl};
-use super::{Camera, Mode};
+use super::sys::{self, Capability, Queue};
+use super::{Camera, Handle, Mode};
 use std::fs::{self, File, OpenOptions};
-use std::os::fd::AsFd;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -28,12 +28,11 @@ fn number(path: &Path) -> Option<u32> {
 
 fn describe(path: &Path) -> Option<Camera> {
     let file: File = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK).open(path).ok()?;
+    let handle = Handle::from(OwnedFd::from(file));
     let mut capability = Capability::default();
-    ioctl(file.as_fd(), &sys::QUERYCAP, &mut capability).ok()?;
-    if !streams_pictures(&capability) {
-        return None;
-    }
-    let modes: Vec<Mode> = offers(file.as_fd(), None).into_iter().map(|offer| offer.mode).collect();
+    handle.ioctl(&sys::QUERYCAP, &mut capability).ok()?;
+    let queue = queue(&capability)?;
+    let modes: Vec<Mode> = offers(&handle, queue, None).into_iter().map(|offer| offer.mode).collect();
     (!modes.is_empty()).then(|| Camera {
         path: path.to_owned(),
         card: text(&capability.card),
@@ -43,14 +42,21 @@ fn describe(path: &Path) -> Option<Camera> {
     })
 }
 
-/// What this node does; `capabilities` is what the whole device does, the same for its picture and metadata nodes.
-fn streams_pictures(capability: &Capability) -> bool {
+/// The queue that a node streams pictures from, if it does. What this node does is in `device_caps`; `capabilities` is
+/// what the whole device does, the same for its picture and metadata nodes.
+pub(super) fn queue(capability: &Capability) -> Option<Queue> {
     let node = match capability.capabilities & sys::CAP_DEVICE_CAPS {
         0 => capability.capabilities,
         _ => capability.device_caps,
     };
-    let needed = sys::CAP_VIDEO_CAPTURE | sys::CAP_STREAMING;
-    node & needed == needed
+    let has = |needed: u32| node & needed == needed;
+    if has(sys::CAP_VIDEO_CAPTURE | sys::CAP_STREAMING) {
+        Some(Queue::Capture)
+    } else if has(sys::CAP_VIDEO_CAPTURE_MPLANE | sys::CAP_STREAMING) {
+        Some(Queue::CapturePlanes)
+    } else {
+        None
+    }
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -68,20 +74,19 @@ mod tests {
     }
 
     const METADATA: u32 = 0x0080_0000;
-    const M2M: u32 = 0x8000;
-
     #[test]
     fn a_cameras_metadata_node_and_encoders_are_no_cameras() {
-        assert!(streams_pictures(&node(sys::CAP_VIDEO_CAPTURE | sys::CAP_STREAMING)));
-        assert!(!streams_pictures(&node(METADATA | sys::CAP_STREAMING)));
-        assert!(!streams_pictures(&node(M2M | sys::CAP_STREAMING)));
-        assert!(!streams_pictures(&node(sys::CAP_VIDEO_CAPTURE)), "read() alone");
+        assert_eq!(queue(&node(sys::CAP_VIDEO_CAPTURE | sys::CAP_STREAMING)), Some(Queue::Capture));
+        assert_eq!(queue(&node(sys::CAP_VIDEO_CAPTURE_MPLANE | sys::CAP_STREAMING)), Some(Queue::CapturePlanes));
+        assert_eq!(queue(&node(METADATA | sys::CAP_STREAMING)), None);
+        assert_eq!(queue(&node(sys::CAP_VIDEO_M2M | sys::CAP_STREAMING)), None);
+        assert_eq!(queue(&node(sys::CAP_VIDEO_CAPTURE)), None, "read() alone");
     }
 
     #[test]
     fn a_driver_without_capabilities_of_the_node_is_believed_for_the_whole() {
         let old = Capability { capabilities: sys::CAP_VIDEO_CAPTURE | sys::CAP_STREAMING, ..Default::default() };
-        assert!(streams_pictures(&old));
+        assert_eq!(queue(&old), Some(Queue::Capture));
     }
 
     #[test]

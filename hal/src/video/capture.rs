@@ -265,7 +265,7 @@ mod tests {
     #[test]
     fn what_is_no_camera_offers_no_mode() {
         let null: std::os::fd::OwnedFd = std::fs::File::open("/dev/null").unwrap().into();
-        let wanted = Wanted { width: 640, height: 480, fps: 30, encoded: Encoded::Never };
+        let wanted = Wanted { width: 640, height: 480, fps: 30, format: None, encoded: Encoded::Never };
         assert!(matches!(Capture::start(null, "/dev/null", &wanted), Err(Error::NoMode(..))));
     }
 }

@@ -1,9 +1,11 @@
 //! V4L2 capture by our own thin ioctl layer: enumeration, formats, mmap streaming.
 
 mod capture;
+mod controls;
 #[cfg(any(test, feature = "fake"))]
 pub mod fake;
 mod handle;
+mod identity;
 mod layout;
 mod list;
 mod modes;
@@ -13,8 +15,10 @@ mod sys;
 mod tests;
 
 pub use capture::{Capture, Picture, Plane};
+pub use controls::{ControlError, ControlState, Setting, flip, set_controls};
 pub use handle::Handle;
-pub use list::list;
+pub use identity::{Identity, Usb};
+pub use list::{Encoder, encoders, list};
 pub use modes::{Encoded, Wanted};
 
 use std::fmt;
@@ -65,6 +69,12 @@ pub struct Camera {
     pub driver: String,
     /// Bus info.
     pub bus: String,
+    /// Who it is, whatever its number.
+    pub identity: Identity,
+    /// Why it is no camera to be taken without being named; `None` for the others.
+    pub obstacle: Option<&'static str>,
+    /// Its controls and their values.
+    pub controls: Vec<ControlState>,
     /// Format, width, height, frames a second times 1000.
     pub modes: Vec<Mode>,
 }

@@ -12,6 +12,8 @@ pub struct Wanted {
     pub height: u32,
     /// Frames a second.
     pub fps: u32,
+    /// Only this format; any for `None`.
+    pub format: Option<PixelFormat>,
     /// Whether the camera may encode.
     pub encoded: Encoded,
 }
@@ -163,7 +165,12 @@ pub(super) fn choose(offers: &[Offer], wanted: &Wanted) -> Option<Offer> {
     let milli_fps = wanted.fps.saturating_mul(1000);
     let usable = |encoded: bool| {
         let nonempty = |offer: &&Offer| offer.mode.width > 0 && offer.mode.height > 0;
-        offers.iter().filter(nonempty).filter(move |offer| (offer.mode.format == PixelFormat::H264) == encoded)
+        let of_format = |offer: &&Offer| wanted.format.is_none_or(|format| offer.mode.format == format);
+        offers
+            .iter()
+            .filter(nonempty)
+            .filter(of_format)
+            .filter(move |offer| (offer.mode.format == PixelFormat::H264) == encoded)
     };
     let nearest = |encoded: bool| {
         let far = |offer: &Offer| distance(offer.mode, wanted.width, wanted.height, milli_fps);
@@ -231,7 +238,7 @@ mod tests {
     use PixelFormat::{H264, Mjpeg, Nv12, Yuyv};
 
     fn pictures(width: u32, height: u32, fps: u32) -> Wanted {
-        Wanted { width, height, fps, encoded: Encoded::Never }
+        Wanted { width, height, fps, format: None, encoded: Encoded::Never }
     }
 
     const USB_2_CAMERA: [(PixelFormat, u32, u32, u32); 8] = [
@@ -250,6 +257,15 @@ mod tests {
         assert_eq!(chosen(&USB_2_CAMERA, 640, 360, 30), (Yuyv, 640, 360, 30));
         assert_eq!(chosen(&USB_2_CAMERA, 1280, 720, 30), (Mjpeg, 1280, 720, 30));
         assert_eq!(chosen(&USB_2_CAMERA, 1280, 720, 10), (Yuyv, 1280, 720, 10));
+    }
+
+    #[test]
+    fn a_format_that_is_asked_for_is_taken_or_none() {
+        let camera = offers(&USB_2_CAMERA);
+        let only = |format| Wanted { format: Some(format), ..pictures(1280, 720, 30) };
+        let chosen = choose(&camera, &only(Yuyv)).unwrap().mode;
+        assert_eq!((chosen.format, chosen.width), (Yuyv, 640));
+        assert_eq!(choose(&camera, &only(Nv12)), None);
     }
 
     #[test]
@@ -285,7 +301,7 @@ mod tests {
         let camera =
             offers(&[(H264, 1280, 720, 30), (H264, 640, 480, 15), (Yuyv, 640, 480, 30), (Mjpeg, 1280, 720, 30)]);
         let chosen = |width, height, fps, encoded| {
-            let mode = choose(&camera, &Wanted { width, height, fps, encoded }).unwrap().mode;
+            let mode = choose(&camera, &Wanted { width, height, fps, format: None, encoded }).unwrap().mode;
             (mode.format, mode.width)
         };
         assert_eq!(chosen(1280, 720, 30, Encoded::Never), (Mjpeg, 1280));

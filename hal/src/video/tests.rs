@@ -5,7 +5,7 @@ use super::{Capture, Encoded, Error, Mode, PixelFormat, Wanted};
 use crate::process::monotonic_ns;
 use std::time::Duration;
 
-const WANTED: Wanted = Wanted { width: 64, height: 48, fps: 30, encoded: Encoded::Never };
+const WANTED: Wanted = Wanted { width: 64, height: 48, fps: 30, format: None, encoded: Encoded::Never };
 
 /// A camera that has something gives it at once; one that has nothing gives nothing however long one waits.
 const PATIENCE: Duration = Duration::from_millis(20);

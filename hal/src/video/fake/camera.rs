@@ -1,12 +1,13 @@
 //! A made-up camera that follows a script.
 
+use super::knobs::Knobs;
+use super::script::{Frame, Script, Stamp};
 use super::{Device, Driver, Ready};
 use crate::process::{create_memfd, monotonic_ns};
 use crate::video::sys::{self, Buffer, Format, Plane, PlaneFormat, Queue, fourcc};
 use crate::video::{Mode, PixelFormat};
 use std::any::Any;
 use std::collections::VecDeque;
-use std::fmt;
 use std::fs::File;
 use std::io::Write;
 use std::os::unix::fs::FileExt;
@@ -15,97 +16,11 @@ use std::time::{Duration, Instant};
 /// Bytes that a compressed picture may have.
 const LARGEST: u32 = 512 * 1024;
 
-/// What a camera offers and does.
-pub struct Script {
-    /// Of the multi-planar API.
-    pub multi_planar: bool,
-    /// Each plane in memory of its own, where the format has several.
-    pub apart: bool,
-    /// What it offers.
-    pub modes: Vec<Mode>,
-    /// Bytes beyond each line.
-    pub padding: u32,
-    /// From the start of the stream to the first frame.
-    pub delay: Duration,
-    /// At the mode's rate; else a frame is there whenever it is asked for.
-    pub paced: bool,
-    /// The frame with this number.
-    pub frames: Box<dyn FnMut(u32) -> Frame + Send>,
-}
-
-impl Default for Script {
-    /// YUYV of 64x48 in good order, as fast as it is taken.
-    fn default() -> Self {
-        Self {
-            multi_planar: false,
-            apart: false,
-            modes: vec![Mode { format: PixelFormat::Yuyv, width: 64, height: 48, milli_fps: 30_000 }],
-            padding: 0,
-            delay: Duration::ZERO,
-            paced: false,
-            frames: Box::new(|_| Frame::default()),
-        }
-    }
-}
-
-impl fmt::Debug for Script {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Script").field("modes", &self.modes).finish_non_exhaustive()
-    }
-}
-
-/// What comes instead of, or as, a frame.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Frame {
-    /// A frame.
-    Picture {
-        /// Its bytes, over all planes; `None` for grey that fills its planes.
-        bytes: Option<Vec<u8>>,
-        /// Its stamp.
-        stamp: Stamp,
-        /// Frames that the driver counts as lost before it.
-        lost: u32,
-        /// Marked as damaged.
-        damaged: bool,
-    },
-    /// No frame any more.
-    Silence,
-    /// The driver gives up: poll says so, and there is nothing to take.
-    Stopped,
-    /// The source has changed: an event comes instead.
-    Changed,
-}
-
-impl Default for Frame {
-    fn default() -> Self {
-        Self::Picture { bytes: None, stamp: Stamp::Now, lost: 0, damaged: false }
-    }
-}
-
-impl Frame {
-    /// A good frame of these bytes.
-    pub fn of(bytes: Vec<u8>) -> Self {
-        Self::Picture { bytes: Some(bytes), stamp: Stamp::Now, lost: 0, damaged: false }
-    }
-}
-
-/// A frame's time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stamp {
-    /// Now, of CLOCK_MONOTONIC, at the start of exposure.
-    Now,
-    /// This many ns from now.
-    FromNow(i64),
-    /// ns of CLOCK_MONOTONIC.
-    At(u64),
-    /// Of no clock that the driver names.
-    Unknown,
-}
-
 /// A made-up camera.
 #[derive(Debug)]
 pub struct Camera {
     script: Script,
+    knobs: Knobs,
     set: Mode,
     memory: Vec<Vec<File>>,
     queued: VecDeque<u32>,
@@ -123,6 +38,7 @@ impl Camera {
     pub fn device(script: Script) -> Device {
         let set = script.modes[0];
         Device::new(Self {
+            knobs: Knobs::new(script.knobs.clone()),
             script,
             set,
             memory: Vec::new(),
@@ -370,6 +286,10 @@ impl Driver for Camera {
             "VIDIOC_STREAMON" => self.streaming = Some(Instant::now()),
             "VIDIOC_STREAMOFF" => self.stop(),
             "VIDIOC_SUBSCRIBE_EVENT" => {}
+            "VIDIOC_QUERY_EXT_CTRL" => self.knobs.describe(take(argument))?,
+            "VIDIOC_QUERYMENU" => self.knobs.item(take(argument))?,
+            "VIDIOC_G_EXT_CTRLS" => self.knobs.get(take(argument))?,
+            "VIDIOC_S_EXT_CTRLS" => self.knobs.set(take(argument))?,
             "VIDIOC_DQEVENT" if self.changed => {
                 self.changed = false;
                 take::<sys::Event>(argument).kind = sys::EVENT_SOURCE_CHANGE;
@@ -398,6 +318,10 @@ impl Driver for Camera {
 
     fn memory(&mut self, place: u32) -> Option<File> {
         self.memory.get((place >> 8) as usize)?.get((place & 0xff) as usize)?.try_clone().ok()
+    }
+
+    fn knobs(&self) -> Vec<(String, i64)> {
+        self.knobs.set.clone()
     }
 
     fn close(&mut self) {

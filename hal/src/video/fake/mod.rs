@@ -4,8 +4,12 @@
 //! supervisor's open node would be. Calls are counted by name; a [`Fault`] makes one of them fail.
 
 mod camera;
+mod knobs;
+mod script;
 
-pub use camera::{Camera, Frame, Script, Stamp};
+pub use camera::Camera;
+pub use knobs::Knob;
+pub use script::{Frame, Script, Stamp};
 
 use super::Handle;
 use super::handle::{Access, Mapped};
@@ -28,6 +32,9 @@ pub(in crate::video) trait Driver: Send {
 
     /// The memory that a buffer's plane is: what was told as its place.
     fn memory(&mut self, place: u32) -> Option<std::fs::File>;
+
+    /// Controls in the order in which they were set.
+    fn knobs(&self) -> Vec<(String, i64)>;
 
     /// A file was closed.
     fn close(&mut self);
@@ -107,6 +114,11 @@ impl Device {
     /// How often each call was made since counting started.
     pub fn counts(&self) -> BTreeMap<&'static str, u32> {
         self.state().counts.clone()
+    }
+
+    /// Controls that were set, in order.
+    pub fn knobs(&self) -> Vec<(String, i64)> {
+        self.state().driver.knobs()
     }
 
     /// Open files and mapped planes: what a user that is gone must not leave.

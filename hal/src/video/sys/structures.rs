@@ -5,6 +5,7 @@ pub const CAP_VIDEO_CAPTURE_MPLANE: u32 = 0x1000;
 pub const CAP_VIDEO_M2M_MPLANE: u32 = 0x4000;
 pub const CAP_VIDEO_M2M: u32 = 0x8000;
 pub const CAP_STREAMING: u32 = 0x0400_0000;
+pub const CAP_IO_MC: u32 = 0x2000_0000;
 pub const CAP_DEVICE_CAPS: u32 = 0x8000_0000;
 pub const CAP_TIME_PER_FRAME: u32 = 0x1000;
 pub const MEMORY_MMAP: u32 = 1;

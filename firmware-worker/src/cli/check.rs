@@ -120,19 +120,18 @@ impl Board {
         let shown = |camera: &Camera| format!("{} ({})", camera.path.display(), camera.card);
         match wanted {
             CameraDevice::TestPattern => "test pattern".into(),
-            CameraDevice::Auto => match self.cameras.first() {
-                Some(camera) => shown(camera),
-                None => "test pattern, as there is no camera".into(),
+            CameraDevice::Auto => match wanted.find(&self.cameras) {
+                Ok(camera) => shown(camera),
+                Err(why) => format!("test pattern, as {why}"),
             },
-            CameraDevice::Path(path) => {
-                let real = path.canonicalize().unwrap_or_else(|_| path.clone());
-                let found = self.cameras.iter().find(|camera| camera.path == real);
-                let card = found.map_or(NOT_THERE.into(), |camera| format!(" ({})", camera.card));
-                format!("{}{card}", path.display())
-            }
-            CameraDevice::Card(card) => match self.cameras.iter().find(|camera| camera.card == *card) {
-                Some(camera) => shown(camera),
-                None => format!("the camera called {card:?}{NOT_THERE}"),
+            CameraDevice::Path(path) => match wanted.find(&self.cameras) {
+                Ok(camera) => format!("{} ({})", path.display(), camera.card),
+                Err(_) => format!("{}{NOT_THERE}", path.display()),
+            },
+            named => match named.find(&self.cameras) {
+                Ok(camera) => shown(camera),
+                // The worker starts nevertheless and waits for it.
+                Err(why) => format!("NOT THERE now: {why}"),
             },
         }
     }
@@ -173,6 +172,7 @@ const NOT_THERE: &str = " - NOT THERE now (see `firmware-worker devices`)";
 mod tests {
     use super::*;
     use crate::config::Microphone;
+    use hal::video::Identity;
 
     fn board() -> Board {
         let (path, card, driver, bus) = ("/dev/video990".into(), "HD Cam".into(), "uvcvideo".into(), "usb-1".into());
@@ -186,7 +186,16 @@ mod tests {
             playback: true,
         };
         Board {
-            cameras: vec![Camera { path, card, driver, bus, modes: Vec::new() }],
+            cameras: vec![Camera {
+                path,
+                card,
+                driver,
+                bus,
+                identity: Identity::default(),
+                obstacle: None,
+                controls: Vec::new(),
+                modes: Vec::new(),
+            }],
             cards: vec![card_of("Headphones", false), card_of("Mic", true)],
         }
     }
@@ -197,7 +206,7 @@ mod tests {
         assert_eq!(board.camera(&CameraDevice::Auto), "/dev/video990 (HD Cam)");
         assert_eq!(board.camera(&CameraDevice::Path("/dev/video990".into())), "/dev/video990 (HD Cam)");
         assert_eq!(board.camera(&CameraDevice::Card("HD Cam".into())), "/dev/video990 (HD Cam)");
-        assert_eq!(none.camera(&CameraDevice::Auto), "test pattern, as there is no camera");
+        assert_eq!(none.camera(&CameraDevice::Auto), "test pattern, as no camera is connected");
         for missing in [CameraDevice::Path("/dev/video990".into()), CameraDevice::Card("HD Cam".into())] {
             assert!(none.camera(&missing).contains("NOT THERE"), "{missing:?}");
         }

@@ -1,19 +1,20 @@
 //! `devices`: what this board has.
 
+use crate::config::{CameraDevice, camera_names};
 use hal::audio::{Card, Offer};
-use hal::video::{Camera, Mode, PixelFormat};
+use hal::video::{Camera, ControlState, Encoder, Mode};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::process::ExitCode;
 
 pub(super) fn print(as_json: bool) -> ExitCode {
-    let cameras = hal::video::list();
+    let (cameras, encoders) = (hal::video::list(), hal::video::encoders());
     let cards: Vec<_> = hal::audio::list().into_iter().map(|card| (capture_of(&card), card)).collect();
     if as_json {
-        println!("{:#}", to_json(&cameras, &cards));
+        println!("{:#}", to_json(&cameras, &encoders, &cards));
     } else {
-        print!("{}", table(&cameras, &cards));
+        print!("{}{}", video_table(&cameras, &encoders), sound_table(&cards));
     }
     ExitCode::SUCCESS
 }
@@ -23,22 +24,36 @@ fn capture_of(card: &Card) -> Option<Result<Offer, String>> {
     card.capture.then(|| hal::audio::offer(&card.name).map_err(|e| e.to_string()))
 }
 
-fn to_json(cameras: &[Camera], cards: &[(Option<Result<Offer, String>>, Card)]) -> Value {
+fn to_json(cameras: &[Camera], encoders: &[Encoder], cards: &[(Option<Result<Offer, String>>, Card)]) -> Value {
     let mode = |mode: &Mode| {
         json!({
-            "format": format_name(mode.format),
+            "format": mode.format.to_string(),
             "width": mode.width,
             "height": mode.height,
             "fps": f64::from(mode.milli_fps) / 1000.0,
         })
     };
+    let control =
+        |control: &ControlState| json!({ "name": control.name, "value": control.value, "takes": control.range });
     let camera = |camera: &Camera| {
         json!({
             "device": camera.path,
+            "names": camera_names(camera, cameras),
             "card": camera.card,
             "driver": camera.driver,
             "bus": camera.bus,
+            "obstacle": camera.obstacle,
+            "controls": camera.controls.iter().map(control).collect::<Vec<_>>(),
             "modes": camera.modes.iter().map(mode).collect::<Vec<_>>(),
+        })
+    };
+    let encoder = |encoder: &Encoder| {
+        json!({
+            "device": encoder.path,
+            "card": encoder.card,
+            "driver": encoder.driver,
+            "inputs": encoder.inputs,
+            "outputs": encoder.outputs,
         })
     };
     let card = |(offer, card): &(Option<Result<Offer, String>>, Card)| {
@@ -56,22 +71,44 @@ fn to_json(cameras: &[Camera], cards: &[(Option<Result<Offer, String>>, Card)]) 
     };
     json!({
         "cameras": cameras.iter().map(camera).collect::<Vec<_>>(),
+        "auto": CameraDevice::Auto.find(cameras).ok().map(|camera| &camera.path),
+        "encoders": encoders.iter().map(encoder).collect::<Vec<_>>(),
         "sound_cards": cards.iter().map(card).collect::<Vec<_>>(),
     })
 }
 
-fn table(cameras: &[Camera], cards: &[(Option<Result<Offer, String>>, Card)]) -> String {
+fn video_table(cameras: &[Camera], encoders: &[Encoder]) -> String {
     let mut out = String::new();
     // Writing to a string cannot fail.
     if cameras.is_empty() {
         let _ = writeln!(out, "No camera (or no access to one: is this user in the group `video`?)");
     }
     for camera in cameras {
-        let _ = writeln!(out, "{}  card:{}  ({}, {})", camera.path.display(), camera.card, camera.driver, camera.bus);
+        let _ = writeln!(out, "{}  {}  ({}, {})", camera.path.display(), camera.card, camera.driver, camera.bus);
+        let _ = writeln!(out, "    {:<6} {}", "device", camera_names(camera, cameras).join("  or  "));
         for (format, best) in best_modes(&camera.modes) {
             let _ = writeln!(out, "    {format:<6} {best}");
         }
+        if !camera.controls.is_empty() {
+            let names: Vec<_> = camera.controls.iter().map(|control| control.name.as_str()).collect();
+            let _ = writeln!(out, "    controls (--json tells what they take) {}", names.join(", "));
+        }
     }
+    for encoder in encoders {
+        let (path, inputs, outputs) = (encoder.path.display(), encoder.inputs.join(", "), encoder.outputs.join(", "));
+        let _ = writeln!(out, "{path}  encoder {}  ({})", encoder.card, encoder.driver);
+        let _ = writeln!(out, "    {inputs} -> {outputs}");
+    }
+    let auto = match CameraDevice::Auto.find(cameras) {
+        Ok(camera) => format!("{}, the first that gives pictures by itself", camera.path.display()),
+        Err(why) => format!("the test pattern, as {why}"),
+    };
+    let _ = writeln!(out, "auto takes {auto}");
+    out
+}
+
+fn sound_table(cards: &[(Option<Result<Offer, String>>, Card)]) -> String {
+    let mut out = String::new();
     if cards.is_empty() {
         let _ = writeln!(out, "No sound card (or no access to one: is this user in the group `audio`?)");
     }
@@ -101,11 +138,11 @@ fn table(cameras: &[Camera], cards: &[(Option<Result<Offer, String>>, Card)]) ->
 }
 
 /// For each format, the largest sizes with their highest rates; `--json` has them all.
-fn best_modes(modes: &[Mode]) -> BTreeMap<&'static str, String> {
+fn best_modes(modes: &[Mode]) -> BTreeMap<String, String> {
     const SHOWN: usize = 4;
-    let mut formats: BTreeMap<&'static str, BTreeMap<(u32, u32), u32>> = BTreeMap::new();
+    let mut formats: BTreeMap<String, BTreeMap<(u32, u32), u32>> = BTreeMap::new();
     for mode in modes {
-        let rates = formats.entry(format_name(mode.format)).or_default();
+        let rates = formats.entry(mode.format.to_string()).or_default();
         let rate = rates.entry((mode.width, mode.height)).or_default();
         *rate = mode.milli_fps.max(*rate);
     }
@@ -120,27 +157,23 @@ fn best_modes(modes: &[Mode]) -> BTreeMap<&'static str, String> {
     formats.into_iter().map(|(format, rates)| (format, sizes(rates))).collect()
 }
 
-fn format_name(format: PixelFormat) -> &'static str {
-    match format {
-        PixelFormat::Yuyv => "YUYV",
-        PixelFormat::Nv12 => "NV12",
-        PixelFormat::Yu12 => "YU12",
-        PixelFormat::Mjpeg => "MJPEG",
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hal::audio::{SampleFormat, Usb};
+    use hal::audio::SampleFormat;
+    use hal::video::{Identity, PixelFormat, Usb};
 
     fn camera() -> Camera {
         let mode = |format, width, height, milli_fps| Mode { format, width, height, milli_fps };
+        let usb = Usb { vendor: 0x46d, product: 0x825, serial: Some("A1".into()), port: "1-1.2".into(), interface: 0 };
         Camera {
             path: "/dev/video0".into(),
             card: "HD Cam".into(),
             driver: "uvcvideo".into(),
             bus: "usb-1.2".into(),
+            identity: Identity { usb: Some(usb), ..Identity::default() },
+            obstacle: None,
+            controls: vec![ControlState { name: "gain".into(), value: Some(7), range: "0 to 100".into() }],
             modes: vec![
                 mode(PixelFormat::Yuyv, 640, 480, 15_000),
                 mode(PixelFormat::Yuyv, 640, 480, 30_000),
@@ -150,8 +183,14 @@ mod tests {
         }
     }
 
+    fn encoder() -> Encoder {
+        let (card, driver) = ("bcm2835-codec-encode".into(), "bcm2835-codec".into());
+        let (inputs, outputs) = (vec!["YU12".into(), "NV12".into()], vec!["H264".into()]);
+        Encoder { path: "/dev/video11".into(), card, driver, inputs, outputs }
+    }
+
     fn card() -> (Option<Result<Offer, String>>, Card) {
-        let usb = Usb { vendor: "046d".into(), product: "0825".into(), serial: None, port: "1-1.2".into() };
+        let usb = hal::audio::Usb { vendor: "046d".into(), product: "0825".into(), serial: None, port: "1-1.2".into() };
         let card = Card {
             name: "hw:CARD=Mic,DEV=0".into(),
             description: "USB Mic".into(),
@@ -167,22 +206,36 @@ mod tests {
 
     #[test]
     fn the_table_names_devices_as_the_configuration_takes_them() {
-        let expected = "/dev/video0  card:HD Cam  (uvcvideo, usb-1.2)\n    MJPEG  1920x1080@30  1280x720@29.97\n    \
-                        YUYV   640x480@30\nhw:CARD=Mic,DEV=0  USB Mic  (capture)\n    usb:046d:0825  \
-                        usb-port:1-1.2  card:Mic\n    S16_LE S24_3LE  44100 48000 Hz  1 to 2 ch\n";
-        assert_eq!(table(&[camera()], &[card()]), expected);
+        let expected = "/dev/video0  HD Cam  (uvcvideo, usb-1.2)\n    \
+                        device usb:046d:0825:A1  or  usb-port:1-1.2  or  card:HD Cam\n    \
+                        MJPEG  1920x1080@30  1280x720@29.97\n    \
+                        YUYV   640x480@30\n    \
+                        controls (--json tells what they take) gain\n\
+                        /dev/video11  encoder bcm2835-codec-encode  (bcm2835-codec)\n    \
+                        YU12, NV12 -> H264\n\
+                        auto takes /dev/video0, the first that gives pictures by itself\n";
+        assert_eq!(video_table(&[camera()], &[encoder()]), expected);
+        let expected = "hw:CARD=Mic,DEV=0  USB Mic  (capture)\n    usb:046d:0825  usb-port:1-1.2  card:Mic\n    \
+                        S16_LE S24_3LE  44100 48000 Hz  1 to 2 ch\n";
+        assert_eq!(sound_table(&[card()]), expected);
     }
 
     #[test]
     fn an_empty_board_says_what_may_be_missing() {
-        assert!(table(&[], &[]).contains("group `video`"));
-        assert!(table(&[], &[]).contains("group `audio`"));
+        let video = video_table(&[], &[]);
+        assert!(video.contains("group `video`"));
+        assert!(video.ends_with("auto takes the test pattern, as no camera is connected\n"), "{video}");
+        assert!(sound_table(&[]).contains("group `audio`"));
     }
 
     #[test]
     fn json_has_every_mode() {
-        let value = to_json(&[camera()], &[card()]);
+        let value = to_json(&[camera()], &[encoder()], &[card()]);
         assert_eq!(value["cameras"][0]["modes"][3], json!({"format":"MJPEG","width":1280,"height":720,"fps":29.97}));
+        assert_eq!(value["cameras"][0]["names"][0], "usb:046d:0825:A1");
+        assert_eq!(value["cameras"][0]["controls"][0], json!({"name":"gain","value":7,"takes":"0 to 100"}));
+        assert_eq!(value["auto"], "/dev/video0");
+        assert_eq!(value["encoders"][0]["outputs"], json!(["H264"]));
         assert_eq!(value["sound_cards"][0]["device"], "hw:CARD=Mic,DEV=0");
         assert_eq!(value["sound_cards"][0]["identities"][1], "usb-port:1-1.2");
         assert_eq!(value["sound_cards"][0]["formats"], json!(["S16_LE", "S24_3LE"]));

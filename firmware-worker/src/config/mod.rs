@@ -1,6 +1,7 @@
 //! Configuration in two stages: as written (all optional, unknown keys refused) and as meant (typed, complete).
 //! Precedence: flag, environment, file, default.
 
+mod camera_device;
 mod layers;
 mod meaning;
 mod secret_file;
@@ -8,6 +9,8 @@ mod sources;
 mod syntax;
 mod written;
 
+pub use camera_device::CameraDevice;
+pub(crate) use camera_device::names as camera_names;
 pub use layers::{Defaults, Environment, credentials, devices, load};
 pub use secret_file::{SecretFileError, read_secret};
 pub use written::{CameraWritten, MicrophoneWritten, ServerWritten, WorkerWritten, Written};
@@ -198,21 +201,42 @@ pub struct Camera {
     pub bitrate: u32,
     /// Bit/s at least, however slow the slowest reader.
     pub min_bitrate: u32,
+    /// The only format to take, `None` for any.
+    pub format: Option<CameraFormat>,
+    /// Left and right are exchanged.
+    pub hflip: bool,
+    /// Top and bottom are exchanged.
+    pub vflip: bool,
+    /// The driver's controls by their names, set at each start.
+    pub controls: Vec<(String, ControlValue)>,
     /// Stays open without a job.
     pub warm: bool,
 }
 
-/// Which camera.
+/// A format of pictures, for cameras of which one is not to be trusted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CameraFormat {
+    /// 4:2:2 packed.
+    Yuyv,
+    /// 4:2:2 packed, chroma first.
+    Uyvy,
+    /// 4:2:0, two planes.
+    Nv12,
+    /// 4:2:2, two planes.
+    Nv16,
+    /// 4:2:0, three planes.
+    Yu12,
+    /// JPEG pictures.
+    Mjpeg,
+}
+
+/// What a control of a camera is set to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub enum CameraDevice {
-    /// The first that captures video, else the test pattern.
-    Auto,
-    /// Moving clock and frame number.
-    TestPattern,
-    /// A node or a link to one.
-    Path(PathBuf),
-    /// By card name as `devices` prints it.
-    Card(String),
+pub enum ControlValue {
+    /// A number, a switch as 0 or 1, or a menu's index.
+    Number(i64),
+    /// A menu's item by its text.
+    Text(String),
 }
 
 /// A microphone.

@@ -1,12 +1,12 @@
 //! Cameras, microphones and the entrypoint's own table.
 
+use super::camera_device::FORMS;
 use super::meaning::{within, wrong};
 use super::{
-    Camera, CameraDevice, CameraWritten, Device, DeviceKind, Error, Microphone, MicrophoneDevice, MicrophoneWritten,
-    OpusApplication, Volume,
+    Camera, CameraDevice, CameraFormat, CameraWritten, ControlValue, Device, DeviceKind, Error, Microphone,
+    MicrophoneDevice, MicrophoneWritten, OpusApplication, Volume,
 };
 use hal::audio::{Identity, mixer};
-use std::path::PathBuf;
 
 /// The default picture, and the pixel rate that the default bitrate is scaled from.
 const WIDTH: u32 = 1280;
@@ -71,17 +71,75 @@ fn camera(name: &str, written: &CameraWritten) -> Result<Camera, Error> {
     let bitrate = within(key("bitrate"), written.bitrate, default, 50_000..=50_000_000)?;
     let floor = (bitrate / FLOOR_PART).max(50_000);
     let min_bitrate = within(key("min_bitrate"), written.min_bitrate, floor, 50_000..=bitrate)?;
-    let device = camera_device(written.device.as_deref().unwrap_or("auto"))
-        .ok_or_else(|| wrong(key("device"), "must be auto, test-pattern, a path (/dev/video0) or card:NAME"))?;
+    let device =
+        CameraDevice::parse(written.device.as_deref().unwrap_or("auto")).ok_or_else(|| wrong(key("device"), FORMS))?;
+    let format = camera_format(written.format.as_deref().unwrap_or("auto"))
+        .ok_or_else(|| wrong(key("format"), "must be auto, yuyv, uyvy, nv12, nv16, yu12 or mjpeg"))?;
+    let turned = match written.rotate.unwrap_or(0) {
+        0 => false,
+        180 => true,
+        other => {
+            return Err(wrong(key("rotate"), format!("{other} is not 0 or 180; turn the camera for other angles")));
+        }
+    };
+    // Half a turn exchanges both.
+    let (hflip, vflip) = (written.hflip.unwrap_or(false) ^ turned, written.vflip.unwrap_or(false) ^ turned);
+    let controls = controls(name, written.controls.as_ref())?;
     let warm = written.warm.unwrap_or(unwritten.warm);
-    Ok(Camera { device, width, height, fps, bitrate, min_bitrate, warm })
+    Ok(Camera { device, width, height, fps, bitrate, min_bitrate, format, hflip, vflip, controls, warm })
+}
+
+/// `Some(None)` for any.
+fn camera_format(written: &str) -> Option<Option<CameraFormat>> {
+    match written {
+        "auto" => Some(None),
+        "yuyv" => Some(Some(CameraFormat::Yuyv)),
+        "uyvy" => Some(Some(CameraFormat::Uyvy)),
+        "nv12" => Some(Some(CameraFormat::Nv12)),
+        "nv16" => Some(Some(CameraFormat::Nv16)),
+        "yu12" => Some(Some(CameraFormat::Yu12)),
+        "mjpeg" => Some(Some(CameraFormat::Mjpeg)),
+        _ => None,
+    }
+}
+
+/// Which controls there are, and their ranges, the driver says when it is opened.
+fn controls(name: &str, written: Option<&toml::Table>) -> Result<Vec<(String, ControlValue)>, Error> {
+    let one = |(control, value): (&String, &toml::Value)| {
+        let value = match value {
+            toml::Value::Integer(number) => ControlValue::Number(*number),
+            toml::Value::Boolean(on) => ControlValue::Number((*on).into()),
+            toml::Value::String(text) => ControlValue::Text(text.clone()),
+            other => {
+                let key = format!("camera {name:?} controls.{control}");
+                return Err(wrong(
+                    key,
+                    format!("a {} is not a whole number, true, false or a menu's item in quotes", other.type_str()),
+                ));
+            }
+        };
+        Ok((control.clone(), value))
+    };
+    written.into_iter().flatten().map(one).collect()
 }
 
 impl Default for Camera {
     /// What an empty `[[camera]]` means.
     fn default() -> Self {
         let (device, min_bitrate) = (CameraDevice::Auto, BITRATE / FLOOR_PART);
-        Self { device, width: WIDTH, height: HEIGHT, fps: FPS, bitrate: BITRATE, min_bitrate, warm: false }
+        Self {
+            device,
+            width: WIDTH,
+            height: HEIGHT,
+            fps: FPS,
+            bitrate: BITRATE,
+            min_bitrate,
+            format: None,
+            hflip: false,
+            vflip: false,
+            controls: Vec::new(),
+            warm: false,
+        }
     }
 }
 
@@ -110,17 +168,6 @@ fn scaled_bitrate(width: u32, height: u32, fps: u32) -> u32 {
     let rate = |width: u32, height: u32, fps: u32| u64::from(width) * u64::from(height) * u64::from(fps);
     let scaled = u64::from(BITRATE) * rate(width, height, fps) / rate(WIDTH, HEIGHT, FPS);
     scaled.clamp(100_000, 8_000_000) as u32
-}
-
-fn camera_device(written: &str) -> Option<CameraDevice> {
-    match written {
-        "auto" => Some(CameraDevice::Auto),
-        "test-pattern" => Some(CameraDevice::TestPattern),
-        path if path.starts_with('/') => Some(CameraDevice::Path(PathBuf::from(path))),
-        other => {
-            other.strip_prefix("card:").filter(|name| !name.is_empty()).map(|name| CameraDevice::Card(name.into()))
-        }
-    }
 }
 
 fn microphone(name: &str, written: &MicrophoneWritten) -> Result<Microphone, Error> {

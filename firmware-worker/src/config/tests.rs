@@ -62,6 +62,10 @@ fn without_a_file_there_is_one_camera_and_one_microphone() {
         fps: 30,
         bitrate: 2_000_000,
         min_bitrate: 250_000,
+        format: None,
+        hflip: false,
+        vflip: false,
+        controls: Vec::new(),
         warm: false,
     };
     let microphone =
@@ -79,7 +83,7 @@ fn without_a_file_there_is_one_camera_and_one_microphone() {
 
 /// The example with the keys of these tables taken out of their comments, but for those without a default.
 fn example() -> String {
-    const WITHOUT_DEFAULT: [&str; 10] = [
+    const WITHOUT_DEFAULT: [&str; 11] = [
         "url",
         "token_file",
         "api_key",
@@ -90,6 +94,7 @@ fn example() -> String {
         "max_jobs",
         "input_channels",
         "volume",
+        "controls",
     ];
     let uncomment = |line: &str| match line.strip_prefix('#') {
         Some(rest) if rest.starts_with("[[") => format!("{rest}\n"),
@@ -314,6 +319,9 @@ fn a_value_out_of_range_is_refused_by_its_key() {
         ("[[camera]]\nwidth = 641", "camera \"camera\" size: 641x720: width and height must be even"),
         ("[[camera]]\nbitrate = 100000\nmin_bitrate = 200000", "camera \"camera\" min_bitrate: 200000 is not within"),
         ("[[camera]]\ndevice = \"video0\"", "camera \"camera\" device: must be auto, test-pattern, a path"),
+        ("[[camera]]\nformat = \"rgb\"", "camera \"camera\" format: must be auto, yuyv, uyvy"),
+        ("[[camera]]\nrotate = 90", "camera \"camera\" rotate: 90 is not 0 or 180; turn the camera"),
+        ("[[camera]]\ncontrols = { gain = 1.5 }", "camera \"camera\" controls.gain: a float is not a whole number"),
         ("[[camera]]\nname = \"a b\"", "device \"a b\": a name is 1 to 32 letters"),
         ("[[camera]]\n[[camera]]", "device \"camera\": two devices have this name"),
         ("[[microphone]]\nchannels = 3", "microphone \"microphone\" channels: 3 is not within 1 to 2"),
@@ -379,6 +387,17 @@ fn a_device_of_one_kind_alone_means_no_default_of_the_other() {
 fn the_default_bitrate_follows_the_pixels_a_second() {
     let config = load_text("[[camera]]\nwidth = 640\nheight = 360\nfps = 15").unwrap();
     assert!(matches!(&config.devices[0].kind, DeviceKind::Camera(camera) if camera.bitrate == 250_000));
+}
+
+#[test]
+fn half_a_turn_is_both_flips_and_controls_keep_their_kinds() {
+    let text = "[[camera]]\nrotate = 180\nhflip = true\n[camera.controls]\ngain = 3\nauto = true\nline = \"50 Hz\"";
+    let config = load_text(text).unwrap();
+    let DeviceKind::Camera(camera) = &config.devices[0].kind else { panic!("{config:?}") };
+    assert_eq!((camera.hflip, camera.vflip), (false, true));
+    let (number, text) = (ControlValue::Number, |text: &str| ControlValue::Text(text.into()));
+    let expected = [("auto", number(1)), ("gain", number(3)), ("line", text("50 Hz"))];
+    assert_eq!(camera.controls, expected.map(|(name, value)| (name.to_owned(), value)));
 }
 
 #[test]

@@ -127,7 +127,7 @@ pub struct LogWritten {
 pub struct CameraWritten {
     /// By which jobs ask for it.
     pub name: Option<String>,
-    /// `auto`, `test-pattern`, a path, or `card:NAME`.
+    /// `auto`, `test-pattern`, a path, `usb:VVVV:PPPP:SERIAL`, `usb-port:1-1.2` or `card:NAME`.
     pub device: Option<String>,
     /// Pixels.
     pub width: Option<u32>,
@@ -139,6 +139,16 @@ pub struct CameraWritten {
     pub bitrate: Option<u32>,
     /// Bit/s at least.
     pub min_bitrate: Option<u32>,
+    /// `auto`, or the only format to take: `yuyv`, `uyvy`, `nv12`, `nv16`, `yu12` or `mjpeg`.
+    pub format: Option<String>,
+    /// Left and right are exchanged.
+    pub hflip: Option<bool>,
+    /// Top and bottom are exchanged.
+    pub vflip: Option<bool>,
+    /// Degrees, 0 or 180.
+    pub rotate: Option<u32>,
+    /// The driver's controls by their names.
+    pub controls: Option<toml::Table>,
     /// Stays open without a job.
     pub warm: Option<bool>,
 }

@@ -12,7 +12,7 @@ use crate::media::tone;
 use crate::media::{I420, convert, jpeg};
 use hal::process::monotonic_ns;
 use hal::ring::{DISCONTINUITY, KEY, Layout, MAX_ARENA, Meta};
-use hal::video::{Capture, Mode, Picture, PixelFormat};
+use hal::video::{Capture, Encoded, Handle, Mode, Picture, PixelFormat, Setting, Wanted};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
@@ -108,17 +108,19 @@ fn unix_ms() -> u64 {
 }
 
 fn node_loop(stage: &Stage, camera: &config::Camera, node: OwnedFd, path: &str) -> Result<(), Failure> {
-    let mut capture = Capture::start(node, path, camera.width, camera.height, camera.fps)?;
+    let (width, height, fps) = (camera.width, camera.height, camera.fps);
+    let wanted = Wanted { width, height, fps, format: camera.format.map(pixels), encoded: Encoded::Never };
+    let handle = Handle::from(node);
+    set_controls(&handle, path, &camera.controls);
+    let flipped = hal::video::flip(&handle, camera.hflip, camera.vflip);
+    let mut capture = Capture::start(handle, path, &wanted)?;
     let mode = capture.mode();
     let mut frames = Frames::new(stage, camera, mode);
-    let mut raw = RawPictures::new(mode);
+    let mut raw = RawPictures::new(mode, (camera.hflip && !flipped.0, camera.vflip && !flipped.1));
     let mut pace = Pace::new(camera.fps.saturating_mul(1000));
     let mut sequence = None;
     let mut silent = Duration::ZERO;
-    stage.tell(Event::Running {
-        description: format!("{path} {:?} {}", mode.format, frames.describe()),
-        hardware: true,
-    });
+    stage.tell(Event::Running { description: format!("{path} {} {}", mode.format, frames.describe()), hardware: true });
     while !stage.wanted.stop() {
         let Some(taken) = capture.next(STOP_CHECK)? else {
             silent += STOP_CHECK;
@@ -152,16 +154,52 @@ fn node_loop(stage: &Stage, camera: &config::Camera, node: OwnedFd, path: &str) 
     Ok(())
 }
 
+fn pixels(format: config::CameraFormat) -> PixelFormat {
+    match format {
+        config::CameraFormat::Yuyv => PixelFormat::Yuyv,
+        config::CameraFormat::Uyvy => PixelFormat::Uyvy,
+        config::CameraFormat::Nv12 => PixelFormat::Nv12,
+        config::CameraFormat::Nv16 => PixelFormat::Nv16,
+        config::CameraFormat::Yu12 => PixelFormat::Yu12,
+        config::CameraFormat::Mjpeg => PixelFormat::Mjpeg,
+    }
+}
+
+/// Each that the driver refuses is told; the camera runs without it.
+fn set_controls(handle: &Handle, path: &str, controls: &[(String, config::ControlValue)]) {
+    let setting = |value: &config::ControlValue| match value {
+        config::ControlValue::Number(number) => Setting::Number(*number),
+        config::ControlValue::Text(text) => Setting::Text(text.clone()),
+    };
+    let settings: Vec<_> = controls.iter().map(|(name, value)| (name.clone(), setting(value))).collect();
+    for why in hal::video::set_controls(handle, &settings) {
+        tracing::warn!("{path}: {why}");
+    }
+}
+
+/// What was asked for, where something else came.
+fn asked(wanted: &Wanted, mode: Mode) -> String {
+    let Wanted { width, height, fps, .. } = wanted;
+    let near = |milli_fps: u32| milli_fps.abs_diff(fps.saturating_mul(1000)) < 1000;
+    if (mode.width, mode.height) == (*width, *height) && near(mode.milli_fps) {
+        return String::new();
+    }
+    format!(" ({width}x{height}@{fps} was asked for, the camera gives {mode})")
+}
+
 /// Pictures of a camera's format, made into what the encoder takes.
 struct RawPictures {
     format: PixelFormat,
+    /// To be mirrored, as the driver does not: horizontally, vertically.
+    flip: (bool, bool),
     picture: I420,
     jpeg: jpeg::Decoder,
 }
 
 impl RawPictures {
-    fn new(mode: Mode) -> Self {
-        Self { format: mode.format, picture: I420::new(mode.width, mode.height), jpeg: jpeg::Decoder::default() }
+    fn new(mode: Mode, flip: (bool, bool)) -> Self {
+        let (picture, jpeg) = (I420::new(mode.width, mode.height), jpeg::Decoder::default());
+        Self { format: mode.format, flip, picture, jpeg }
     }
 
     /// Whether the picture could be taken. Its buffer goes back to the driver at the end, before the encoder runs.
@@ -170,11 +208,12 @@ impl RawPictures {
             return false;
         }
         let decoded = match self.format {
-            PixelFormat::Mjpeg => self.jpeg.decode(taken.data, &mut self.picture).map_err(|e| e.to_string()),
-            raw => convert::to_i420(raw, taken.data, taken.stride, &mut self.picture).map_err(|e| e.to_string()),
+            PixelFormat::Mjpeg => self.jpeg.decode(taken.data(), &mut self.picture).map_err(|e| e.to_string()),
+            raw => convert::to_i420(raw, taken.planes(), &mut self.picture).map_err(|e| e.to_string()),
         };
-        if let Err(why) = &decoded {
-            tracing::trace!(why, "picture dropped");
+        match &decoded {
+            Ok(()) => self.picture.flip(self.flip.0, self.flip.1),
+            Err(why) => tracing::trace!(why, "picture dropped"),
         }
         decoded.is_ok()
     }

@@ -327,8 +327,7 @@ impl Owner {
                 let path = match &config.device {
                     CameraDevice::TestPattern => None,
                     CameraDevice::Auto => Some("the first camera".into()),
-                    CameraDevice::Path(path) => Some(path.to_string_lossy().into_owned()),
-                    CameraDevice::Card(card) => Some(card.clone()),
+                    named => Some(named.to_string()),
                 };
                 if let Some(path) = path {
                     return self.ask_for_node(&path);

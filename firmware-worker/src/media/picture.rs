@@ -50,6 +50,26 @@ impl I420 {
         (&mut self.y, &mut self.u, &mut self.v)
     }
 
+    /// Mirrors it: left and right exchanged, top and bottom, or both, which is half a turn.
+    pub fn flip(&mut self, horizontally: bool, vertically: bool) {
+        let planes = [(&mut self.y, self.width), (&mut self.u, self.width / 2), (&mut self.v, self.width / 2)];
+        for (plane, width) in planes {
+            if width == 0 {
+                continue;
+            }
+            if vertically {
+                let half = plane.len() / width / 2 * width;
+                let (upper, lower) = plane.split_at_mut(half);
+                for (above, below) in upper.chunks_exact_mut(width).zip(lower.rchunks_exact_mut(width)) {
+                    above.swap_with_slice(below);
+                }
+            }
+            if horizontally {
+                plane.chunks_exact_mut(width).for_each(<[u8]>::reverse);
+            }
+        }
+    }
+
     /// Fills a rectangle with one colour; what lies outside is cut off. Edges are rounded down to whole chroma samples.
     pub fn fill(&mut self, left: usize, top: usize, width: usize, height: usize, colour: [u8; 3]) {
         let (right, bottom) = ((left + width).min(self.width), (top + height).min(self.height));
@@ -86,6 +106,22 @@ impl YUVSource for I420 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_flip_mirrors_every_plane_and_both_are_half_a_turn() {
+        let marked = |left: usize, top: usize| {
+            let mut picture = I420::new(8, 6);
+            picture.fill(left, top, 2, 2, [200, 90, 91]);
+            picture
+        };
+        for (horizontally, vertically, place) in
+            [(false, false, (2, 0)), (true, false, (4, 0)), (false, true, (2, 4)), (true, true, (4, 4))]
+        {
+            let mut picture = marked(2, 0);
+            picture.flip(horizontally, vertically);
+            assert_eq!(picture, marked(place.0, place.1), "{horizontally} {vertically}");
+        }
+    }
 
     #[test]
     fn a_rectangle_beyond_the_edge_is_cut_off_and_touches_nothing_else() {

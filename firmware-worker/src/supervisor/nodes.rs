@@ -5,7 +5,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Linux's character major of Video4Linux, fixed since the beginning (Documentation/admin-guide/devices.txt).
 const V4L2_MAJOR: u32 = 81;
@@ -18,9 +18,7 @@ pub(crate) fn open(device: &Device) -> Result<OwnedFd, String> {
     let path = match &camera.device {
         CameraDevice::TestPattern => return Err("the test pattern has no device node".into()),
         CameraDevice::Path(path) => path.clone(),
-        CameraDevice::Auto => find(|_| true).ok_or("no camera is connected")?,
-        CameraDevice::Card(card) => find(|found| found == card)
-            .ok_or_else(|| format!("no camera is named {card:?} (`firmware-worker devices` lists those there are)"))?,
+        named => named.find(&hal::video::list())?.path.clone(),
     };
     open_path(&path).map(OwnedFd::from).map_err(|e| format!("{}: {}", path.display(), in_plain_words(&e)))
 }
@@ -30,12 +28,10 @@ fn in_plain_words(error: &io::Error) -> String {
         io::ErrorKind::NotFound => "no such camera (`firmware-worker devices` lists those there are)".into(),
         io::ErrorKind::PermissionDenied => "permission denied: is this user in the group `video`?".into(),
         io::ErrorKind::ResourceBusy => "in use by another program".into(),
+        // The node is still there when its device has just gone.
+        _ if matches!(error.raw_os_error(), Some(libc::ENODEV | libc::ENXIO)) => "unplugged".into(),
         _ => error.to_string(),
     }
-}
-
-fn find(wanted: impl Fn(&str) -> bool) -> Option<PathBuf> {
-    hal::video::list().into_iter().find(|camera| wanted(&camera.card)).map(|camera| camera.path)
 }
 
 /// A link (`/dev/v4l/by-id/…`) is followed; what it leads to must be a Video4Linux node directly under `/dev`.
@@ -79,6 +75,15 @@ mod tests {
     fn a_missing_node_is_named() {
         let error = open(&camera(CameraDevice::Path("/dev/video998".into()))).unwrap_err();
         assert!(error.starts_with("/dev/video998: no such camera (`firmware-worker devices`"), "{error}");
-        assert!(open(&camera(CameraDevice::Card("no such card".into()))).unwrap_err().contains("no such card"));
+        let error = open(&camera(CameraDevice::UsbPort { port: "9-9.9".into(), node: 0 })).unwrap_err();
+        assert!(error.starts_with("usb-port:9-9.9: no such camera is connected"), "{error}");
+    }
+
+    #[test]
+    fn what_keeps_a_node_from_being_opened_is_said_with_its_remedy() {
+        let words = |errno| in_plain_words(&io::Error::from_raw_os_error(errno));
+        assert!(words(libc::EACCES).contains("group `video`"));
+        assert_eq!(words(libc::EBUSY), "in use by another program");
+        assert_eq!(words(libc::ENODEV), "unplugged");
     }
 }

@@ -1,15 +1,15 @@
 //! Streaming from one node by mapped buffers.
 
-use super::modes::{Offer, choose, format_of, milli_fps, offers};
-use super::sys::{self, Buffer, Fraction, Request, ioctl};
-use super::{Error, Mode, Picture, PixelFormat};
-use crate::process::{check, monotonic_ns};
-use crate::wait;
+use super::handle::{Access, Mapped};
+use super::layout::{Layout, PLANES};
+use super::list;
+use super::modes::{TAKEN, Wanted, choose, offers};
+use super::node::Node;
+use super::sys::{self, Buffer, Memory, Queue};
+use super::{Error, Handle, Mode, PixelFormat};
+use crate::process::monotonic_ns;
 use std::cell::Cell;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::ptr::{NonNull, null_mut};
-use std::slice::from_raw_parts;
 use std::time::Duration;
 
 /// One that the driver fills, one that is full, one that is being encoded, one for jitter. More would only add delay.
@@ -23,35 +23,76 @@ const MAX_BUFFERS: u32 = 32;
 pub struct Capture {
     node: Node,
     mode: Mode,
-    stride: usize,
-    /// Bytes of a whole picture; 0 where that varies.
-    whole: usize,
-    buffers: Vec<Mapped>,
+    layout: Layout,
+    buffers: Vec<Vec<Mapped>>,
     /// Giving a picture back has failed: known only after [`Picture`] was dropped, reported by the next call.
     lost: Cell<Option<i32>>,
+}
+
+/// One dequeued picture; given back to the driver when dropped.
+#[derive(Debug)]
+pub struct Picture<'a> {
+    planes: [Plane<'a>; PLANES],
+    count: usize,
+    /// CLOCK_MONOTONIC ns, of the moment that `exposed` names.
+    pub captured_ns: u64,
+    /// The stamp is of the start of exposure; else of the end of the frame's transfer, as the driver says.
+    pub exposed: bool,
+    /// Driver's frame counter: gaps are drops.
+    pub sequence: u32,
+    /// The driver marked it as damaged, or it is shorter than a picture of its format.
+    pub damaged: bool,
+    _loan: Loan<'a>,
+}
+
+/// One plane of a picture, wherever the driver has put it. A picture that is not damaged has all its lines; the padding
+/// of the last one may be missing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Plane<'a> {
+    /// Bytes used.
+    pub data: &'a [u8],
+    /// Bytes of one line; 0 for compressed pictures.
+    pub stride: usize,
+}
+
+impl<'a> Picture<'a> {
+    /// As many as the format has: one of packed and compressed formats, luma and chroma of the others.
+    pub fn planes(&self) -> &[Plane<'a>] {
+        &self.planes[..self.count]
+    }
+
+    /// A compressed picture's bytes, a packed one's lines, else the luma.
+    pub fn data(&self) -> &'a [u8] {
+        self.planes[0].data
+    }
 }
 
 impl Capture {
     /// Chooses the nearest mode to the wanted one (raw where it is as fast, MJPEG where raw is slower or smaller), sets it
     /// and starts streaming with 4 mmap buffers. `path` is for messages.
-    pub fn start(fd: OwnedFd, path: &str, width: u32, height: u32, fps: u32) -> Result<Self, Error> {
-        let node = Node { fd, path: path.to_owned() };
-        node.set_nonblocking()?;
-        let offer = choose(&offers(node.fd.as_fd(), Some((width, height))), width, height, fps)
-            .ok_or_else(|| Error::NoMode(node.path.clone()))?;
-        let (pix, format) = node.set_format(offer)?;
-        let milli_fps = node.set_rate(fps.saturating_mul(1000).min(offer.mode.milli_fps));
-        let mode =
-            Mode { format, width: pix.width, height: pix.height, milli_fps: milli_fps.unwrap_or(offer.mode.milli_fps) };
-        let stride = stride(&mode, pix.bytesperline);
-        let whole = whole_picture(&mode, stride);
-        let mut capture = Self { node, mode, stride, whole, buffers: Vec::new(), lost: Cell::new(None) };
+    pub fn start(handle: impl Into<Handle>, path: &str, wanted: &Wanted) -> Result<Self, Error> {
+        let handle = handle.into();
+        let mut capability = sys::Capability::default();
+        // What is no video node at all fails here, and then offers nothing.
+        let asked = handle.ioctl(&sys::QUERYCAP, &mut capability);
+        let queue = asked.ok().and_then(|()| list::queue(&capability)).unwrap_or(Queue::Capture);
+        let node = Node { handle, path: path.to_owned(), queue };
+        let offer = choose(&offers(&node.handle, queue, Some((wanted.width, wanted.height))), wanted)
+            .ok_or_else(|| Error::NoMode(node.path.clone(), TAKEN))?;
+        node.handle.set_nonblocking().map_err(|source| node.failed("F_SETFL", source, offer.mode))?;
+        let (set, format) = node.set_format(offer)?;
+        let milli_fps = node.set_rate(wanted.fps.saturating_mul(1000).min(offer.mode.milli_fps));
+        let milli_fps = milli_fps.unwrap_or(offer.mode.milli_fps);
+        let mode = Mode { format, width: set.width, height: set.height, milli_fps };
+        let layout = Layout::of(format, &set);
+        let mut capture = Self { node, mode, layout, buffers: Vec::new(), lost: Cell::new(None) };
+        capture.watch_source();
         capture.map_buffers()?;
         for index in 0..capture.buffers.len() as u32 {
-            capture.node.call(&sys::QBUF, &mut Buffer::of(index))?;
+            let done = capture.give_back(index);
+            done.map_err(|source| capture.node.failed(sys::QBUF.name, source, mode))?;
         }
-        let mut kind = sys::BUF_TYPE_VIDEO_CAPTURE as libc::c_int;
-        capture.node.call(&sys::STREAMON, &mut kind)?;
+        capture.node.call(&sys::STREAMON, &mut queue_number(queue), mode)?;
         Ok(capture)
     }
 
@@ -60,14 +101,18 @@ impl Capture {
         self.mode
     }
 
-    /// The newest picture; older ones waiting are given back and counted by `sequence`. `None` after `timeout`.
+    /// The newest picture; older ones waiting are given back and counted by `sequence`. H.264 is given in its order, as
+    /// each unit needs the one before. `None` after `timeout`.
     pub fn next(&mut self, timeout: Duration) -> Result<Option<Picture<'_>>, Error> {
         if let Some(errno) = self.lost.take() {
             return Err(self.node.gone(io::Error::from_raw_os_error(errno)));
         }
-        let events = wait::readable(self.node.fd.as_fd(), timeout).map_err(|e| self.node.gone(e))?;
+        let events = self.node.handle.poll(libc::POLLIN | libc::POLLPRI, timeout).map_err(|e| self.node.gone(e))?;
         if events == 0 {
             return Ok(None);
+        }
+        if events & libc::POLLPRI != 0 && self.source_changed() {
+            return Err(Error::Changed(self.node.path.clone()));
         }
         let Some(mut newest) = self.dequeue()? else {
             // Ready with nothing to take: the driver has stopped the queue without a word.
@@ -77,7 +122,8 @@ impl Capture {
             };
         };
         // Bounded: while we give old ones back, the driver may fill them again.
-        for _ in 1..self.buffers.len() {
+        let older = if self.mode.format == PixelFormat::H264 { 0 } else { self.buffers.len() - 1 };
+        for _ in 0..older {
             let Some(newer) = self.dequeue()? else { break };
             self.give_back(newest.index).map_err(|e| self.node.gone(e))?;
             newest = newer;
@@ -85,28 +131,40 @@ impl Capture {
         self.picture(&newest).map(Some)
     }
 
+    /// Asks to be told when the source changes its size or rate; only drivers of HDMI bridges and the like can.
+    fn watch_source(&self) {
+        let mut wish = sys::EventSubscription { kind: sys::EVENT_SOURCE_CHANGE, ..Default::default() };
+        let _ = self.node.handle.ioctl(&sys::SUBSCRIBE_EVENT, &mut wish);
+    }
+
+    fn source_changed(&self) -> bool {
+        let mut event = sys::Event::default();
+        self.node.handle.ioctl(&sys::DQEVENT, &mut event).is_ok() && event.kind == sys::EVENT_SOURCE_CHANGE
+    }
+
     fn map_buffers(&mut self) -> Result<(), Error> {
+        let Self { node, mode, .. } = self;
         let mut request = sys::RequestBuffers {
             count: BUFFERS,
-            kind: sys::BUF_TYPE_VIDEO_CAPTURE,
-            memory: sys::MEMORY_MMAP,
+            kind: node.queue.kind(),
+            memory: Memory::Mmap as u32,
             ..Default::default()
         };
-        self.node.call(&sys::REQBUFS, &mut request)?;
+        node.call(&sys::REQBUFS, &mut request, *mode)?;
         for index in 0..request.count.min(MAX_BUFFERS) {
-            let mut buffer = Buffer::of(index);
-            self.node.call(&sys::QUERYBUF, &mut buffer)?;
-            let mapped = Mapped::new(self.node.fd.as_fd(), buffer.offset(), buffer.length as usize)
-                .map_err(|source| self.node.failed("mmap", source))?;
-            self.buffers.push(mapped);
+            let mut buffer = Buffer::of(node.queue, index);
+            node.call(&sys::QUERYBUF, &mut buffer, *mode)?;
+            let planes = buffer.planes().iter().map(|plane| node.handle.map(plane, Access::Read));
+            let planes: io::Result<Vec<_>> = planes.collect();
+            self.buffers.push(planes.map_err(|source| node.failed("mmap", source, *mode))?);
         }
         Ok(())
     }
 
     /// A filled buffer, if one is waiting. Any failure is the loss of the device: drivers answer ENODEV, EIO or EINVAL.
     fn dequeue(&self) -> Result<Option<Buffer>, Error> {
-        let mut buffer = Buffer::of(0);
-        match ioctl(self.node.fd.as_fd(), &sys::DQBUF, &mut buffer) {
+        let mut buffer = Buffer::of(self.node.queue, 0);
+        match self.node.handle.ioctl(&sys::DQBUF, &mut buffer) {
             Ok(()) if (buffer.index as usize) < self.buffers.len() => Ok(Some(buffer)),
             Ok(()) => Err(self.node.gone(io::Error::from_raw_os_error(libc::EINVAL))),
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(None),
@@ -115,17 +173,28 @@ impl Capture {
     }
 
     fn give_back(&self, index: u32) -> io::Result<()> {
-        ioctl(self.node.fd.as_fd(), &sys::QBUF, &mut Buffer::of(index))
+        let mut buffer = Buffer::of(self.node.queue, index);
+        buffer.count = self.buffers[index as usize].len();
+        self.node.handle.ioctl(&sys::QBUF, &mut buffer)
     }
 
     fn picture(&self, buffer: &Buffer) -> Result<Picture<'_>, Error> {
-        let mapped = &self.buffers[buffer.index as usize];
-        let used = (buffer.bytesused as usize).min(mapped.length);
-        let damaged = buffer.flags & sys::BUF_FLAG_ERROR != 0 || used == 0 || used < self.whole;
+        let memory = &self.buffers[buffer.index as usize];
+        let mut planes = [Plane::default(); PLANES];
+        let mut damaged = buffer.flags & sys::BUF_FLAG_ERROR != 0;
+        for (plane, part) in planes.iter_mut().zip(self.layout.parts()) {
+            let (bytes, told) = (memory.get(part.memory).map_or(&[][..], Mapped::bytes), buffer.planes[part.memory]);
+            let used = content(bytes, &told);
+            let end = if part.stride == 0 { used.len() } else { part.start.saturating_add(part.size).min(used.len()) };
+            plane.data = used.get(part.start..end).unwrap_or_default();
+            plane.stride = part.stride;
+            damaged |= plane.data.is_empty() || plane.data.len() < part.least;
+        }
         Ok(Picture {
-            data: &mapped.bytes()[..used],
-            stride: self.stride,
+            planes,
+            count: self.layout.count,
             captured_ns: captured_ns(buffer).unwrap_or_else(monotonic_ns),
+            exposed: buffer.flags & sys::BUF_FLAG_TSTAMP_SRC_MASK == sys::BUF_FLAG_TSTAMP_SRC_SOE,
             sequence: buffer.sequence,
             damaged,
             _loan: Loan { capture: self, index: buffer.index },
@@ -136,14 +205,13 @@ impl Capture {
 impl Drop for Capture {
     fn drop(&mut self) {
         // Failures do not matter: the device may be gone, and closing it ends the stream as well.
-        let mut kind = sys::BUF_TYPE_VIDEO_CAPTURE as libc::c_int;
-        let _ = ioctl(self.node.fd.as_fd(), &sys::STREAMOFF, &mut kind);
+        let _ = self.node.handle.ioctl(&sys::STREAMOFF, &mut queue_number(self.node.queue));
     }
 }
 
 /// Gives a buffer back to the driver.
 #[derive(Debug)]
-pub(super) struct Loan<'a> {
+struct Loan<'a> {
     capture: &'a Capture,
     index: u32,
 }
@@ -156,126 +224,15 @@ impl Drop for Loan<'_> {
     }
 }
 
-/// A video node and its name.
-#[derive(Debug)]
-struct Node {
-    fd: OwnedFd,
-    path: String,
+/// What STREAMON and STREAMOFF take.
+fn queue_number(queue: Queue) -> libc::c_int {
+    queue.kind() as libc::c_int
 }
 
-impl Node {
-    /// The open file may come from the supervisor, opened as it liked.
-    fn set_nonblocking(&self) -> Result<(), Error> {
-        let fd = self.fd.as_raw_fd();
-        // SAFETY: flag calls on a descriptor that we own.
-        let set = unsafe {
-            check(libc::fcntl(fd, libc::F_GETFL))
-                .and_then(|flags| check(libc::fcntl(fd, libc::F_SETFL, flags | libc::O_NONBLOCK)))
-        };
-        set.map(drop).map_err(|source| self.failed("F_SETFL", source))
-    }
-
-    fn set_format(&self, offer: Offer) -> Result<(sys::PixFormat, PixelFormat), Error> {
-        let mut format = sys::Format { kind: sys::BUF_TYPE_VIDEO_CAPTURE, ..Default::default() };
-        format.union.pix = sys::PixFormat {
-            width: offer.mode.width,
-            height: offer.mode.height,
-            pixelformat: offer.fourcc,
-            field: sys::FIELD_NONE,
-            ..Default::default()
-        };
-        self.call(&sys::S_FMT, &mut format)?;
-        // The driver answers with what it does instead, where it cannot do what it was asked for.
-        let pix = format.union.pix;
-        match format_of(pix.pixelformat) {
-            Some(taken) if pix.width > 0 && pix.height > 0 => Ok((pix, taken)),
-            _ => Err(Error::NoMode(self.path.clone())),
-        }
-    }
-
-    /// Asks for a rate and returns what the driver answers; `None` where it cannot set one.
-    fn set_rate(&self, wanted_milli_fps: u32) -> Option<u32> {
-        let mut parameters = sys::StreamParameters::default();
-        ioctl(self.fd.as_fd(), &sys::G_PARM, &mut parameters).ok()?;
-        if parameters.capability & sys::CAP_TIME_PER_FRAME != 0 {
-            parameters.time_per_frame = Fraction { numerator: 1000, denominator: wanted_milli_fps.max(1) };
-            ioctl(self.fd.as_fd(), &sys::S_PARM, &mut parameters).ok()?;
-        }
-        milli_fps(parameters.time_per_frame)
-    }
-
-    fn call<T>(&self, request: &Request<T>, value: &mut T) -> Result<(), Error> {
-        ioctl(self.fd.as_fd(), request, value).map_err(|source| self.failed(request.name, source))
-    }
-
-    /// Failures while starting.
-    fn failed(&self, call: &'static str, source: io::Error) -> Error {
-        let path = self.path.clone();
-        match source.raw_os_error() {
-            Some(libc::EBUSY) => Error::Busy(path),
-            Some(libc::ENOSPC) => Error::NoBandwidth(path),
-            Some(libc::ENODEV | libc::ENXIO) => Error::Gone { path, source },
-            _ => Error::Call { path, call, source },
-        }
-    }
-
-    fn gone(&self, source: io::Error) -> Error {
-        Error::Gone { path: self.path.clone(), source }
-    }
-}
-
-/// A buffer of the driver in our memory.
-#[derive(Debug)]
-struct Mapped {
-    start: NonNull<u8>,
-    length: usize,
-}
-
-// SAFETY: plain memory, owned by this value until it is unmapped.
-unsafe impl Send for Mapped {}
-
-impl Mapped {
-    fn new(fd: BorrowedFd<'_>, offset: u32, length: usize) -> io::Result<Self> {
-        let (protection, offset) = (libc::PROT_READ, offset as libc::off_t);
-        // SAFETY: a new mapping, at an address that the kernel chooses; the driver checks offset and length.
-        let start = unsafe { libc::mmap(null_mut(), length, protection, libc::MAP_SHARED, fd.as_raw_fd(), offset) };
-        if start == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
-        }
-        Ok(Self { start: NonNull::new(start.cast()).expect("mmap without a fixed address never gives 0"), length })
-    }
-
-    /// To be read only between dequeuing and giving back, as [`Loan`] sees to: then the driver leaves it alone.
-    fn bytes(&self) -> &[u8] {
-        // SAFETY: mapped with this length for reading until `self` is dropped.
-        unsafe { from_raw_parts(self.start.as_ptr(), self.length) }
-    }
-}
-
-impl Drop for Mapped {
-    fn drop(&mut self) {
-        // SAFETY: it was mapped with this length, and nothing borrows from it any more.
-        unsafe { libc::munmap(self.start.as_ptr().cast(), self.length) };
-    }
-}
-
-fn stride(mode: &Mode, told: u32) -> usize {
-    let least = match mode.format {
-        PixelFormat::Mjpeg => return 0,
-        PixelFormat::Yuyv => mode.width as usize * 2,
-        PixelFormat::Nv12 | PixelFormat::Yu12 => mode.width as usize,
-    };
-    (told as usize).max(least)
-}
-
-fn whole_picture(mode: &Mode, stride: usize) -> usize {
-    let height = mode.height as usize;
-    match mode.format {
-        PixelFormat::Mjpeg => 0,
-        PixelFormat::Yuyv => stride * height,
-        PixelFormat::Nv12 => stride * (height + height.div_ceil(2)),
-        PixelFormat::Yu12 => stride * height + 2 * stride.div_ceil(2) * height.div_ceil(2),
-    }
+/// What a plane holds, of what the driver says about it only what is inside.
+fn content<'a>(bytes: &'a [u8], told: &sys::Plane) -> &'a [u8] {
+    let used = (told.used as usize).min(bytes.len());
+    bytes[..used].get(told.data_offset as usize..).unwrap_or_default()
 }
 
 /// The driver's stamp, if it is of the clock that we use.
@@ -291,28 +248,13 @@ fn captured_ns(buffer: &Buffer) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn mode(format: PixelFormat, width: u32, height: u32) -> Mode {
-        Mode { format, width, height, milli_fps: 30_000 }
-    }
-
-    #[test]
-    fn a_whole_picture_has_the_bytes_of_all_its_planes() {
-        let bytes = |format, told| {
-            let mode = mode(format, 640, 360);
-            whole_picture(&mode, stride(&mode, told))
-        };
-        assert_eq!(bytes(PixelFormat::Yuyv, 0), 460_800);
-        assert_eq!(bytes(PixelFormat::Nv12, 640), 345_600);
-        assert_eq!(bytes(PixelFormat::Yu12, 640), 345_600);
-        assert_eq!(bytes(PixelFormat::Nv12, 704), 704 * 540);
-        assert_eq!(bytes(PixelFormat::Mjpeg, 0), 0);
-    }
+    use crate::video::Encoded;
 
     #[test]
     fn only_stamps_of_the_monotonic_clock_are_believed() {
-        let stamp =
-            |flags, seconds, microseconds| captured_ns(&Buffer { flags, seconds, microseconds, ..Default::default() });
+        let stamp = |flags, seconds, microseconds| {
+            captured_ns(&Buffer { flags, seconds, microseconds, ..Buffer::of(Queue::Capture, 0) })
+        };
         assert_eq!(stamp(0x2000, 3, 5), Some(3_000_005_000));
         assert_eq!(stamp(0x4000, 3, 5), None, "copied from elsewhere");
         assert_eq!(stamp(0, 3, 5), None, "unknown clock");
@@ -321,18 +263,9 @@ mod tests {
     }
 
     #[test]
-    fn errors_tell_what_to_do_about_them() {
-        let node = Node { fd: std::fs::File::open("/dev/null").unwrap().into(), path: "/dev/video9".to_owned() };
-        let error = |errno| node.failed("VIDIOC_STREAMON", io::Error::from_raw_os_error(errno));
-        assert!(matches!(error(libc::EBUSY), Error::Busy(path) if path == "/dev/video9"));
-        assert!(matches!(error(libc::ENOSPC), Error::NoBandwidth(_)));
-        assert!(matches!(error(libc::ENODEV), Error::Gone { .. }));
-        assert!(matches!(error(libc::EINVAL), Error::Call { call: "VIDIOC_STREAMON", .. }));
-    }
-
-    #[test]
     fn what_is_no_camera_offers_no_mode() {
-        let null = std::fs::File::open("/dev/null").unwrap().into();
-        assert!(matches!(Capture::start(null, "/dev/null", 640, 480, 30), Err(Error::NoMode(_))));
+        let null: std::os::fd::OwnedFd = std::fs::File::open("/dev/null").unwrap().into();
+        let wanted = Wanted { width: 640, height: 480, fps: 30, format: None, encoded: Encoded::Never };
+        assert!(matches!(Capture::start(null, "/dev/null", &wanted), Err(Error::NoMode(..))));
     }
 }

@@ -1,13 +1,27 @@
 //! V4L2 capture by our own thin ioctl layer: enumeration, formats, mmap streaming.
 
 mod capture;
+mod controls;
+#[cfg(any(test, feature = "fake"))]
+pub mod fake;
+mod handle;
+mod identity;
+mod layout;
 mod list;
 mod modes;
+mod node;
 mod sys;
+#[cfg(test)]
+mod tests;
 
-pub use capture::Capture;
-pub use list::list;
+pub use capture::{Capture, Picture, Plane};
+pub use controls::{ControlError, ControlState, Setting, flip, set_controls};
+pub use handle::Handle;
+pub use identity::{Identity, Usb};
+pub use list::{Encoder, encoders, list};
+pub use modes::{Encoded, Wanted};
 
+use std::fmt;
 use std::path::PathBuf;
 
 /// Pixel formats that we can take.
@@ -15,12 +29,33 @@ use std::path::PathBuf;
 pub enum PixelFormat {
     /// 4:2:2 packed.
     Yuyv,
+    /// 4:2:2 packed, chroma first.
+    Uyvy,
     /// 4:2:0, luma plane and interleaved chroma plane.
     Nv12,
+    /// 4:2:2, luma plane and interleaved chroma plane.
+    Nv16,
     /// 4:2:0, three planes.
     Yu12,
     /// JPEG pictures.
     Mjpeg,
+    /// Access units of an encoder in the camera.
+    H264,
+}
+
+impl fmt::Display for PixelFormat {
+    /// As the field names it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Yuyv => "YUYV",
+            Self::Uyvy => "UYVY",
+            Self::Nv12 => "NV12",
+            Self::Nv16 => "NV16",
+            Self::Yu12 => "YU12",
+            Self::Mjpeg => "MJPEG",
+            Self::H264 => "H264",
+        })
+    }
 }
 
 /// What a capture node offers.
@@ -34,6 +69,12 @@ pub struct Camera {
     pub driver: String,
     /// Bus info.
     pub bus: String,
+    /// Who it is, whatever its number.
+    pub identity: Identity,
+    /// Why it is no camera to be taken without being named; `None` for the others.
+    pub obstacle: Option<&'static str>,
+    /// Its controls and their values.
+    pub controls: Vec<ControlState>,
     /// Format, width, height, frames a second times 1000.
     pub modes: Vec<Mode>,
 }
@@ -49,6 +90,13 @@ pub struct Mode {
     pub height: u32,
     /// Frames a second times 1000.
     pub milli_fps: u32,
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { format, width, height, milli_fps } = self;
+        write!(f, "{format} {width}x{height}@{}", f64::from(*milli_fps) / 1000.0)
+    }
 }
 
 /// What can go wrong; ENODEV and any unexpected errno on a running device are `Gone`.
@@ -68,8 +116,15 @@ pub enum Error {
     #[error("{0}: in use by another program")]
     Busy(String),
     /// The USB bus cannot carry this mode beside what already runs.
-    #[error("{0}: no USB bandwidth left for this mode; lower size or rate, or use another port")]
-    NoBandwidth(String),
+    #[error(
+        "{path}: no USB bandwidth left for {mode}; lower width, height or fps of this camera or of one beside it, or use a port of another USB controller"
+    )]
+    NoBandwidth {
+        /// Node.
+        path: String,
+        /// What was tried.
+        mode: Mode,
+    },
     /// Unplugged, or failed while running.
     #[error("{path}: the camera is gone ({source})")]
     Gone {
@@ -78,23 +133,10 @@ pub enum Error {
         /// errno.
         source: std::io::Error,
     },
+    /// The camera gives other pictures than those it was started for: an HDMI source has changed its mode.
+    #[error("{0}: the camera has changed its format")]
+    Changed(String),
     /// No mode that we can take.
-    #[error("{0}: offers no format that we can take (YUYV, NV12, YU12, MJPEG)")]
-    NoMode(String),
-}
-
-/// One dequeued picture; given back to the driver when dropped.
-#[derive(Debug)]
-pub struct Picture<'a> {
-    /// Bytes used.
-    pub data: &'a [u8],
-    /// Bytes of one line of the first plane; 0 for MJPEG.
-    pub stride: usize,
-    /// CLOCK_MONOTONIC ns.
-    pub captured_ns: u64,
-    /// Driver's frame counter: gaps are drops.
-    pub sequence: u32,
-    /// The driver marked it as damaged, or it is shorter than a picture of its format.
-    pub damaged: bool,
-    _loan: capture::Loan<'a>,
+    #[error("{0}: offers no format that we can take ({1})")]
+    NoMode(String, &'static str),
 }

@@ -1,8 +1,37 @@
 //! What a node offers, and which of it to take.
 
-use super::sys::{self, Fraction, FrameInterval, FrameSize, SizeSteps, fourcc, ioctl};
-use super::{Mode, PixelFormat};
-use std::os::fd::BorrowedFd;
+use super::sys::{self, Fraction, FrameInterval, FrameSize, Queue, SizeSteps, fourcc};
+use super::{Handle, Mode, PixelFormat};
+
+/// What a camera is wanted for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// Pixels.
+    pub width: u32,
+    /// Pixels.
+    pub height: u32,
+    /// Frames a second.
+    pub fps: u32,
+    /// Only this format; any for `None`.
+    pub format: Option<PixelFormat>,
+    /// Whether the camera may encode.
+    pub encoded: Encoded,
+}
+
+/// Whether a camera's own H.264 is taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Encoded {
+    /// Pictures only.
+    #[default]
+    Never,
+    /// H.264 where the camera gives it in the wanted size and at least at the wanted rate, else pictures.
+    Preferred,
+    /// H.264 only, in the nearest size.
+    Only,
+}
+
+/// [`PixelFormat`]s, for messages.
+pub(super) const TAKEN: &str = "YUYV, UYVY, NV12, NV16, YU12, MJPEG, H264";
 
 /// Bounds each enumeration against drivers that never say "no more"; real cameras offer fewer.
 const MAX_ENTRIES: u32 = 128;
@@ -23,29 +52,36 @@ pub(super) struct Offer {
     pub fourcc: u32,
 }
 
-/// Formats that we can take, as the driver names them.
+/// Formats that we can take, as the driver names them. `NM12`, `NM16` and `YM12` are the forms whose planes each have
+/// memory of their own.
 pub(super) fn format_of(code: u32) -> Option<PixelFormat> {
-    const NAMES: [(u32, PixelFormat); 5] = [
+    const NAMES: [(u32, PixelFormat); 11] = [
         (fourcc(b"YUYV"), PixelFormat::Yuyv),
+        (fourcc(b"UYVY"), PixelFormat::Uyvy),
         (fourcc(b"NV12"), PixelFormat::Nv12),
+        (fourcc(b"NM12"), PixelFormat::Nv12),
+        (fourcc(b"NV16"), PixelFormat::Nv16),
+        (fourcc(b"NM16"), PixelFormat::Nv16),
         (fourcc(b"YU12"), PixelFormat::Yu12),
+        (fourcc(b"YM12"), PixelFormat::Yu12),
         (fourcc(b"MJPG"), PixelFormat::Mjpeg),
         (fourcc(b"JPEG"), PixelFormat::Mjpeg),
+        (fourcc(b"H264"), PixelFormat::H264),
     ];
     NAMES.iter().find(|(name, _)| *name == code).map(|(_, format)| *format)
 }
 
 /// Asks for everything that a node offers; `wanted` is tried too where the driver takes any size.
-pub(super) fn offers(fd: BorrowedFd<'_>, wanted: Option<(u32, u32)>) -> Vec<Offer> {
+pub(super) fn offers(handle: &Handle, queue: Queue, wanted: Option<(u32, u32)>) -> Vec<Offer> {
     let mut offers = Vec::new();
     for index in 0..MAX_ENTRIES {
-        let mut entry = sys::FormatDescription { index, kind: sys::BUF_TYPE_VIDEO_CAPTURE, ..Default::default() };
-        if ioctl(fd, &sys::ENUM_FMT, &mut entry).is_err() {
+        let mut entry = sys::FormatDescription { index, kind: queue.kind(), ..Default::default() };
+        if handle.ioctl(&sys::ENUM_FMT, &mut entry).is_err() {
             break;
         }
         let Some(format) = format_of(entry.pixelformat) else { continue };
-        for (width, height) in sizes(fd, entry.pixelformat, wanted) {
-            for milli_fps in rates(fd, entry.pixelformat, width, height) {
+        for (width, height) in sizes(handle, entry.pixelformat, wanted) {
+            for milli_fps in rates(handle, queue, entry.pixelformat, width, height) {
                 if offers.len() == MAX_MODES {
                     return offers;
                 }
@@ -56,11 +92,11 @@ pub(super) fn offers(fd: BorrowedFd<'_>, wanted: Option<(u32, u32)>) -> Vec<Offe
     offers
 }
 
-fn sizes(fd: BorrowedFd<'_>, pixelformat: u32, wanted: Option<(u32, u32)>) -> Vec<(u32, u32)> {
+fn sizes(handle: &Handle, pixelformat: u32, wanted: Option<(u32, u32)>) -> Vec<(u32, u32)> {
     let mut sizes = Vec::new();
     for index in 0..MAX_ENTRIES {
         let mut entry = FrameSize { index, pixelformat, ..Default::default() };
-        if ioctl(fd, &sys::ENUM_FRAMESIZES, &mut entry).is_err() {
+        if handle.ioctl(&sys::ENUM_FRAMESIZES, &mut entry).is_err() {
             break;
         }
         match entry.kind {
@@ -90,11 +126,11 @@ fn within(steps: &SizeSteps, wanted: Option<(u32, u32)>) -> Vec<(u32, u32)> {
     sizes
 }
 
-fn rates(fd: BorrowedFd<'_>, pixelformat: u32, width: u32, height: u32) -> Vec<u32> {
+fn rates(handle: &Handle, queue: Queue, pixelformat: u32, width: u32, height: u32) -> Vec<u32> {
     let mut rates = Vec::new();
     for index in 0..MAX_ENTRIES {
         let mut entry = FrameInterval { index, pixelformat, width, height, ..Default::default() };
-        if ioctl(fd, &sys::ENUM_FRAMEINTERVALS, &mut entry).is_err() {
+        if handle.ioctl(&sys::ENUM_FRAMEINTERVALS, &mut entry).is_err() {
             break;
         }
         rates.extend(milli_fps(entry.min));
@@ -107,14 +143,14 @@ fn rates(fd: BorrowedFd<'_>, pixelformat: u32, width: u32, height: u32) -> Vec<u
         }
     }
     if rates.is_empty() {
-        rates.push(current_rate(fd).unwrap_or(ASSUMED_MILLI_FPS));
+        rates.push(current_rate(handle, queue).unwrap_or(ASSUMED_MILLI_FPS));
     }
     rates
 }
 
-fn current_rate(fd: BorrowedFd<'_>) -> Option<u32> {
-    let mut parameters = sys::StreamParameters::default();
-    ioctl(fd, &sys::G_PARM, &mut parameters).ok()?;
+fn current_rate(handle: &Handle, queue: Queue) -> Option<u32> {
+    let mut parameters = sys::StreamParameters::of(queue);
+    handle.ioctl(&sys::G_PARM, &mut parameters).ok()?;
     milli_fps(parameters.time_per_frame)
 }
 
@@ -125,16 +161,36 @@ pub(super) fn milli_fps(interval: Fraction) -> Option<u32> {
 }
 
 /// The nearest offer to what is wanted.
-pub(super) fn choose(offers: &[Offer], width: u32, height: u32, fps: u32) -> Option<Offer> {
-    let wanted = Mode { format: PixelFormat::Nv12, width, height, milli_fps: fps.saturating_mul(1000) };
-    let usable = offers.iter().filter(|offer| offer.mode.width > 0 && offer.mode.height > 0);
-    usable.min_by(|a, b| distance(a.mode, wanted).total_cmp(&distance(b.mode, wanted))).copied()
+pub(super) fn choose(offers: &[Offer], wanted: &Wanted) -> Option<Offer> {
+    let milli_fps = wanted.fps.saturating_mul(1000);
+    let usable = |encoded: bool| {
+        let nonempty = |offer: &&Offer| offer.mode.width > 0 && offer.mode.height > 0;
+        let of_format = |offer: &&Offer| wanted.format.is_none_or(|format| offer.mode.format == format);
+        offers
+            .iter()
+            .filter(nonempty)
+            .filter(of_format)
+            .filter(move |offer| (offer.mode.format == PixelFormat::H264) == encoded)
+    };
+    let nearest = |encoded: bool| {
+        let far = |offer: &Offer| distance(offer.mode, wanted.width, wanted.height, milli_fps);
+        usable(encoded).min_by(|a, b| far(a).total_cmp(&far(b))).copied()
+    };
+    let as_wanted = |offer: &Offer| {
+        let mode = offer.mode;
+        (mode.width, mode.height) == (wanted.width, wanted.height) && mode.milli_fps >= milli_fps
+    };
+    match wanted.encoded {
+        Encoded::Never => nearest(false),
+        Encoded::Preferred => nearest(true).filter(as_wanted).or_else(|| nearest(false)),
+        Encoded::Only => nearest(true),
+    }
 }
 
 /// How far a mode is from the wanted one, in doublings. Too slow weighs more than too small, and too large more than too
 /// small, as each pixel costs encoder time. Of equal modes the one that needs the least work to encode wins, so MJPEG is
 /// taken only where raw is slower or smaller, which on USB 2 is above 640x480.
-fn distance(mode: Mode, wanted: Mode) -> f64 {
+fn distance(mode: Mode, width: u32, height: u32, milli_fps: u32) -> f64 {
     const TOO_SLOW: f64 = 2.0;
     const TOO_FAST: f64 = 0.25;
     const TOO_SMALL: f64 = 1.0;
@@ -144,13 +200,13 @@ fn distance(mode: Mode, wanted: Mode) -> f64 {
         if octaves < 0.0 { -octaves * below } else { octaves * above }
     };
     let work = match mode.format {
-        PixelFormat::Nv12 | PixelFormat::Yu12 => 0.0,
-        PixelFormat::Yuyv => 0.01,
+        PixelFormat::Nv12 | PixelFormat::Yu12 | PixelFormat::H264 => 0.0,
+        PixelFormat::Yuyv | PixelFormat::Uyvy | PixelFormat::Nv16 => 0.01,
         PixelFormat::Mjpeg => 0.02,
     };
-    doublings(mode.width, wanted.width, TOO_SMALL, TOO_LARGE)
-        + doublings(mode.height, wanted.height, TOO_SMALL, TOO_LARGE)
-        + doublings(mode.milli_fps, wanted.milli_fps, TOO_SLOW, TOO_FAST)
+    doublings(mode.width, width, TOO_SMALL, TOO_LARGE)
+        + doublings(mode.height, height, TOO_SMALL, TOO_LARGE)
+        + doublings(mode.milli_fps, milli_fps, TOO_SLOW, TOO_FAST)
         + work
 }
 
@@ -174,11 +230,16 @@ mod tests {
         height: u32,
         fps: u32,
     ) -> (PixelFormat, u32, u32, u32) {
-        let Mode { format, width, height, milli_fps } = choose(&offers(modes), width, height, fps).unwrap().mode;
+        let Mode { format, width, height, milli_fps } =
+            choose(&offers(modes), &pictures(width, height, fps)).unwrap().mode;
         (format, width, height, milli_fps / 1000)
     }
 
-    use PixelFormat::{Mjpeg, Nv12, Yuyv};
+    use PixelFormat::{H264, Mjpeg, Nv12, Yuyv};
+
+    fn pictures(width: u32, height: u32, fps: u32) -> Wanted {
+        Wanted { width, height, fps, format: None, encoded: Encoded::Never }
+    }
 
     const USB_2_CAMERA: [(PixelFormat, u32, u32, u32); 8] = [
         (Mjpeg, 1920, 1080, 30),
@@ -196,6 +257,15 @@ mod tests {
         assert_eq!(chosen(&USB_2_CAMERA, 640, 360, 30), (Yuyv, 640, 360, 30));
         assert_eq!(chosen(&USB_2_CAMERA, 1280, 720, 30), (Mjpeg, 1280, 720, 30));
         assert_eq!(chosen(&USB_2_CAMERA, 1280, 720, 10), (Yuyv, 1280, 720, 10));
+    }
+
+    #[test]
+    fn a_format_that_is_asked_for_is_taken_or_none() {
+        let camera = offers(&USB_2_CAMERA);
+        let only = |format| Wanted { format: Some(format), ..pictures(1280, 720, 30) };
+        let chosen = choose(&camera, &only(Yuyv)).unwrap().mode;
+        assert_eq!((chosen.format, chosen.width), (Yuyv, 640));
+        assert_eq!(choose(&camera, &only(Nv12)), None);
     }
 
     #[test]
@@ -220,10 +290,28 @@ mod tests {
 
     #[test]
     fn nothing_is_chosen_from_nothing_and_odd_wishes_do_no_harm() {
-        assert_eq!(choose(&[], 640, 480, 30), None);
-        assert_eq!(choose(&offers(&[(Nv12, 0, 0, 30)]), 640, 480, 30), None);
-        assert!(choose(&offers(&USB_2_CAMERA), 0, 0, 0).is_some());
-        assert!(choose(&offers(&USB_2_CAMERA), u32::MAX, u32::MAX, u32::MAX).is_some());
+        assert_eq!(choose(&[], &pictures(640, 480, 30)), None);
+        assert_eq!(choose(&offers(&[(Nv12, 0, 0, 30)]), &pictures(640, 480, 30)), None);
+        assert!(choose(&offers(&USB_2_CAMERA), &pictures(0, 0, 0)).is_some());
+        assert!(choose(&offers(&USB_2_CAMERA), &pictures(u32::MAX, u32::MAX, u32::MAX)).is_some());
+    }
+
+    #[test]
+    fn a_cameras_own_encoder_is_used_where_it_is_wanted_and_gives_what_is_wanted() {
+        let camera =
+            offers(&[(H264, 1280, 720, 30), (H264, 640, 480, 15), (Yuyv, 640, 480, 30), (Mjpeg, 1280, 720, 30)]);
+        let chosen = |width, height, fps, encoded| {
+            let mode = choose(&camera, &Wanted { width, height, fps, format: None, encoded }).unwrap().mode;
+            (mode.format, mode.width)
+        };
+        assert_eq!(chosen(1280, 720, 30, Encoded::Never), (Mjpeg, 1280));
+        assert_eq!(chosen(1280, 720, 30, Encoded::Preferred), (H264, 1280));
+        assert_eq!(chosen(1280, 720, 15, Encoded::Preferred), (H264, 1280), "a faster one is thinned");
+        assert_eq!(chosen(640, 480, 30, Encoded::Preferred), (Yuyv, 640), "too slow");
+        assert_eq!(chosen(640, 360, 30, Encoded::Preferred), (Yuyv, 640), "of another size");
+        assert_eq!(chosen(1920, 1080, 30, Encoded::Only), (H264, 1280));
+        let pictures = offers(&USB_2_CAMERA);
+        assert_eq!(choose(&pictures, &Wanted { encoded: Encoded::Only, ..self::pictures(640, 360, 30) }), None);
     }
 
     #[test]

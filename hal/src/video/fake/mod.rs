@@ -1,0 +1,223 @@
+//! Drivers of our own behind [`Handle`]: for what no virtual device of the kernel does, and for a failure at any call.
+//!
+//! A [`Device`] stands for the hardware and stays with the test; each [`Device::open`] gives a [`Handle`] as the
+//! supervisor's open node would be. Calls are counted by name; a [`Fault`] makes one of them fail.
+
+mod camera;
+mod knobs;
+mod script;
+
+pub use camera::Camera;
+pub use knobs::Knob;
+pub use script::{Frame, Script, Stamp};
+
+use super::Handle;
+use super::handle::{Access, Mapped};
+use super::sys;
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// What a driver does with calls. Failures are errno values.
+pub(in crate::video) trait Driver: Send {
+    /// Carries out a call; `argument` is what the request of that name takes.
+    fn ioctl(&mut self, name: &'static str, argument: &mut dyn Any) -> Result<(), i32>;
+
+    /// Poll events that are there now; else when to look again without a call, if at all.
+    fn poll(&mut self, now: Instant) -> Ready;
+
+    /// The memory that a buffer's plane is: what was told as its place.
+    fn memory(&mut self, place: u32) -> Option<std::fs::File>;
+
+    /// Controls in the order in which they were set.
+    fn knobs(&self) -> Vec<(String, i64)>;
+
+    /// A file was closed.
+    fn close(&mut self);
+}
+
+/// What a driver says to poll.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::video) enum Ready {
+    /// These events.
+    Now(libc::c_short),
+    /// None; perhaps at this time.
+    At(Instant),
+    /// None before the next call.
+    Never,
+}
+
+/// One call that fails.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// `VIDIOC_QBUF`, …, or `poll`, `mmap`, `fcntl`.
+    pub call: &'static str,
+    /// Which one of that name, from 1.
+    pub nth: u32,
+    /// With what.
+    pub errno: i32,
+}
+
+/// A made-up video device.
+#[derive(Clone)]
+pub struct Device(Arc<Shared>);
+
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+struct State {
+    driver: Box<dyn Driver>,
+    faults: Vec<Fault>,
+    counts: BTreeMap<&'static str, u32>,
+    open: usize,
+    mapped: Arc<()>,
+}
+
+impl Device {
+    pub(in crate::video) fn new(driver: impl Driver + 'static) -> Self {
+        let state = State {
+            driver: Box::new(driver),
+            faults: Vec::new(),
+            counts: BTreeMap::new(),
+            open: 0,
+            mapped: Arc::new(()),
+        };
+        Self(Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() }))
+    }
+
+    /// Opens it, as often as one likes.
+    pub fn open(&self) -> Handle {
+        self.state().open += 1;
+        Handle::from(File(self.0.clone()))
+    }
+
+    /// Makes a call fail; counting starts anew.
+    pub fn fail(&self, fault: Fault) {
+        let mut state = self.state();
+        state.counts.clear();
+        state.faults = vec![fault];
+    }
+
+    /// Nothing fails from now on; counting starts anew.
+    pub fn heal(&self) {
+        let mut state = self.state();
+        state.counts.clear();
+        state.faults.clear();
+    }
+
+    /// How often each call was made since counting started.
+    pub fn counts(&self) -> BTreeMap<&'static str, u32> {
+        self.state().counts.clone()
+    }
+
+    /// Controls that were set, in order.
+    pub fn knobs(&self) -> Vec<(String, i64)> {
+        self.state().driver.knobs()
+    }
+
+    /// Open files and mapped planes: what a user that is gone must not leave.
+    pub fn in_use(&self) -> (usize, usize) {
+        let state = self.state();
+        (state.open, Arc::strong_count(&state.mapped) - 1)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state()
+    }
+}
+
+impl fmt::Debug for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Device").finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        // A failed assertion of a test elsewhere is no reason to fail here.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Counts a call, and fails it if it is its turn.
+    fn count(&mut self, call: &'static str) -> io::Result<()> {
+        let count = self.counts.entry(call).or_default();
+        *count += 1;
+        match self.faults.iter().find(|fault| fault.call == call && fault.nth == *count) {
+            Some(fault) => Err(io::Error::from_raw_os_error(fault.errno)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// An open file of a made-up device.
+pub struct File(Arc<Shared>);
+
+impl fmt::Debug for File {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("File").finish_non_exhaustive()
+    }
+}
+
+impl File {
+    pub(in crate::video) fn ioctl(&self, name: &'static str, argument: &mut dyn Any) -> io::Result<()> {
+        let mut state = self.0.state();
+        state.count(name)?;
+        let done = state.driver.ioctl(name, argument).map_err(io::Error::from_raw_os_error);
+        drop(state);
+        self.0.changed.notify_all();
+        done
+    }
+
+    /// Waits in real time, as the kernel does.
+    pub(in crate::video) fn poll(&self, wanted: libc::c_short, timeout: Duration) -> io::Result<libc::c_short> {
+        let deadline = Instant::now() + timeout;
+        let mut state = self.0.state();
+        state.count("poll")?;
+        loop {
+            let now = Instant::now();
+            let until = match state.driver.poll(now) {
+                Ready::Now(events) => match events & (wanted | libc::POLLERR | libc::POLLHUP) {
+                    0 => deadline,
+                    events => return Ok(events),
+                },
+                Ready::At(at) => at.min(deadline),
+                Ready::Never => deadline,
+            };
+            if now >= deadline {
+                return Ok(0);
+            }
+            let waited = self.0.changed.wait_timeout(state, until.saturating_duration_since(now));
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    pub(in crate::video) fn map(&self, plane: &sys::Plane, access: Access) -> io::Result<Mapped> {
+        let mut state = self.0.state();
+        state.count("mmap")?;
+        let invalid = || io::Error::from_raw_os_error(libc::EINVAL);
+        let memory = state.driver.memory(plane.place).ok_or_else(invalid)?;
+        let mut mapped = Mapped::new(memory.as_fd(), 0, plane.length as usize, access)?;
+        mapped.count = Some(state.mapped.clone());
+        Ok(mapped)
+    }
+
+    pub(in crate::video) fn set_nonblocking(&self) -> io::Result<()> {
+        self.0.state().count("fcntl")
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        let mut state = self.0.state();
+        state.open -= 1;
+        state.driver.close();
+    }
+}

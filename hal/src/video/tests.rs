@@ -1,0 +1,227 @@
+//! Capture on made-up cameras: what drivers deliver, and a failure at every call.
+
+use super::fake::{Camera, Device, Fault, Frame, Script, Stamp};
+use super::{Capture, Encoded, Error, Mode, PixelFormat, Wanted};
+use crate::process::monotonic_ns;
+use std::time::Duration;
+
+const WANTED: Wanted = Wanted { width: 64, height: 48, fps: 30, format: None, encoded: Encoded::Never };
+
+/// A camera that has something gives it at once; one that has nothing gives nothing however long one waits.
+const PATIENCE: Duration = Duration::from_millis(20);
+
+fn start(device: &Device) -> Result<Capture, Error> {
+    Capture::start(device.open(), "/dev/video7", &WANTED)
+}
+
+fn camera(frames: impl FnMut(u32) -> Frame + Send + 'static) -> Device {
+    Camera::device(Script { frames: Box::new(frames), ..Script::default() })
+}
+
+fn mode(format: PixelFormat) -> Mode {
+    Mode { format, width: 64, height: 48, milli_fps: 30_000 }
+}
+
+fn picture(stamp: Stamp, lost: u32, damaged: bool) -> Frame {
+    Frame::Picture { bytes: None, stamp, lost, damaged }
+}
+
+#[test]
+fn pictures_come_with_stamps_and_numbers_and_go_back() {
+    let device = camera(|_| Frame::default());
+    let mut capture = start(&device).unwrap();
+    assert_eq!(capture.mode(), mode(PixelFormat::Yuyv));
+    for number in 0..20 {
+        let before = monotonic_ns();
+        let taken = capture.next(PATIENCE).unwrap().unwrap();
+        assert!(!taken.damaged && taken.exposed);
+        assert_eq!((taken.sequence, taken.planes().len()), (number, 1));
+        assert_eq!((taken.data().len(), taken.planes()[0].stride), (64 * 48 * 2, 128));
+        // Stamps are cut to microseconds.
+        assert!((before - 1000..=monotonic_ns()).contains(&taken.captured_ns));
+    }
+    drop(capture);
+    assert_eq!(device.in_use(), (0, 0));
+}
+
+#[test]
+fn every_format_of_both_apis_gives_its_planes() {
+    let formats = [
+        (PixelFormat::Yuyv, vec![128 * 48]),
+        (PixelFormat::Uyvy, vec![128 * 48]),
+        (PixelFormat::Nv12, vec![64 * 48, 64 * 24]),
+        (PixelFormat::Nv16, vec![64 * 48, 64 * 48]),
+        (PixelFormat::Yu12, vec![64 * 48, 32 * 24, 32 * 24]),
+    ];
+    for (format, sizes) in formats {
+        for (multi_planar, apart) in [(false, false), (true, false), (true, true)] {
+            // Each byte tells its place in the whole picture.
+            let whole: usize = sizes.iter().sum();
+            let bytes: Vec<u8> = (0..whole).map(|place| (place / 61) as u8).collect();
+            let sent = bytes.clone();
+            let frames = Box::new(move |_| Frame::of(sent.clone()));
+            let device =
+                Camera::device(Script { multi_planar, apart, modes: vec![mode(format)], frames, ..Script::default() });
+            let mut capture = start(&device).unwrap();
+            let taken = capture.next(PATIENCE).unwrap().unwrap();
+            assert!(!taken.damaged, "{format} {multi_planar} {apart}");
+            let planes: Vec<usize> = taken.planes().iter().map(|plane| plane.data.len()).collect();
+            assert_eq!(planes, sizes, "{format} {multi_planar} {apart}");
+            let joined: Vec<u8> = taken.planes().iter().flat_map(|plane| plane.data).copied().collect();
+            assert_eq!(joined, bytes, "{format} {multi_planar} {apart}");
+        }
+    }
+}
+
+#[test]
+fn short_empty_and_marked_pictures_are_damaged_and_the_next_one_is_not() {
+    let device = camera(|number| match number {
+        0 => Frame::of(vec![1; 64 * 48 * 2 - 1]),
+        1 => Frame::of(Vec::new()),
+        2 => picture(Stamp::Now, 0, true),
+        _ => Frame::default(),
+    });
+    let mut capture = start(&device).unwrap();
+    let damaged: Vec<bool> = (0..4).map(|_| capture.next(PATIENCE).unwrap().unwrap().damaged).collect();
+    assert_eq!(damaged, [true, true, true, false]);
+}
+
+#[test]
+fn truncated_compressed_data_is_passed_on_and_empty_data_is_damaged() {
+    let frames = Box::new(|number| Frame::of(if number == 0 { vec![0xFF, 0xD8, 0xFF] } else { Vec::new() }));
+    let device = Camera::device(Script { modes: vec![mode(PixelFormat::Mjpeg)], frames, ..Script::default() });
+    let mut capture = start(&device).unwrap();
+    let taken = capture.next(PATIENCE).unwrap().unwrap();
+    assert_eq!((taken.data(), taken.damaged), (&[0xFF, 0xD8, 0xFF][..], false));
+    drop(taken);
+    assert!(capture.next(PATIENCE).unwrap().unwrap().damaged);
+}
+
+#[test]
+fn stamps_are_handed_on_as_the_driver_gives_them_and_made_where_it_names_no_clock() {
+    let device = camera(|number| match number {
+        0 => picture(Stamp::At(5_000_000), 0, false),
+        1 => picture(Stamp::At(0), 0, false),
+        2 => picture(Stamp::FromNow(28_000_000), 0, false),
+        _ => picture(Stamp::Unknown, 0, false),
+    });
+    let mut capture = start(&device).unwrap();
+    let mut next = || {
+        let taken = capture.next(PATIENCE).unwrap().unwrap();
+        assert!(!taken.exposed);
+        taken.captured_ns
+    };
+    assert_eq!((next(), next()), (5_000_000, 0));
+    let before = monotonic_ns();
+    assert!(next() > before + 20_000_000, "in the future");
+    let (made, now) = (next(), monotonic_ns());
+    assert!((before..=now).contains(&made), "of no clock");
+}
+
+#[test]
+fn frames_that_the_driver_lost_show_in_the_numbers() {
+    let device = camera(|number| picture(Stamp::Now, if number == 1 { 5 } else { 0 }, false));
+    let mut capture = start(&device).unwrap();
+    let numbers: Vec<u32> = (0..3).map(|_| capture.next(PATIENCE).unwrap().unwrap().sequence).collect();
+    assert_eq!(numbers, [0, 6, 7]);
+}
+
+#[test]
+fn a_driver_that_delivers_nothing_more_is_silent_and_one_that_stops_is_gone() {
+    let after_two = |then: Frame| {
+        let device = camera(move |number| if number < 2 { Frame::default() } else { then.clone() });
+        let mut capture = start(&device).unwrap();
+        assert!(capture.next(PATIENCE).unwrap().is_some() && capture.next(PATIENCE).unwrap().is_some());
+        capture.next(PATIENCE).map(|taken| taken.is_some())
+    };
+    assert!(matches!(after_two(Frame::Silence), Ok(false)));
+    assert!(matches!(after_two(Frame::Stopped), Err(Error::Gone { .. })));
+    assert!(matches!(after_two(Frame::Changed), Err(Error::Changed(path)) if path == "/dev/video7"));
+}
+
+#[test]
+fn a_camera_at_its_rate_is_waited_for() {
+    let device = Camera::device(Script { paced: true, delay: Duration::from_millis(30), ..Script::default() });
+    let mut capture = start(&device).unwrap();
+    assert!(capture.next(Duration::from_millis(1)).unwrap().is_none(), "it needs 30 ms to start");
+    let mut stamps = [0; 3];
+    for stamp in &mut stamps {
+        *stamp = capture.next(Duration::from_secs(5)).unwrap().unwrap().captured_ns;
+    }
+    // Two periods at 30 a second; more where this thread had to wait and frames were passed over.
+    assert!(stamps[2] - stamps[0] >= 66_000_000, "{stamps:?}");
+}
+
+#[test]
+fn units_of_an_encoding_camera_are_given_in_their_order() {
+    let frames = Box::new(|number| Frame::of(vec![number as u8; 100]));
+    let modes = vec![mode(PixelFormat::H264), mode(PixelFormat::Yuyv)];
+    let device = Camera::device(Script { modes, frames, paced: true, ..Script::default() });
+    let wanted = Wanted { encoded: Encoded::Preferred, ..WANTED };
+    let mut capture = Capture::start(device.open(), "/dev/video7", &wanted).unwrap();
+    assert_eq!(capture.mode().format, PixelFormat::H264);
+    // The stimulus: several wait.
+    std::thread::sleep(Duration::from_millis(110));
+    for number in 0..3 {
+        assert_eq!(capture.next(Duration::from_secs(5)).unwrap().unwrap().data(), [number; 100]);
+    }
+}
+
+/// What drivers have been seen to answer with.
+const ERRNOS: [i32; 7] = [libc::EIO, libc::EPIPE, libc::ENODEV, libc::EBUSY, libc::ENOSPC, libc::EINVAL, libc::EAGAIN];
+
+/// Opens, takes six pictures and closes; the first failure.
+fn session(device: &Device) -> Result<(), Error> {
+    let mut capture = start(device)?;
+    for _ in 0..6 {
+        // Nothing there is no failure.
+        let _ = capture.next(PATIENCE)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn each_failure_at_each_call_is_told_and_leaves_nothing_and_the_next_start_works() {
+    for multi_planar in [false, true] {
+        let device = Camera::device(Script { multi_planar, ..Script::default() });
+        device.heal();
+        session(&device).unwrap();
+        let calls = device.counts();
+        assert!(calls.values().sum::<u32>() > 40, "{calls:?}");
+        for (call, nth) in calls.iter().flat_map(|(call, count)| (1..=*count).map(|nth| (*call, nth))) {
+            for errno in ERRNOS {
+                device.fail(Fault { call, nth, errno });
+                let told = session(&device);
+                check(call, nth, errno, &told);
+                assert_eq!(device.in_use(), (0, 0), "{call} {nth} {errno}: something is left");
+                device.heal();
+                session(&device).unwrap_or_else(|e| panic!("after {call} {nth} {errno}: {e}"));
+            }
+        }
+    }
+}
+
+/// Whether a failure was told as what it is.
+fn check(call: &str, nth: u32, errno: i32, told: &Result<(), Error>) {
+    let what = format!("{call} {nth} with errno {errno}: {told:?}");
+    match call {
+        // Enumerations end with an error anyway, rates and events are optional, and closing goes on regardless.
+        "VIDIOC_QUERYCAP" | "VIDIOC_ENUM_FMT" | "VIDIOC_ENUM_FRAMESIZES" | "VIDIOC_ENUM_FRAMEINTERVALS" => {
+            assert!(matches!(told, Ok(()) | Err(Error::NoMode(..))), "{what}");
+        }
+        "VIDIOC_G_PARM" | "VIDIOC_S_PARM" | "VIDIOC_SUBSCRIBE_EVENT" | "VIDIOC_STREAMOFF" => {
+            assert!(told.is_ok(), "{what}");
+        }
+        "VIDIOC_DQBUF" if errno == libc::EAGAIN => assert!(told.is_ok(), "{what}"),
+        "VIDIOC_DQBUF" | "poll" => assert!(matches!(told, Err(Error::Gone { .. })), "{what}"),
+        // The last one comes back after the last look.
+        "VIDIOC_QBUF" if nth == 10 => assert!(told.is_ok(), "{what}"),
+        "VIDIOC_QBUF" if nth > 4 => assert!(matches!(told, Err(Error::Gone { .. })), "{what}"),
+        _ => match errno {
+            libc::EBUSY => assert!(matches!(told, Err(Error::Busy(_))), "{what}"),
+            libc::ENOSPC => assert!(matches!(told, Err(Error::NoBandwidth { .. })), "{what}"),
+            libc::ENODEV => assert!(matches!(told, Err(Error::Gone { .. })), "{what}"),
+            _ => assert!(matches!(told, Err(Error::Call { .. })), "{what}"),
+        },
+    }
+}

@@ -415,6 +415,7 @@ fn every_key_of_a_microphone_is_meant_as_written() {
     );
     let expected = Microphone {
         device: MicrophoneDevice::Card("usb:046d:0825:A1".into()),
+        warm: false,
         channels: 2,
         input_channels: vec![3, 4],
         volume: Some(Volume::Decibel(12.0)),

@@ -14,7 +14,7 @@ use super::readers::{Ended, Readers};
 use super::{camera, microphone};
 use crate::config::{CameraDevice, Device, DeviceKind};
 use crate::control::{
-    Demand, Format, FromOwner, FromReader, Granted, Link, LinkError, OwnerState, ToOwner, ToReader, VERSION,
+    Demand, Format, FromOwner, FromReader, Granted, Link, LinkError, OwnerState, OwnerStats, ToOwner, ToReader, VERSION,
 };
 use hal::process::Socket;
 use protocol::device::{self as policy, Action, Input, ReaderId, State};
@@ -156,9 +156,7 @@ impl Owner {
                 }
             }
             ToOwner::Rescan => self.rescan(),
-            ToOwner::Ping { id } => {
-                self.report(&FromOwner::Pong { id, stats: self.stats() })
-            }
+            ToOwner::Ping { id } => self.report(&FromOwner::Pong { id, stats: self.stats() }),
         }
     }
 

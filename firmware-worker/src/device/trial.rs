@@ -117,6 +117,9 @@ fn source(
     match (wanted, node) {
         (CameraDevice::TestPattern, _) => Ok(camera::Source::Pattern),
         (CameraDevice::Auto, node) => Ok(node(device).map_or(camera::Source::Pattern, camera::Source::node)),
-        (CameraDevice::Path(_) | CameraDevice::Card(_), node) => Ok(camera::Source::node(node(device)?)),
+        (
+            CameraDevice::Path(_) | CameraDevice::Card(_) | CameraDevice::Usb { .. } | CameraDevice::UsbPort { .. },
+            node,
+        ) => Ok(camera::Source::node(node(device)?)),
     }
 }

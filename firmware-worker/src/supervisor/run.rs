@@ -20,6 +20,7 @@ use hal::board::Board;
 use hal::hotplug::Listener;
 use protocol::worker::{Input, JobEvent, JobId, JobResult, Snapshot};
 use std::collections::{BTreeMap, VecDeque};
+use std::path::Path;
 use std::process::ExitCode;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};

@@ -124,7 +124,7 @@ impl Input {
     fn open(microphone: &config::Microphone, tone: bool) -> Result<Self, Failure> {
         let identity = match &microphone.device {
             MicrophoneDevice::Tone => return Ok(Self::Tone),
-            MicrophoneDevice::Card(text) => Identity::parse(text)?,
+            MicrophoneDevice::Card(text) => Identity::parse(text).map_err(ToOwned::to_owned)?,
             MicrophoneDevice::Auto => Identity::Auto,
         };
         let name = match pcm_of(&identity) {

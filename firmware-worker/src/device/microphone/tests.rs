@@ -142,16 +142,16 @@ fn a_card_that_is_gone_or_stands_still_is_lost_by_name() {
         rig.event()
     };
     let gone = "fake: the sound card is gone (snd_pcm_status: No such device (os error 19))".to_owned();
-    assert_eq!(lost(Fault::Errno(libc::ENODEV)), Event::Lost(gone));
+    assert_eq!(lost(Fault::Errno(libc::ENODEV)), Event::Lost(Failure::Lost(gone)));
     let still = Fault::Stall(Duration::from_secs(60));
-    assert_eq!(lost(still), Event::Lost("fake: no samples for 3 s".into()));
+    assert_eq!(lost(still), Event::Lost(Failure::Lost("fake: no samples for 3 s".into())));
 }
 
 #[test]
 fn a_channel_that_the_card_does_not_have_is_an_error_that_names_it() {
     let microphone = Microphone { input_channels: vec![6], ..Microphone::default() };
     let mut rig = Rig::start(Script::default(), microphone);
-    assert_eq!(rig.event(), Event::Lost("fake: input_channels wants channel 6, the card has 2".into()));
+    assert_eq!(rig.event(), Event::Lost(Failure::Lost("fake: input_channels wants channel 6, the card has 2".into())));
 }
 
 #[test]

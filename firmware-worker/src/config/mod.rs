@@ -188,6 +188,23 @@ pub struct Camera {
     pub bitrate: u32,
     /// Bit/s at least, however slow the slowest reader.
     pub min_bitrate: u32,
+    /// What makes H.264 of its pictures.
+    pub encoder: EncoderWish,
+}
+
+/// What is to make H.264 of a camera's pictures.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EncoderWish {
+    /// The camera where it gives H.264, else the board's encoder, else software.
+    #[default]
+    Auto,
+    /// The board's encoder.
+    Hardware,
+    /// The camera itself.
+    Passthrough,
+    /// openh264.
+    Software,
 }
 
 /// Which camera.

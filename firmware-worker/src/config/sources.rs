@@ -2,7 +2,8 @@
 
 use super::meaning::{within, wrong};
 use super::{
-    Camera, CameraDevice, CameraWritten, Device, DeviceKind, Error, Microphone, MicrophoneDevice, MicrophoneWritten,
+    Camera, CameraDevice, CameraWritten, Device, DeviceKind, EncoderWish, Error, Microphone, MicrophoneDevice,
+    MicrophoneWritten,
 };
 use std::path::PathBuf;
 
@@ -67,14 +68,19 @@ fn camera(name: &str, written: &CameraWritten) -> Result<Camera, Error> {
     let min_bitrate = within(key("min_bitrate"), written.min_bitrate, floor, 50_000..=bitrate)?;
     let device = camera_device(written.device.as_deref().unwrap_or("auto"))
         .ok_or_else(|| wrong(key("device"), "must be auto, test-pattern, a path (/dev/video0) or card:NAME"))?;
-    Ok(Camera { device, width, height, fps, bitrate, min_bitrate })
+    let encoder = written.encoder.unwrap_or_default();
+    if device == CameraDevice::TestPattern && encoder == EncoderWish::Passthrough {
+        return Err(wrong(key("encoder"), "the test pattern gives no H.264 to pass through; use auto"));
+    }
+    Ok(Camera { device, width, height, fps, bitrate, min_bitrate, encoder })
 }
 
 impl Default for Camera {
     /// What an empty `[[camera]]` means.
     fn default() -> Self {
         let (device, min_bitrate) = (CameraDevice::Auto, BITRATE / FLOOR_PART);
-        Self { device, width: WIDTH, height: HEIGHT, fps: FPS, bitrate: BITRATE, min_bitrate }
+        let encoder = EncoderWish::default();
+        Self { device, width: WIDTH, height: HEIGHT, fps: FPS, bitrate: BITRATE, min_bitrate, encoder }
     }
 }
 

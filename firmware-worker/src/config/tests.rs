@@ -62,6 +62,7 @@ fn without_a_file_there_is_one_camera_and_one_microphone() {
         fps: 30,
         bitrate: 2_000_000,
         min_bitrate: 250_000,
+        encoder: EncoderWish::Auto,
     };
     let microphone = Microphone { device: MicrophoneDevice::Auto, channels: 1, bitrate: 48_000 };
     let expected = [
@@ -147,6 +148,7 @@ fn a_complete_file_means_what_it_says() {
         fps = 15
         bitrate = 600_000
         min_bitrate = 100_000
+        encoder = "software"
         [[camera]]
         name = "yard"
         device = "/dev/video2"
@@ -177,6 +179,7 @@ fn a_complete_file_means_what_it_says() {
     assert_eq!((config.http, config.log_level), (None, tracing::Level::WARN));
     let names: Vec<_> = config.devices.iter().map(|device| device.name.as_str()).collect();
     assert_eq!(names, ["camera", "yard", "microphone"]);
+    assert!(matches!(&config.devices[0].kind, DeviceKind::Camera(c) if c.encoder == EncoderWish::Software));
     assert_eq!(config.job_options, r#"{"nested":{"gain":1.5},"publish":["camera"],"since":"2026-01-02"}"#);
 }
 
@@ -299,6 +302,11 @@ fn a_value_out_of_range_is_refused_by_its_key() {
         ("[[camera]]\nwidth = 641", "camera \"camera\" size: 641x720: width and height must be even"),
         ("[[camera]]\nbitrate = 100000\nmin_bitrate = 200000", "camera \"camera\" min_bitrate: 200000 is not within"),
         ("[[camera]]\ndevice = \"video0\"", "camera \"camera\" device: must be auto, test-pattern, a path"),
+        (
+            "[[camera]]\ndevice = \"test-pattern\"\nencoder = \"passthrough\"",
+            "camera \"camera\" encoder: the test pattern gives no H.264",
+        ),
+        ("[[camera]]\nencoder = \"gpu\"", "config.toml:2: unknown variant `gpu`, expected one of `auto`"),
         ("[[camera]]\nname = \"a b\"", "device \"a b\": a name is 1 to 32 letters"),
         ("[[camera]]\n[[camera]]", "device \"camera\": two devices have this name"),
         ("[[microphone]]\nchannels = 3", "microphone \"microphone\" channels: 3 is not within 1 to 2"),

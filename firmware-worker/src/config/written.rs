@@ -1,6 +1,7 @@
 //! The configuration as written: every key optional, unknown keys refused. File, environment and flags all become
 //! this and are laid over each other.
 
+use super::EncoderWish;
 use protocol::secret::Secret;
 use protocol::worker::JobType;
 use serde::Deserialize;
@@ -138,6 +139,8 @@ pub struct CameraWritten {
     pub bitrate: Option<u32>,
     /// Bit/s at least.
     pub min_bitrate: Option<u32>,
+    /// `auto`, `hardware`, `passthrough` or `software`.
+    pub encoder: Option<EncoderWish>,
 }
 
 /// `[[microphone]]`

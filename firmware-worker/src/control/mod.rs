@@ -15,6 +15,7 @@ use crate::config::{Device, DeviceKind};
 use protocol::secret::Secret;
 use protocol::worker::{Answer, JobResult};
 use serde::{Deserialize, Serialize};
+use std::fmt;
 use std::net::SocketAddr;
 
 /// Version of these messages; a child of another build is refused at `Hello`.
@@ -256,7 +257,7 @@ pub enum FromOwner {
 pub enum OwnerState {
     /// Nobody wants it.
     Closed,
-    /// Running; what was chosen, in plain words ("vivid-000 640x360@30 YUYV, openh264 500 kbit/s").
+    /// Running; what was chosen, in plain words ("/dev/video0 Yuyv 640x360@30 500 kbit/s, software (as configured)").
     Running(String),
     /// Not there or failing; retried. In plain words.
     Lost(String),
@@ -277,6 +278,23 @@ pub struct OwnerStats {
     pub readers: u32,
     /// Encoders that are running now.
     pub encoders: u32,
+    /// What codes the pictures of a camera that runs.
+    pub encoder: Option<Encoder>,
+}
+
+/// What makes access units of a camera's pictures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Encoder {
+    /// openh264.
+    Software,
+}
+
+impl fmt::Display for Encoder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Software => "software",
+        })
+    }
 }
 
 /// From a job to a device owner.

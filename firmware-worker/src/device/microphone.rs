@@ -44,7 +44,7 @@ pub fn start(microphone: &config::Microphone, tone: bool, outlet: Arc<Outlet>) -
     Pipeline::spawn("microphone", outlet, move |stage| {
         let input = Input::open(&microphone, tone)?;
         let description = format!("{} opus {} kbit/s", input.name(), microphone.bitrate / 1000);
-        stage.tell(Event::Running { description, hardware: matches!(input, Input::Card(..)) });
+        stage.tell(Event::Running { description, hardware: matches!(input, Input::Card(..)), encoder: None });
         run(stage, &microphone, input)
     })
 }

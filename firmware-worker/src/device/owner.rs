@@ -14,7 +14,8 @@ use super::readers::{Ended, Readers};
 use super::{camera, microphone};
 use crate::config::{CameraDevice, Device, DeviceKind};
 use crate::control::{
-    Demand, Format, FromOwner, FromReader, Granted, Link, LinkError, OwnerState, OwnerStats, ToOwner, ToReader, VERSION,
+    Demand, Encoder, Format, FromOwner, FromReader, Granted, Link, LinkError, OwnerState, OwnerStats, ToOwner,
+    ToReader, VERSION,
 };
 use hal::process::Socket;
 use protocol::device::{self as policy, Action, Input, ReaderId, State};
@@ -65,6 +66,8 @@ pub struct Owner {
     had_hardware: bool,
     /// What the running device is, in plain words.
     description: String,
+    /// What codes the pictures of the running camera.
+    encoder: Option<Encoder>,
 }
 
 enum Happened {
@@ -102,6 +105,7 @@ impl Owner {
             awaiting_node: false,
             had_hardware: false,
             description: String::new(),
+            encoder: None,
         })
     }
 
@@ -232,9 +236,10 @@ impl Owner {
 
     fn device_event(&mut self, event: Event) {
         match event {
-            Event::Running { description, hardware } => {
+            Event::Running { description, hardware, encoder } => {
                 self.had_hardware |= hardware;
                 self.description = description;
+                self.encoder = encoder;
                 self.handle(Input::Opened);
             }
             Event::Key => self.handle(Input::KeyframeWritten),
@@ -361,6 +366,7 @@ impl Owner {
             keyframes: counters.keyframes.load(Relaxed),
             readers: self.readers.len() as u32,
             encoders: counters.encoders.load(Relaxed),
+            encoder: self.encoder.filter(|_| self.pipeline.is_some()),
         }
     }
 

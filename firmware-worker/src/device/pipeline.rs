@@ -1,6 +1,7 @@
 //! A running device: the thread that captures and encodes, and the latest wishes it reads before each frame.
 
 use super::outlet::Outlet;
+use crate::control::Encoder;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -61,6 +62,8 @@ pub enum Event {
         description: String,
         /// A camera or a card, not a generator.
         hardware: bool,
+        /// What codes a camera's pictures.
+        encoder: Option<Encoder>,
     },
     /// A keyframe went into the ring.
     Key,

@@ -109,6 +109,7 @@ impl Owners {
         owner.retry_at = Some(now + owner.backoff.fail(self.seed.rotate_left(owner.backoff.failures())));
         owner.stats.readers = 0;
         owner.stats.encoders = 0;
+        owner.stats.encoder = None;
         Some(owner)
     }
 

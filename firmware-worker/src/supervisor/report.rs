@@ -76,6 +76,8 @@ struct DeviceView<'a> {
     pid: Option<i32>,
     readers: u32,
     encoders: u32,
+    /// What codes a camera that runs; empty for others.
+    encoder: String,
 }
 
 impl Totals {
@@ -176,6 +178,7 @@ impl Supervisor {
                     pid: owner.process.as_ref().map(|p| p.pid()),
                     readers: owner.stats.readers,
                     encoders: owner.stats.encoders,
+                    encoder: owner.stats.encoder.map(|encoder| encoder.to_string()).unwrap_or_default(),
                 }
             })
             .collect()
@@ -240,6 +243,13 @@ impl Supervisor {
             let _ = writeln!(text, "# TYPE {name} {kind}");
             for (device, owner) in &self.owners.table {
                 let _ = writeln!(text, "{name}{{device=\"{}\"}} {}", escape(device), value(&owner.stats));
+            }
+        }
+        const ENCODER: &str = "firmware_worker_device_encoder";
+        let _ = writeln!(text, "# TYPE {ENCODER} gauge");
+        for (device, owner) in &self.owners.table {
+            if let Some(encoder) = owner.stats.encoder {
+                let _ = writeln!(text, "{ENCODER}{{device=\"{}\",encoder=\"{encoder}\"}} 1", escape(device));
             }
         }
     }

@@ -4,6 +4,7 @@
 //! The worker is the release build named by `FIRMWARE_WORKER`.
 
 mod cpu;
+mod encode;
 mod ends;
 mod memory;
 mod start;
@@ -50,5 +51,8 @@ fn measure(bench: &Bench, repeats: Repeats) -> Vec<Row> {
 }
 
 fn benches() -> Vec<Bench> {
-    [memory::benches(), cpu::benches(), start::benches(), ends::benches()].into_iter().flatten().collect()
+    [memory::benches(), cpu::benches(), encode::benches(), start::benches(), ends::benches()]
+        .into_iter()
+        .flatten()
+        .collect()
 }

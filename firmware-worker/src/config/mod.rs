@@ -218,6 +218,13 @@ pub enum CameraDevice {
     Path(PathBuf),
     /// By card name as `devices` prints it.
     Card(String),
+    /// What a command writes to its standard output: H.264 in Annex B.
+    Pipe {
+        /// Its name and arguments, run without a shell.
+        command: Vec<String>,
+        /// How long before its first byte comes a picture was taken.
+        latency_offset: Duration,
+    },
 }
 
 /// A microphone.

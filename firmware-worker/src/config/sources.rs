@@ -6,6 +6,7 @@ use super::{
     MicrophoneWritten,
 };
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// The default picture, and the pixel rate that the default bitrate is scaled from.
 const WIDTH: u32 = 1280;
@@ -66,11 +67,25 @@ fn camera(name: &str, written: &CameraWritten) -> Result<Camera, Error> {
     let bitrate = within(key("bitrate"), written.bitrate, default, 50_000..=50_000_000)?;
     let floor = (bitrate / FLOOR_PART).max(50_000);
     let min_bitrate = within(key("min_bitrate"), written.min_bitrate, floor, 50_000..=bitrate)?;
-    let device = camera_device(written.device.as_deref().unwrap_or("auto"))
-        .ok_or_else(|| wrong(key("device"), "must be auto, test-pattern, a path (/dev/video0) or card:NAME"))?;
+    let device = match written.device.as_deref().unwrap_or("auto") {
+        "pipe" => pipe(key, written)?,
+        _ if written.command.is_some() => return Err(wrong(key("command"), "is run for device = \"pipe\" alone")),
+        _ if written.latency_offset_ms.unwrap_or(0) != 0 => {
+            return Err(wrong(key("latency_offset_ms"), "is for device = \"pipe\" alone; nodes stamp their pictures"));
+        }
+        other => camera_device(other).ok_or_else(|| {
+            wrong(key("device"), "must be auto, test-pattern, a path (/dev/video0), card:NAME or pipe")
+        })?,
+    };
     let encoder = written.encoder.unwrap_or_default();
-    if device == CameraDevice::TestPattern && encoder == EncoderWish::Passthrough {
-        return Err(wrong(key("encoder"), "the test pattern gives no H.264 to pass through; use auto"));
+    match (&device, encoder) {
+        (CameraDevice::TestPattern, EncoderWish::Passthrough) => {
+            return Err(wrong(key("encoder"), "the test pattern gives no H.264 to pass through; use auto"));
+        }
+        (CameraDevice::Pipe { .. }, EncoderWish::Hardware | EncoderWish::Software) => {
+            return Err(wrong(key("encoder"), "a pipe is H.264 already; use auto or passthrough"));
+        }
+        _ => {}
     }
     Ok(Camera { device, width, height, fps, bitrate, min_bitrate, encoder })
 }
@@ -96,6 +111,25 @@ fn scaled_bitrate(width: u32, height: u32, fps: u32) -> u32 {
     let rate = |width: u32, height: u32, fps: u32| u64::from(width) * u64::from(height) * u64::from(fps);
     let scaled = u64::from(BITRATE) * rate(width, height, fps) / rate(WIDTH, HEIGHT, FPS);
     scaled.clamp(100_000, 8_000_000) as u32
+}
+
+/// Far beyond any camera's delay.
+const MAX_LATENCY_OFFSET_MS: u64 = 2_000;
+
+/// Bytes of a command in all: a setup message holds it many times.
+const MAX_COMMAND: usize = 4096;
+
+fn pipe(key: impl Fn(&str) -> String, written: &CameraWritten) -> Result<CameraDevice, Error> {
+    const EXAMPLE: &str = "[\"rpicam-vid\", \"-t\", \"0\", \"--inline\", \"--flush\", \"-n\", \"-o\", \"-\"]";
+    let command = written.command.clone().unwrap_or_default();
+    if command.first().is_none_or(String::is_empty) {
+        return Err(wrong(key("command"), format!("must name what writes H.264 to its standard output: {EXAMPLE}")));
+    }
+    if command.iter().any(|word| word.contains('\0')) || command.iter().map(String::len).sum::<usize>() > MAX_COMMAND {
+        return Err(wrong(key("command"), format!("must be up to {MAX_COMMAND} bytes without NUL")));
+    }
+    let offset = within(key("latency_offset_ms"), written.latency_offset_ms, 0, 0..=MAX_LATENCY_OFFSET_MS)?;
+    Ok(CameraDevice::Pipe { command, latency_offset: Duration::from_millis(offset) })
 }
 
 fn camera_device(written: &str) -> Option<CameraDevice> {

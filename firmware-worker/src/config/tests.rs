@@ -78,8 +78,17 @@ fn without_a_file_there_is_one_camera_and_one_microphone() {
 
 /// The example with the keys of these tables taken out of their comments, but for those without a default.
 fn example() -> String {
-    const WITHOUT_DEFAULT: [&str; 8] =
-        ["url", "token_file", "api_key", "api_secret_file", "ca_file", "agent_name", "deployment", "max_jobs"];
+    const WITHOUT_DEFAULT: [&str; 9] = [
+        "url",
+        "token_file",
+        "api_key",
+        "api_secret_file",
+        "ca_file",
+        "agent_name",
+        "deployment",
+        "max_jobs",
+        "command",
+    ];
     let uncomment = |line: &str| match line.strip_prefix('#') {
         Some(rest) if rest.starts_with("[[") => format!("{rest}\n"),
         Some(rest) if rest.split_once(" = ").is_some_and(|(key, _)| plain_key(key, &WITHOUT_DEFAULT)) => {
@@ -152,6 +161,11 @@ fn a_complete_file_means_what_it_says() {
         [[camera]]
         name = "yard"
         device = "/dev/video2"
+        [[camera]]
+        name = "attic"
+        device = "pipe"
+        command = ["rpicam-vid", "-o", "-"]
+        latency_offset_ms = 40
         [[microphone]]
         device = "hw:CARD=Mic,DEV=0"
         channels = 2
@@ -178,7 +192,10 @@ fn a_complete_file_means_what_it_says() {
     );
     assert_eq!((config.http, config.log_level), (None, tracing::Level::WARN));
     let names: Vec<_> = config.devices.iter().map(|device| device.name.as_str()).collect();
-    assert_eq!(names, ["camera", "yard", "microphone"]);
+    assert_eq!(names, ["camera", "yard", "attic", "microphone"]);
+    let (command, latency_offset) = (["rpicam-vid", "-o", "-"].map(String::from).to_vec(), Duration::from_millis(40));
+    let pipe = CameraDevice::Pipe { command, latency_offset };
+    assert!(matches!(&config.devices[2].kind, DeviceKind::Camera(camera) if camera.device == pipe));
     assert!(matches!(&config.devices[0].kind, DeviceKind::Camera(c) if c.encoder == EncoderWish::Software));
     assert_eq!(config.job_options, r#"{"nested":{"gain":1.5},"publish":["camera"],"since":"2026-01-02"}"#);
 }
@@ -305,6 +322,17 @@ fn a_value_out_of_range_is_refused_by_its_key() {
         (
             "[[camera]]\ndevice = \"test-pattern\"\nencoder = \"passthrough\"",
             "camera \"camera\" encoder: the test pattern gives no H.264",
+        ),
+        ("[[camera]]\ndevice = \"pipe\"", "camera \"camera\" command: must name what writes H.264"),
+        ("[[camera]]\ncommand = [\"cat\"]", "camera \"camera\" command: is run for device = \"pipe\" alone"),
+        ("[[camera]]\nlatency_offset_ms = 5", "camera \"camera\" latency_offset_ms: is for device = \"pipe\" alone"),
+        (
+            "[[camera]]\ndevice = \"pipe\"\ncommand = [\"cat\"]\nlatency_offset_ms = 5000",
+            "camera \"camera\" latency_offset_ms: 5000 is not within 0 to 2000",
+        ),
+        (
+            "[[camera]]\ndevice = \"pipe\"\ncommand = [\"cat\"]\nencoder = \"software\"",
+            "camera \"camera\" encoder: a pipe is H.264 already",
         ),
         ("[[camera]]\nencoder = \"gpu\"", "config.toml:2: unknown variant `gpu`, expected one of `auto`"),
         ("[[camera]]\nname = \"a b\"", "device \"a b\": a name is 1 to 32 letters"),

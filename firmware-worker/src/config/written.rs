@@ -127,7 +127,7 @@ pub struct LogWritten {
 pub struct CameraWritten {
     /// By which jobs ask for it.
     pub name: Option<String>,
-    /// `auto`, `test-pattern`, a path, or `card:NAME`.
+    /// `auto`, `test-pattern`, a path, `card:NAME`, or `pipe`.
     pub device: Option<String>,
     /// Pixels.
     pub width: Option<u32>,
@@ -141,6 +141,10 @@ pub struct CameraWritten {
     pub min_bitrate: Option<u32>,
     /// `auto`, `hardware`, `passthrough` or `software`.
     pub encoder: Option<EncoderWish>,
+    /// For a pipe: program and arguments.
+    pub command: Option<Vec<String>>,
+    /// For a pipe: ms from the capture of a picture to its first byte.
+    pub latency_offset_ms: Option<u64>,
 }
 
 /// `[[microphone]]`

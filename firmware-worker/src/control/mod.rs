@@ -278,6 +278,8 @@ pub struct OwnerStats {
     pub readers: u32,
     /// Encoders that are running now.
     pub encoders: u32,
+    /// What an encoder in software leaves out because it takes too long: 0 nothing, up to 4.
+    pub saving: u32,
     /// What codes the pictures of a camera that runs.
     pub encoder: Option<Encoder>,
 }
@@ -287,12 +289,15 @@ pub struct OwnerStats {
 pub enum Encoder {
     /// openh264.
     Software,
+    /// The camera itself, or the command behind it.
+    Passthrough,
 }
 
 impl fmt::Display for Encoder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Software => "software",
+            Self::Passthrough => "passthrough",
         })
     }
 }

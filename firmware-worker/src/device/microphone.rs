@@ -12,6 +12,7 @@ use hal::audio::{Capture, Period};
 use hal::process::monotonic_ns;
 use hal::ring::{DISCONTINUITY, KEY, Layout, Meta};
 use heapless::spsc::{Consumer, Producer, Queue};
+use protocol::device::Keying;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -44,7 +45,12 @@ pub fn start(microphone: &config::Microphone, tone: bool, outlet: Arc<Outlet>) -
     Pipeline::spawn("microphone", outlet, move |stage| {
         let input = Input::open(&microphone, tone)?;
         let description = format!("{} opus {} kbit/s", input.name(), microphone.bitrate / 1000);
-        stage.tell(Event::Running { description, hardware: matches!(input, Input::Card(..)), encoder: None });
+        stage.tell(Event::Running {
+            description,
+            hardware: matches!(input, Input::Card(..)),
+            encoder: None,
+            keying: Keying::default(),
+        });
         run(stage, &microphone, input)
     })
 }

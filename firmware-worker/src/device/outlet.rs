@@ -23,6 +23,8 @@ pub struct Counters {
     pub keyframes: AtomicU64,
     /// Encoders that exist now.
     pub encoders: AtomicU32,
+    /// What an encoder in software leaves out, as a place in `protocol::device::STEPS`.
+    pub saving: AtomicU32,
 }
 
 /// The ring, its listeners and its counters.

@@ -127,6 +127,11 @@ impl Owner {
         }
     }
 
+    /// The process ends now: a command that a camera is read from must not be left behind.
+    pub fn abandon(&self) {
+        self.steer(Pipeline::abandon);
+    }
+
     async fn happened(&mut self) -> Result<Happened, LinkError> {
         let deadline = self.policy.deadline();
         let due = async {
@@ -236,11 +241,11 @@ impl Owner {
 
     fn device_event(&mut self, event: Event) {
         match event {
-            Event::Running { description, hardware, encoder } => {
+            Event::Running { description, hardware, encoder, keying } => {
                 self.had_hardware |= hardware;
                 self.description = description;
                 self.encoder = encoder;
-                self.handle(Input::Opened);
+                self.handle(Input::Opened(keying));
             }
             Event::Key => self.handle(Input::KeyframeWritten),
             Event::Lost(why) => self.lost(&why),
@@ -302,16 +307,16 @@ impl Owner {
         let started = match &self.device.kind {
             DeviceKind::Microphone(config) => microphone::start(config, !self.had_hardware, self.outlet.clone()),
             DeviceKind::Camera(config) => {
-                let path = match &config.device {
-                    CameraDevice::TestPattern => None,
-                    CameraDevice::Auto => Some("the first camera".into()),
-                    CameraDevice::Path(path) => Some(path.to_string_lossy().into_owned()),
-                    CameraDevice::Card(card) => Some(card.clone()),
+                let source = match &config.device {
+                    CameraDevice::TestPattern => camera::Source::Pattern,
+                    CameraDevice::Pipe { command, latency_offset } => {
+                        camera::Source::Pipe(command.clone(), *latency_offset)
+                    }
+                    CameraDevice::Auto => return self.ask_for_node("the first camera"),
+                    CameraDevice::Path(path) => return self.ask_for_node(&path.to_string_lossy().into_owned()),
+                    CameraDevice::Card(card) => return self.ask_for_node(&card.clone()),
                 };
-                if let Some(path) = path {
-                    return self.ask_for_node(&path);
-                }
-                camera::start(config, camera::Source::Pattern, self.outlet.clone())
+                camera::start(config, source, self.outlet.clone())
             }
         };
         self.started(started);
@@ -366,6 +371,7 @@ impl Owner {
             keyframes: counters.keyframes.load(Relaxed),
             readers: self.readers.len() as u32,
             encoders: counters.encoders.load(Relaxed),
+            saving: counters.saving.load(Relaxed),
             encoder: self.encoder.filter(|_| self.pipeline.is_some()),
         }
     }

@@ -231,13 +231,14 @@ impl Supervisor {
 
     fn write_devices(&self, text: &mut String) {
         type Value = fn(&crate::control::OwnerStats) -> u64;
-        const SERIES: [(&str, &str, Value); 6] = [
+        const SERIES: [(&str, &str, Value); 7] = [
             ("firmware_worker_device_captured_total", "counter", |s| s.captured),
             ("firmware_worker_device_written_total", "counter", |s| s.written),
             ("firmware_worker_device_dropped_total", "counter", |s| s.dropped),
             ("firmware_worker_device_keyframes_total", "counter", |s| s.keyframes),
             ("firmware_worker_device_readers", "gauge", |s| s.readers.into()),
             ("firmware_worker_device_encoders", "gauge", |s| s.encoders.into()),
+            ("firmware_worker_device_saving", "gauge", |s| s.saving.into()),
         ];
         for (name, kind, value) in SERIES {
             let _ = writeln!(text, "# TYPE {name} {kind}");

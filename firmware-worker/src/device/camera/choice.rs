@@ -27,6 +27,9 @@ pub fn for_pictures(wish: EncoderWish) -> Result<Choice, &'static str> {
     }
 }
 
+/// What a command writes is H.264 already; the configuration refuses other wishes.
+pub const FOR_PIPES: Choice = Choice { encoder: Encoder::Passthrough, why: "the command writes H.264" };
+
 #[cfg(test)]
 mod tests {
     use super::*;

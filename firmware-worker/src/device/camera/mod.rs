@@ -2,8 +2,9 @@
 //! that a slow encoder makes the kernel drop and nothing grows.
 //!
 //! ```text
-//! pattern \                                           software \
-//! node     > picture or unit -> frames (count, pace) -> coder   > unit -> frames (publish) -> ring
+//! pattern \ picture                      / software    \
+//! node    /---------\ frames --> coder --               -- unit --> frames (parameter sets) --> ring
+//! pipe -------------/ unit                \ passthrough /
 //! ```
 
 mod choice;
@@ -11,12 +12,14 @@ mod coder;
 mod frames;
 mod node;
 mod pattern;
+mod pipe;
+mod saving;
 
 use super::outlet::Outlet;
 use super::pipeline::Pipeline;
-use crate::config;
+use crate::config::{self, CameraDevice, EncoderWish};
 use crate::media::h264::Settings;
-use hal::ring::{Layout, MAX_ARENA};
+use hal::ring::{Layout, MAX_ARENA, MAX_SLOTS};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -25,7 +28,10 @@ use std::time::Duration;
 /// Descriptors of the ring: four seconds at 30 frames a second.
 const SLOTS: u32 = 128;
 /// Seconds at the ceiling bitrate that the ring holds, so that a job may stall that long.
-const ARENA_SECONDS: usize = 2;
+const ARENA_SECONDS: u32 = 2;
+/// The same where no keyframe can be forced: a reader starts at the last one, so the longest group of pictures that
+/// cameras are set to must fit. With a longer one, a reader waits for the next keyframe.
+const PERIODIC_SECONDS: u32 = 10;
 /// Largest units that the ring holds at least.
 const ARENA_UNITS: usize = 3;
 /// How often a thread without pictures looks whether it is to stop; bounds how long closing takes.
@@ -40,15 +46,20 @@ pub enum Source {
     Pattern,
     /// An opened V4L2 node and its path, for messages.
     Node(OwnedFd, String),
+    /// A command that writes H.264, and how long before its first byte a picture was taken.
+    Pipe(Vec<String>, Duration),
 }
 
 /// The ring for this camera.
 pub fn layout(camera: &config::Camera) -> Layout {
     let settings = settings(camera, camera.width, camera.height, camera.fps * 1000);
-    let arena = (camera.bitrate as usize / 8 * ARENA_SECONDS).max(settings.largest_unit() * ARENA_UNITS);
+    let periodic = matches!(camera.device, CameraDevice::Pipe { .. }) || camera.encoder == EncoderWish::Passthrough;
+    let seconds = if periodic { PERIODIC_SECONDS } else { ARENA_SECONDS };
+    let arena = (camera.bitrate as usize / 8 * seconds as usize).max(settings.largest_unit() * ARENA_UNITS);
     // A rate beyond all sense gets the largest ring there is, and units that do not fit it are dropped and counted.
     let arena = u32::try_from(arena.next_multiple_of(8)).unwrap_or(MAX_ARENA).min(MAX_ARENA);
-    Layout { slots: SLOTS, arena }
+    let slots = if periodic { (seconds * camera.fps).next_power_of_two().clamp(SLOTS, MAX_SLOTS) } else { SLOTS };
+    Layout { slots, arena }
 }
 
 /// Opens the source on a thread of its own; what happens comes as events.
@@ -57,6 +68,7 @@ pub fn start(camera: &config::Camera, source: Source, outlet: Arc<Outlet>) -> io
     Pipeline::spawn("camera", outlet, move |stage| match source {
         Source::Pattern => pattern::run(stage, &camera),
         Source::Node(node, path) => node::run(stage, &camera, node, &path),
+        Source::Pipe(command, offset) => pipe::run(stage, &camera, &command, offset),
     })
 }
 

@@ -1,11 +1,9 @@
 //! A V4L2 node as a camera.
 
-use super::choice;
 use super::coder::Input;
 use super::frames::Frames;
-use super::{SILENCE_LIMIT, STOP_CHECK};
+use super::{SILENCE_LIMIT, STOP_CHECK, choice, settings};
 use crate::config;
-use crate::device::pace::Pace;
 use crate::device::pipeline::Stage;
 use crate::media::{I420, convert, jpeg};
 use hal::video::{Capture, Mode, Picture, PixelFormat};
@@ -17,9 +15,11 @@ pub fn run(stage: &Stage, camera: &config::Camera, node: OwnedFd, path: &str) ->
     let choice = choice::for_pictures(camera.encoder).map_err(|why| format!("{path}: {why}"))?;
     let mut capture = Capture::start(node, path, camera.width, camera.height, camera.fps).map_err(|e| e.to_string())?;
     let mode = capture.mode();
-    let mut frames = Frames::new(stage, camera, mode, choice);
+    // Some drivers do not tell their rate.
+    let wanted = camera.fps.saturating_mul(1000);
+    let milli_fps = if mode.milli_fps == 0 { wanted } else { mode.milli_fps.min(wanted) };
+    let mut frames = Frames::new(stage, settings(camera, mode.width, mode.height, milli_fps), wanted, choice);
     let mut raw = RawPictures::new(mode);
-    let mut pace = Pace::new(camera.fps.saturating_mul(1000));
     let mut sequence = None;
     let mut silent = Duration::ZERO;
     frames.running(&format!("{path} {:?}", mode.format), true);
@@ -41,7 +41,7 @@ pub fn run(stage: &Stage, camera: &config::Camera, node: OwnedFd, path: &str) ->
             continue;
         }
         let captured_ns = taken.captured_ns;
-        if !pace.take(captured_ns) {
+        if !frames.take(captured_ns) {
             continue;
         }
         if raw.decode(taken) {

@@ -1,13 +1,12 @@
 //! The test picture as a camera.
 
-use super::choice;
 use super::coder::Input;
 use super::frames::Frames;
+use super::{choice, settings};
 use crate::config;
 use crate::device::pipeline::Stage;
 use crate::media::pattern::Pattern;
 use hal::process::monotonic_ns;
-use hal::video::{Mode, PixelFormat};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 const SECOND_NS: u64 = 1_000_000_000;
@@ -18,7 +17,7 @@ pub fn run(stage: &Stage, camera: &config::Camera) -> Result<(), String> {
     let (width, height, milli_fps) = (camera.width & !1, camera.height & !1, camera.fps.max(1) * 1000);
     let period = 1000 * SECOND_NS / u64::from(milli_fps);
     let mut picture = Pattern::new(width, height);
-    let mut frames = Frames::new(stage, camera, Mode { format: PixelFormat::Yu12, width, height, milli_fps }, choice);
+    let mut frames = Frames::new(stage, settings(camera, width, height, milli_fps), milli_fps, choice);
     frames.running("test pattern", false);
     let mut due = monotonic_ns();
     while !stage.wanted.stop() {
@@ -31,10 +30,10 @@ pub fn run(stage: &Stage, camera: &config::Camera) -> Result<(), String> {
         frames.missed(late);
         due += late * period;
         let number = frames.arrived();
-        if stage.wanted.encode() {
-            frames.encode(Input::Picture(picture.draw(number, unix_ms())), due)?;
-        } else {
+        if !stage.wanted.encode() {
             frames.rest();
+        } else if frames.take(due) {
+            frames.encode(Input::Picture(picture.draw(number, unix_ms())), due)?;
         }
         due += period;
     }

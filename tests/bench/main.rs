@@ -5,6 +5,7 @@
 
 mod cpu;
 mod devices;
+mod encode;
 mod ends;
 mod memory;
 mod start;
@@ -51,7 +52,7 @@ fn measure(bench: &Bench, repeats: Repeats) -> Vec<Row> {
 }
 
 fn benches() -> Vec<Bench> {
-    [memory::benches(), cpu::benches(), start::benches(), ends::benches(), devices::benches()]
+    [memory::benches(), cpu::benches(), encode::benches(), start::benches(), ends::benches(), devices::benches()]
         .into_iter()
         .flatten()
         .collect()

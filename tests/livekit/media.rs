@@ -1,8 +1,9 @@
 //! What a subscriber sees and hears.
 
 use crate::SOON;
+use rustix::process::Signal;
 use tests::worker::{AGENT, Setup};
-use tests::{Judge, Server, poll};
+use tests::{Judge, Server, poll, process, procfs};
 
 #[test]
 fn a_subscriber_decodes_the_picture_and_the_tone_of_one_job() {
@@ -20,6 +21,39 @@ fn a_subscriber_decodes_the_picture_and_the_tone_of_one_job() {
     assert_eq!((video.text("mime").to_lowercase().as_str(), video.text("source")), ("video/h264", "SOURCE_CAMERA"));
     let board = judge.event("participant_joined", SOON);
     assert_eq!(board.text("kind"), "PARTICIPANT_KIND_AGENT");
+}
+
+/// A camera that is a command.
+fn pipe() -> String {
+    let command = format!("command = [{:?}, \"320\", \"240\", \"30\"]", env!("CARGO_BIN_EXE_writer"));
+    format!("[[camera]]\ndevice = \"pipe\"\n{command}\nwidth = 320\nheight = 240\n[[microphone]]\ndevice = \"tone\"\n")
+}
+
+#[test]
+fn a_subscriber_decodes_what_a_command_writes_and_nothing_of_it_is_left() {
+    let server = Server::start();
+    let worker = Setup::new(&server).toml(&pipe()).start();
+    server.api().dispatch("studio", AGENT, "");
+    let judge = Judge::join(&server, "studio", "judge");
+    let second = judge.sees_and_hears(0, 25.0, SOON);
+    assert_eq!((second.number("video", "width"), second.number("video", "height")), (320.0, 240.0));
+    worker.wait_log("passthrough (the command writes H.264)", SOON);
+    poll::until("the encoder is in the metrics", SOON, || {
+        (worker.metric("firmware_worker_device_encoder") == 1.0).then_some(())
+    });
+    let camera = &worker.state()["devices"][0];
+    assert_eq!((&camera["state"], &camera["encoder"]), (&"running".into(), &"passthrough".into()));
+    let commands = || worker.owner_pids().into_iter().flat_map(procfs::children).collect::<Vec<_>>();
+    let command = commands();
+    assert_eq!(command.len(), 1, "{command:?}");
+    // An owner that dies without a word takes its command along, and the next one starts another.
+    worker.owner_pids().into_iter().for_each(|owner| process::kill(owner, Signal::KILL));
+    poll::until("the command has ended", SOON, || (!procfs::alive(command[0])).then_some(()));
+    judge.sees_and_hears(judge.mark() + 2, 25.0, SOON);
+    let last = commands();
+    assert_eq!(last.len(), 1, "{last:?}");
+    drop(worker);
+    poll::until("the last command has ended", SOON, || (!procfs::alive(last[0])).then_some(()));
 }
 
 #[test]

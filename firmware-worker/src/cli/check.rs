@@ -120,6 +120,10 @@ impl Board {
         let shown = |camera: &Camera| format!("{} ({})", camera.path.display(), camera.card);
         match wanted {
             CameraDevice::TestPattern => "test pattern".into(),
+            CameraDevice::Pipe { command, latency_offset } => {
+                let name = command.first().map_or("", String::as_str);
+                format!("pipe of {name:?}, pictures taken {} ms before they come", latency_offset.as_millis())
+            }
             CameraDevice::Auto => match wanted.find(&self.cameras) {
                 Ok(camera) => shown(camera),
                 Err(why) => format!("test pattern, as {why}"),

@@ -4,10 +4,11 @@ use hal::video::Camera;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// What a written `device` may be, for messages.
 pub(super) const FORMS: &str =
-    "must be auto, test-pattern, a path (/dev/video0), usb:VVVV:PPPP[:SERIAL], usb-port:1-1.2 or card:NAME";
+    "must be auto, test-pattern, a path (/dev/video0), usb:VVVV:PPPP[:SERIAL], usb-port:1-1.2, card:NAME or pipe";
 
 /// Which camera.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +36,13 @@ pub enum CameraDevice {
         port: String,
         /// Of a camera with several nodes for pictures, which, from 0.
         node: usize,
+    },
+    /// What a command writes to its standard output: H.264 in Annex B.
+    Pipe {
+        /// Its name and arguments, run without a shell.
+        command: Vec<String>,
+        /// How long before its first byte comes a picture was taken.
+        latency_offset: Duration,
     },
 }
 
@@ -80,7 +88,7 @@ impl CameraDevice {
     fn fits(&self, camera: &Camera) -> bool {
         let usb = camera.identity.usb.as_ref();
         match self {
-            Self::Auto | Self::TestPattern => false,
+            Self::Auto | Self::TestPattern | Self::Pipe { .. } => false,
             Self::Path(path) => camera.path == path.canonicalize().unwrap_or_else(|_| path.clone()),
             Self::Card(card) => camera.card == *card,
             Self::Usb { vendor, product, serial } => usb.is_some_and(|usb| {
@@ -158,6 +166,7 @@ impl fmt::Display for CameraDevice {
         match self {
             Self::Auto => f.write_str("auto"),
             Self::TestPattern => f.write_str("test-pattern"),
+            Self::Pipe { .. } => f.write_str("pipe"),
             Self::Path(path) => write!(f, "{}", path.display()),
             Self::Card(name) => write!(f, "card:{name}"),
             Self::Usb { vendor, product, serial: None } => write!(f, "usb:{vendor:04x}:{product:04x}"),

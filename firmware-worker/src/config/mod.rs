@@ -209,8 +209,25 @@ pub struct Camera {
     pub vflip: bool,
     /// The driver's controls by their names, set at each start.
     pub controls: Vec<(String, ControlValue)>,
+    /// What makes H.264 of its pictures.
+    pub encoder: EncoderWish,
     /// Stays open without a job.
     pub warm: bool,
+}
+
+/// What is to make H.264 of a camera's pictures.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EncoderWish {
+    /// The camera where it gives H.264, else the board's encoder, else software.
+    #[default]
+    Auto,
+    /// The board's encoder.
+    Hardware,
+    /// The camera itself.
+    Passthrough,
+    /// openh264.
+    Software,
 }
 
 /// A format of pictures, for cameras of which one is not to be trusted.

@@ -3,10 +3,11 @@
 use super::camera_device::FORMS;
 use super::meaning::{within, wrong};
 use super::{
-    Camera, CameraDevice, CameraFormat, CameraWritten, ControlValue, Device, DeviceKind, Error, Microphone,
-    MicrophoneDevice, MicrophoneWritten, OpusApplication, Volume,
+    Camera, CameraDevice, CameraFormat, CameraWritten, ControlValue, Device, DeviceKind, EncoderWish, Error,
+    Microphone, MicrophoneDevice, MicrophoneWritten, OpusApplication, Volume,
 };
 use hal::audio::{Identity, mixer};
+use std::time::Duration;
 
 /// The default picture, and the pixel rate that the default bitrate is scaled from.
 const WIDTH: u32 = 1280;
@@ -71,8 +72,24 @@ fn camera(name: &str, written: &CameraWritten) -> Result<Camera, Error> {
     let bitrate = within(key("bitrate"), written.bitrate, default, 50_000..=50_000_000)?;
     let floor = (bitrate / FLOOR_PART).max(50_000);
     let min_bitrate = within(key("min_bitrate"), written.min_bitrate, floor, 50_000..=bitrate)?;
-    let device =
-        CameraDevice::parse(written.device.as_deref().unwrap_or("auto")).ok_or_else(|| wrong(key("device"), FORMS))?;
+    let device = match written.device.as_deref().unwrap_or("auto") {
+        "pipe" => pipe(key, written)?,
+        _ if written.command.is_some() => return Err(wrong(key("command"), "is run for device = \"pipe\" alone")),
+        _ if written.latency_offset_ms.unwrap_or(0) != 0 => {
+            return Err(wrong(key("latency_offset_ms"), "is for device = \"pipe\" alone; nodes stamp their pictures"));
+        }
+        other => CameraDevice::parse(other).ok_or_else(|| wrong(key("device"), FORMS))?,
+    };
+    let encoder = written.encoder.unwrap_or_default();
+    match (&device, encoder) {
+        (CameraDevice::TestPattern, EncoderWish::Passthrough) => {
+            return Err(wrong(key("encoder"), "the test pattern gives no H.264 to pass through; use auto"));
+        }
+        (CameraDevice::Pipe { .. }, EncoderWish::Hardware | EncoderWish::Software) => {
+            return Err(wrong(key("encoder"), "a pipe is H.264 already; use auto or passthrough"));
+        }
+        _ => {}
+    }
     let format = camera_format(written.format.as_deref().unwrap_or("auto"))
         .ok_or_else(|| wrong(key("format"), "must be auto, yuyv, uyvy, nv12, nv16, yu12 or mjpeg"))?;
     let turned = match written.rotate.unwrap_or(0) {
@@ -86,7 +103,7 @@ fn camera(name: &str, written: &CameraWritten) -> Result<Camera, Error> {
     let (hflip, vflip) = (written.hflip.unwrap_or(false) ^ turned, written.vflip.unwrap_or(false) ^ turned);
     let controls = controls(name, written.controls.as_ref())?;
     let warm = written.warm.unwrap_or(unwritten.warm);
-    Ok(Camera { device, width, height, fps, bitrate, min_bitrate, format, hflip, vflip, controls, warm })
+    Ok(Camera { device, width, height, fps, bitrate, min_bitrate, format, hflip, vflip, controls, encoder, warm })
 }
 
 /// `Some(None)` for any.
@@ -138,6 +155,7 @@ impl Default for Camera {
             hflip: false,
             vflip: false,
             controls: Vec::new(),
+            encoder: EncoderWish::default(),
             warm: false,
         }
     }
@@ -168,6 +186,25 @@ fn scaled_bitrate(width: u32, height: u32, fps: u32) -> u32 {
     let rate = |width: u32, height: u32, fps: u32| u64::from(width) * u64::from(height) * u64::from(fps);
     let scaled = u64::from(BITRATE) * rate(width, height, fps) / rate(WIDTH, HEIGHT, FPS);
     scaled.clamp(100_000, 8_000_000) as u32
+}
+
+/// Far beyond any camera's delay.
+const MAX_LATENCY_OFFSET_MS: u64 = 2_000;
+
+/// Bytes of a command in all: a setup message holds it many times.
+const MAX_COMMAND: usize = 4096;
+
+fn pipe(key: impl Fn(&str) -> String, written: &CameraWritten) -> Result<CameraDevice, Error> {
+    const EXAMPLE: &str = "[\"rpicam-vid\", \"-t\", \"0\", \"--inline\", \"--flush\", \"-n\", \"-o\", \"-\"]";
+    let command = written.command.clone().unwrap_or_default();
+    if command.first().is_none_or(String::is_empty) {
+        return Err(wrong(key("command"), format!("must name what writes H.264 to its standard output: {EXAMPLE}")));
+    }
+    if command.iter().any(|word| word.contains('\0')) || command.iter().map(String::len).sum::<usize>() > MAX_COMMAND {
+        return Err(wrong(key("command"), format!("must be up to {MAX_COMMAND} bytes without NUL")));
+    }
+    let offset = within(key("latency_offset_ms"), written.latency_offset_ms, 0, 0..=MAX_LATENCY_OFFSET_MS)?;
+    Ok(CameraDevice::Pipe { command, latency_offset: Duration::from_millis(offset) })
 }
 
 fn microphone(name: &str, written: &MicrophoneWritten) -> Result<Microphone, Error> {

@@ -66,6 +66,7 @@ fn without_a_file_there_is_one_camera_and_one_microphone() {
         hflip: false,
         vflip: false,
         controls: Vec::new(),
+        encoder: EncoderWish::Auto,
         warm: false,
     };
     let microphone =
@@ -83,7 +84,7 @@ fn without_a_file_there_is_one_camera_and_one_microphone() {
 
 /// The example with the keys of these tables taken out of their comments, but for those without a default.
 fn example() -> String {
-    const WITHOUT_DEFAULT: [&str; 11] = [
+    const WITHOUT_DEFAULT: [&str; 12] = [
         "url",
         "token_file",
         "api_key",
@@ -95,6 +96,7 @@ fn example() -> String {
         "input_channels",
         "volume",
         "controls",
+        "command",
     ];
     let uncomment = |line: &str| match line.strip_prefix('#') {
         Some(rest) if rest.starts_with("[[") => format!("{rest}\n"),
@@ -164,10 +166,16 @@ fn a_complete_file_means_what_it_says() {
         fps = 15
         bitrate = 600_000
         min_bitrate = 100_000
+        encoder = "software"
         [[camera]]
         name = "yard"
         device = "/dev/video2"
         warm = true
+        [[camera]]
+        name = "attic"
+        device = "pipe"
+        command = ["rpicam-vid", "-o", "-"]
+        latency_offset_ms = 40
         [[microphone]]
         device = "hw:CARD=Mic,DEV=0"
         channels = 2
@@ -195,8 +203,12 @@ fn a_complete_file_means_what_it_says() {
     );
     assert_eq!((config.http, config.log_level), (None, tracing::Level::WARN));
     let names: Vec<_> = config.devices.iter().map(|device| device.name.as_str()).collect();
-    assert_eq!(names, ["camera", "yard", "microphone"]);
-    assert_eq!(config.devices.iter().map(Device::warm).collect::<Vec<_>>(), [false, true, true]);
+    assert_eq!(names, ["camera", "yard", "attic", "microphone"]);
+    assert_eq!(config.devices.iter().map(Device::warm).collect::<Vec<_>>(), [false, true, false, true]);
+    let (command, latency_offset) = (["rpicam-vid", "-o", "-"].map(String::from).to_vec(), Duration::from_millis(40));
+    let pipe = CameraDevice::Pipe { command, latency_offset };
+    assert!(matches!(&config.devices[2].kind, DeviceKind::Camera(camera) if camera.device == pipe));
+    assert!(matches!(&config.devices[0].kind, DeviceKind::Camera(c) if c.encoder == EncoderWish::Software));
     assert_eq!(config.job_options, r#"{"nested":{"gain":1.5},"publish":["camera"],"since":"2026-01-02"}"#);
 }
 
@@ -322,6 +334,22 @@ fn a_value_out_of_range_is_refused_by_its_key() {
         ("[[camera]]\nformat = \"rgb\"", "camera \"camera\" format: must be auto, yuyv, uyvy"),
         ("[[camera]]\nrotate = 90", "camera \"camera\" rotate: 90 is not 0 or 180; turn the camera"),
         ("[[camera]]\ncontrols = { gain = 1.5 }", "camera \"camera\" controls.gain: a float is not a whole number"),
+        (
+            "[[camera]]\ndevice = \"test-pattern\"\nencoder = \"passthrough\"",
+            "camera \"camera\" encoder: the test pattern gives no H.264",
+        ),
+        ("[[camera]]\ndevice = \"pipe\"", "camera \"camera\" command: must name what writes H.264"),
+        ("[[camera]]\ncommand = [\"cat\"]", "camera \"camera\" command: is run for device = \"pipe\" alone"),
+        ("[[camera]]\nlatency_offset_ms = 5", "camera \"camera\" latency_offset_ms: is for device = \"pipe\" alone"),
+        (
+            "[[camera]]\ndevice = \"pipe\"\ncommand = [\"cat\"]\nlatency_offset_ms = 5000",
+            "camera \"camera\" latency_offset_ms: 5000 is not within 0 to 2000",
+        ),
+        (
+            "[[camera]]\ndevice = \"pipe\"\ncommand = [\"cat\"]\nencoder = \"software\"",
+            "camera \"camera\" encoder: a pipe is H.264 already",
+        ),
+        ("[[camera]]\nencoder = \"gpu\"", "config.toml:2: unknown variant `gpu`, expected one of `auto`"),
         ("[[camera]]\nname = \"a b\"", "device \"a b\": a name is 1 to 32 letters"),
         ("[[camera]]\n[[camera]]", "device \"camera\": two devices have this name"),
         ("[[microphone]]\nchannels = 3", "microphone \"microphone\" channels: 3 is not within 1 to 2"),

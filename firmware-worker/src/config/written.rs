@@ -1,7 +1,7 @@
 //! The configuration as written: every key optional, unknown keys refused. File, environment and flags all become
 //! this and are laid over each other.
 
-use super::OpusApplication;
+use super::{EncoderWish, OpusApplication};
 use protocol::secret::Secret;
 use protocol::worker::JobType;
 use serde::Deserialize;
@@ -127,7 +127,7 @@ pub struct LogWritten {
 pub struct CameraWritten {
     /// By which jobs ask for it.
     pub name: Option<String>,
-    /// `auto`, `test-pattern`, a path, `usb:VVVV:PPPP:SERIAL`, `usb-port:1-1.2` or `card:NAME`.
+    /// `auto`, `test-pattern`, a path, `usb:VVVV:PPPP:SERIAL`, `usb-port:1-1.2`, `card:NAME`, or `pipe`.
     pub device: Option<String>,
     /// Pixels.
     pub width: Option<u32>,
@@ -149,6 +149,12 @@ pub struct CameraWritten {
     pub rotate: Option<u32>,
     /// The driver's controls by their names.
     pub controls: Option<toml::Table>,
+    /// `auto`, `hardware`, `passthrough` or `software`.
+    pub encoder: Option<EncoderWish>,
+    /// For a pipe: program and arguments.
+    pub command: Option<Vec<String>>,
+    /// For a pipe: ms from the capture of a picture to its first byte.
+    pub latency_offset_ms: Option<u64>,
     /// Stays open without a job.
     pub warm: Option<bool>,
 }

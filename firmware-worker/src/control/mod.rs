@@ -17,6 +17,7 @@ use crate::config::{Device, DeviceKind};
 use protocol::secret::Secret;
 use protocol::worker::{Answer, JobResult};
 use serde::{Deserialize, Serialize};
+use std::fmt;
 use std::net::SocketAddr;
 
 /// Version of these messages; a child of another build is refused at `Hello`.
@@ -267,7 +268,7 @@ pub enum FromOwner {
 pub enum OwnerState {
     /// Nobody wants it.
     Closed,
-    /// Running; what was chosen, in plain words ("vivid-000 640x360@30 YUYV, openh264 500 kbit/s").
+    /// Running; what was chosen, in plain words ("/dev/video0 Yuyv 640x360@30 500 kbit/s, software (as configured)").
     Running(String),
     /// Not there or failing; retried. In plain words.
     Lost(String),
@@ -292,6 +293,10 @@ pub struct OwnerStats {
     pub stages: Box<[Latency; OwnerStage::NAMES.len()]>,
     /// Of a microphone that runs, since the last pong.
     pub level: Option<SoundLevel>,
+    /// What an encoder in software leaves out because it takes too long: 0 nothing, up to 4.
+    pub saving: u32,
+    /// What codes the pictures of a camera that runs.
+    pub encoder: Option<Encoder>,
 }
 
 /// How loud sound was, in hundredths of a dB below full scale; -120 dB is silence.
@@ -301,6 +306,24 @@ pub struct SoundLevel {
     pub peak: i16,
     /// The mean power.
     pub rms: i16,
+}
+
+/// What makes access units of a camera's pictures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Encoder {
+    /// openh264.
+    Software,
+    /// The camera itself, or the command behind it.
+    Passthrough,
+}
+
+impl fmt::Display for Encoder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Software => "software",
+            Self::Passthrough => "passthrough",
+        })
+    }
 }
 
 /// From a job to a device owner.

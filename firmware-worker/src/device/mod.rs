@@ -49,6 +49,7 @@ fn serve(control: Socket) -> Result<(), owner::Error> {
     runtime.block_on(async {
         let mut owner = owner::Owner::start(control).await?;
         let served = owner.serve().await;
+        owner.abandon();
         // As above: dropping it would join its thread.
         std::mem::forget(owner);
         served

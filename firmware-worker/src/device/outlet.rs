@@ -28,6 +28,8 @@ pub struct Counters {
     pub encoders: AtomicU32,
     /// How long things take.
     pub stages: Stages,
+    /// What an encoder in software leaves out, as a place in `protocol::device::STEPS`.
+    pub saving: AtomicU32,
 }
 
 impl Counters {
@@ -42,6 +44,8 @@ impl Counters {
             encoders: self.encoders.load(Relaxed),
             stages: Box::new(self.stages.latencies()),
             level: None,
+            saving: self.saving.load(Relaxed),
+            encoder: None,
         }
     }
 }

@@ -14,7 +14,8 @@ use super::readers::{Ended, Readers};
 use super::{camera, microphone};
 use crate::config::{CameraDevice, Device, DeviceKind};
 use crate::control::{
-    Demand, Format, FromOwner, FromReader, Granted, Link, LinkError, OwnerState, OwnerStats, ToOwner, ToReader, VERSION,
+    Demand, Encoder, Format, FromOwner, FromReader, Granted, Link, LinkError, OwnerState, OwnerStats, ToOwner,
+    ToReader, VERSION,
 };
 use hal::process::Socket;
 use protocol::device::{self as policy, Action, Input, ReaderId, State};
@@ -66,6 +67,8 @@ pub struct Owner {
     had_hardware: bool,
     /// What the running device is, in plain words.
     description: String,
+    /// What codes the pictures of the running camera.
+    encoder: Option<Encoder>,
 }
 
 enum Happened {
@@ -105,6 +108,7 @@ impl Owner {
             busy: None,
             had_hardware: false,
             description: String::new(),
+            encoder: None,
         })
     }
 
@@ -124,6 +128,11 @@ impl Owner {
                 Err(error) => return Err(error.into()),
             }
         }
+    }
+
+    /// The process ends now: a command that a camera is read from must not be left behind.
+    pub fn abandon(&self) {
+        self.steer(Pipeline::abandon);
     }
 
     async fn happened(&mut self) -> Result<Happened, LinkError> {
@@ -240,10 +249,11 @@ impl Owner {
 
     fn device_event(&mut self, event: Event) {
         match event {
-            Event::Running { description, hardware } => {
+            Event::Running { description, hardware, encoder, keying } => {
                 self.had_hardware |= hardware;
                 self.description = description;
-                self.handle(Input::Opened);
+                self.encoder = encoder;
+                self.handle(Input::Opened(keying));
             }
             Event::Key => self.handle(Input::KeyframeWritten),
             Event::Lost(Failure::Lost(why)) => self.lost(&format!("{why}{}", self.advice())),
@@ -322,15 +332,15 @@ impl Owner {
         let started = match &self.device.kind {
             DeviceKind::Microphone(config) => microphone::start(config, !self.had_hardware, self.outlet.clone()),
             DeviceKind::Camera(config) => {
-                let path = match &config.device {
-                    CameraDevice::TestPattern => None,
-                    CameraDevice::Auto => Some("the first camera".into()),
-                    named => Some(named.to_string()),
+                let source = match &config.device {
+                    CameraDevice::TestPattern => camera::Source::Pattern,
+                    CameraDevice::Pipe { command, latency_offset } => {
+                        camera::Source::Pipe(command.clone(), *latency_offset)
+                    }
+                    CameraDevice::Auto => return self.ask_for_node("the first camera"),
+                    named => return self.ask_for_node(&named.to_string()),
                 };
-                if let Some(path) = path {
-                    return self.ask_for_node(&path);
-                }
-                camera::start(config, camera::Source::Pattern, self.outlet.clone())
+                camera::start(config, source, self.outlet.clone())
             }
         };
         self.started(started);
@@ -375,7 +385,11 @@ impl Owner {
     }
 
     fn stats(&self) -> OwnerStats {
-        OwnerStats { level: self.outlet.meter.take(), ..self.outlet.counters.stats(self.readers.len()) }
+        OwnerStats {
+            level: self.outlet.meter.take(),
+            encoder: self.encoder.filter(|_| self.pipeline.is_some()),
+            ..self.outlet.counters.stats(self.readers.len())
+        }
     }
 
     fn report(&self, message: &FromOwner) {

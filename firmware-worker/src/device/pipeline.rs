@@ -1,10 +1,14 @@
 //! A running device: the thread that captures and encodes, and the latest wishes it reads before each frame.
 
 use super::outlet::Outlet;
+use crate::control::Encoder;
+use hal::process::Group;
+use protocol::device::Keying;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::thread::{Builder, JoinHandle};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, Builder, JoinHandle};
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 /// Events that may wait for the control loop. It is never this far behind; a key event that does not fit is lost, which
@@ -19,6 +23,8 @@ pub struct Wanted {
     key: AtomicBool,
     bitrate: AtomicU32,
     epoch: AtomicU32,
+    /// What the thread has started and must not outlive it.
+    program: Mutex<Option<Group>>,
 }
 
 impl Wanted {
@@ -49,6 +55,10 @@ impl Wanted {
     /// Counts restarts of the device; settled before anything is encoded.
     pub fn epoch(&self) -> u32 {
         self.epoch.load(Ordering::Acquire)
+    }
+    /// Ends this program when the process must end before this thread has.
+    pub fn started(&self, program: Group) {
+        *self.program.lock().unwrap_or_else(PoisonError::into_inner) = Some(program);
     }
 }
 
@@ -94,6 +104,10 @@ pub enum Event {
         description: String,
         /// A camera or a card, not a generator.
         hardware: bool,
+        /// What codes a camera's pictures.
+        encoder: Option<Encoder>,
+        /// Who decides where its keyframes are.
+        keying: Keying,
     },
     /// A keyframe went into the ring.
     Key,
@@ -119,6 +133,16 @@ pub struct Stage {
 }
 
 impl Stage {
+    /// Waits until encoding is wanted, as it is soon after [`Event::Running`] where somebody reads. Returns after `limit`
+    /// at the latest, and at once when the device is to be closed.
+    pub fn await_encode(&self, limit: Duration) {
+        let start = Instant::now();
+        while !self.wanted.encode() && !self.wanted.stop() {
+            let Some(left) = limit.checked_sub(start.elapsed()) else { return };
+            thread::park_timeout(left);
+        }
+    }
+
     /// Never waits, see [`EVENTS`].
     pub fn tell(&self, event: Event) {
         let _ = self.events.try_send(event);
@@ -159,6 +183,9 @@ impl Pipeline {
     /// Starts or stops encoding.
     pub fn encode(&self, on: bool) {
         self.wanted.encode.store(on, Ordering::Release);
+        if let Some(thread) = &self.thread {
+            thread.thread().unpark();
+        }
     }
 
     /// Makes the next frame a keyframe.
@@ -177,6 +204,13 @@ impl Pipeline {
             Ok(event) => Some(event),
             Err(mpsc::error::TryRecvError::Empty) => None,
             Err(mpsc::error::TryRecvError::Disconnected) => Some(Event::ended()),
+        }
+    }
+
+    /// The process ends without waiting for the thread: what it has started is killed.
+    pub fn abandon(&self) {
+        if let Some(program) = &*self.wanted.program.lock().unwrap_or_else(PoisonError::into_inner) {
+            program.kill();
         }
     }
 

@@ -3,6 +3,7 @@
 mod epochs;
 mod hostile;
 mod opening;
+mod pipe;
 
 use super::owner::{self, Owner};
 use crate::config::{Camera, CameraDevice, Device, DeviceKind, Microphone, MicrophoneDevice};

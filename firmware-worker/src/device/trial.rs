@@ -116,6 +116,9 @@ fn source(
 ) -> Result<camera::Source, Failure> {
     match (wanted, node) {
         (CameraDevice::TestPattern, _) => Ok(camera::Source::Pattern),
+        (CameraDevice::Pipe { command, latency_offset }, _) => {
+            Ok(camera::Source::Pipe(command.clone(), *latency_offset))
+        }
         (CameraDevice::Auto, node) => Ok(node(device).map_or(camera::Source::Pattern, camera::Source::node)),
         (
             CameraDevice::Path(_) | CameraDevice::Card(_) | CameraDevice::Usb { .. } | CameraDevice::UsbPort { .. },

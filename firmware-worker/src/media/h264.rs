@@ -7,10 +7,14 @@ use openh264::encoder::{
     SpsPpsStrategy, UsageType,
 };
 use openh264::{Timestamp, encoder};
+use protocol::room::rtp::h264::{Load, smallest_level};
 
 /// Bits of the worst access unit that the encoder may make, per pixel: a keyframe of noise at its finest quantiser.
 /// Sizes the ring; typical keyframes are a tenth of it.
 const WORST_KEYFRAME_BITS_PER_PIXEL: usize = 3;
+
+/// `profile_idc` of constrained baseline.
+const BASELINE: u8 = 66;
 
 /// What to encode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,30 +151,28 @@ impl Encoder {
     }
 }
 
-/// The smallest level that covers size, rate and bits (H.264 table A-1): too high costs decoders memory and delay, too
-/// low is refused by some.
+/// The smallest level that covers size, rate and bits.
 fn level(settings: &Settings) -> Level {
-    /// Level, macroblocks of a picture, macroblocks a second, kbit/s.
-    const TABLE: [(Level, u32, u32, u32); 12] = [
-        (Level::Level_1_1, 396, 3_000, 192),
-        (Level::Level_1_2, 396, 6_000, 384),
-        (Level::Level_1_3, 396, 11_880, 768),
-        (Level::Level_2_0, 396, 11_880, 2_000),
-        (Level::Level_2_1, 792, 19_800, 4_000),
-        (Level::Level_2_2, 1_620, 20_250, 4_000),
-        (Level::Level_3_0, 1_620, 40_500, 10_000),
-        (Level::Level_3_1, 3_600, 108_000, 14_000),
-        (Level::Level_3_2, 5_120, 216_000, 20_000),
-        (Level::Level_4_0, 8_192, 245_760, 20_000),
-        (Level::Level_4_2, 8_704, 522_240, 50_000),
-        (Level::Level_5_1, 36_864, 983_040, 240_000),
-    ];
-    let picture = settings.width.div_ceil(16) * settings.height.div_ceil(16);
-    let rate = (u64::from(picture) * u64::from(settings.milli_fps)).div_ceil(1000);
-    let fits = |&&(_, size, speed, kbps): &&(Level, u32, u32, u32)| {
-        picture <= size && rate <= u64::from(speed) && settings.ceiling <= kbps * 1000
-    };
-    TABLE.iter().find(fits).map_or(Level::Level_5_2, |row| row.0)
+    let load = Load::of(settings.width, settings.height, settings.milli_fps, settings.ceiling);
+    match smallest_level(BASELINE, load, 0) {
+        10 => Level::Level_1_0,
+        11 => Level::Level_1_1,
+        12 => Level::Level_1_2,
+        13 => Level::Level_1_3,
+        20 => Level::Level_2_0,
+        21 => Level::Level_2_1,
+        22 => Level::Level_2_2,
+        30 => Level::Level_3_0,
+        31 => Level::Level_3_1,
+        32 => Level::Level_3_2,
+        40 => Level::Level_4_0,
+        41 => Level::Level_4_1,
+        42 => Level::Level_4_2,
+        50 => Level::Level_5_0,
+        51 => Level::Level_5_1,
+        // openh264 knows none above.
+        _ => Level::Level_5_2,
+    }
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ pub mod jpeg;
 pub mod opus;
 pub mod pattern;
 mod picture;
+pub mod scale;
 pub mod still;
 pub mod tone;
 

@@ -17,6 +17,7 @@ pub(crate) fn open(device: &Device) -> Result<OwnedFd, String> {
     };
     let path = match &camera.device {
         CameraDevice::TestPattern => return Err("the test pattern has no device node".into()),
+        CameraDevice::Pipe { .. } => return Err("a pipe has no device node".into()),
         CameraDevice::Path(path) => path.clone(),
         named => named.find(&hal::video::list())?.path.clone(),
     };

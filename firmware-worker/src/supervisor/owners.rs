@@ -153,6 +153,7 @@ impl Owners {
         owner.retry(self.seed, now);
         owner.stats.readers = 0;
         owner.stats.encoders = 0;
+        owner.stats.encoder = None;
         Some(owner)
     }
 

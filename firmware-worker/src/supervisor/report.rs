@@ -79,6 +79,8 @@ struct DeviceView<'a> {
     pid: Option<i32>,
     readers: u32,
     encoders: u32,
+    /// What codes a camera that runs; empty for others.
+    encoder: String,
 }
 
 impl Totals {
@@ -179,6 +181,7 @@ impl Supervisor {
                     pid: owner.process.as_ref().map(|p| p.pid()),
                     readers: owner.stats.readers,
                     encoders: owner.stats.encoders,
+                    encoder: owner.stats.encoder.map(|encoder| encoder.to_string()).unwrap_or_default(),
                 }
             })
             .collect()
@@ -231,18 +234,26 @@ impl Supervisor {
 
     fn write_devices(&self, text: &mut String) {
         type Value = fn(&crate::control::OwnerStats) -> u64;
-        const SERIES: [(&str, &str, Value); 6] = [
+        const SERIES: [(&str, &str, Value); 7] = [
             ("firmware_worker_device_captured_total", "counter", |s| s.captured),
             ("firmware_worker_device_written_total", "counter", |s| s.written),
             ("firmware_worker_device_dropped_total", "counter", |s| s.dropped),
             ("firmware_worker_device_keyframes_total", "counter", |s| s.keyframes),
             ("firmware_worker_device_readers", "gauge", |s| s.readers.into()),
             ("firmware_worker_device_encoders", "gauge", |s| s.encoders.into()),
+            ("firmware_worker_device_saving", "gauge", |s| s.saving.into()),
         ];
         for (name, kind, value) in SERIES {
             let _ = writeln!(text, "# TYPE {name} {kind}");
             for (device, owner) in &self.owners.table {
                 let _ = writeln!(text, "{name}{{device=\"{}\"}} {}", escape(device), value(&owner.stats));
+            }
+        }
+        const ENCODER: &str = "firmware_worker_device_encoder";
+        let _ = writeln!(text, "# TYPE {ENCODER} gauge");
+        for (device, owner) in &self.owners.table {
+            if let Some(encoder) = owner.stats.encoder {
+                let _ = writeln!(text, "{ENCODER}{{device=\"{}\",encoder=\"{encoder}\"}} 1", escape(device));
             }
         }
         let _ = writeln!(text, "# TYPE {STAGE_SECONDS} histogram");

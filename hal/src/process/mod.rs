@@ -1,7 +1,9 @@
-//! Processes and descriptors: spawn by re-exec into a cgroup, pidfds, SEQPACKET sockets with descriptor passing.
+//! Processes and descriptors: spawn by re-exec into a cgroup, foreign programs, pidfds, SEQPACKET sockets with descriptor
+//! passing.
 
 mod child;
 mod memfd;
+mod program;
 mod socket;
 mod spawn;
 
@@ -11,6 +13,7 @@ pub(crate) use memfd::create as create_memfd;
 #[cfg(not(loom))]
 pub(crate) use memfd::{add_seals, seals};
 pub use memfd::{read_sealed, sealed_memfd};
+pub use program::{Group, Output, Program};
 pub use socket::{MAX_FDS, Socket, inherited_control};
 pub use spawn::Executable;
 

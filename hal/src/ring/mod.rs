@@ -43,6 +43,8 @@ pub const MAX_ARENA: u32 = 16 << 20;
 pub const KEY: u32 = 1;
 /// The source was restarted or lost data before this unit.
 pub const DISCONTINUITY: u32 = 2;
+/// Keyframes of this stream come now and then and cannot be asked for: who starts to read does so at the last one.
+pub const PERIODIC: u32 = 4;
 
 /// Describes one unit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -53,7 +55,7 @@ pub struct Meta {
     pub written_ns: u64,
     /// Audio: position in samples at 48 kHz. Video: frame number.
     pub position: u64,
-    /// [`KEY`] | [`DISCONTINUITY`].
+    /// [`KEY`] | [`DISCONTINUITY`] | [`PERIODIC`].
     pub flags: u32,
     /// Pixels; 0 for audio.
     pub width: u16,

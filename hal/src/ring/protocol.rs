@@ -167,6 +167,32 @@ impl Consumer {
         self.next += u64::from(self.waiting(words).saturating_sub(1));
     }
 
+    /// Goes to the newest intact unit that is `wanted`, if there is one, whether it was read before or not. False leaves
+    /// the position alone.
+    #[cfg_attr(loom, allow(dead_code))]
+    pub fn seek_back(&mut self, words: Words<'_>, wanted: impl Fn(&Record) -> bool) -> bool {
+        let end = self.next + u64::from(self.waiting(words));
+        let oldest = end.saturating_sub(u64::from(self.layout.slots));
+        for sequence in (oldest..end).rev() {
+            let descriptor = words.descriptor(self.layout, sequence);
+            if descriptor[GENERATION].load(Relaxed) != intact(sequence) {
+                return false;
+            }
+            fence(Acquire);
+            let record = std::array::from_fn(|i| descriptor[RECORD + i].load(Relaxed));
+            fence(Acquire);
+            // Lapped meanwhile, and so are all that are older.
+            if descriptor[GENERATION].load(Relaxed) != intact(sequence) {
+                return false;
+            }
+            if wanted(&record) {
+                self.next = sequence;
+                return true;
+            }
+        }
+        false
+    }
+
     /// Copies the next unit into `buffer`. The answer is a unit only if no word of it changed meanwhile.
     pub fn next(&mut self, words: Words<'_>, buffer: &mut Vec<u8>) -> Taken {
         buffer.clear();

@@ -3,7 +3,7 @@
 use super::mapping::Mapping;
 use super::protocol::{Consumer, Producer, Taken};
 use super::record::{decode, encode};
-use super::{Error, Layout, Meta, Next};
+use super::{Error, KEY, Layout, Meta, Next, PERIODIC};
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 /// The one writer.
@@ -66,5 +66,17 @@ impl Reader {
     /// Goes to the newest unit that has been written.
     pub fn skip_to_newest(&mut self) {
         self.consumer.skip_to_newest(self.mapping.words());
+    }
+
+    /// Goes back to the newest [`KEY`] unit of a [`PERIODIC`] stream, if the ring still holds one. The capture time of the
+    /// newest unit then, ns.
+    pub fn seek_keyframe(&mut self) -> Option<u64> {
+        let newest = std::cell::Cell::new(None);
+        let found = self.consumer.seek_back(self.mapping.words(), |record| {
+            let meta = decode(record);
+            newest.set(newest.get().or(Some(meta.captured_ns)));
+            meta.flags & (KEY | PERIODIC) == KEY | PERIODIC
+        });
+        newest.get().filter(|_| found)
     }
 }

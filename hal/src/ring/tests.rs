@@ -67,6 +67,35 @@ fn a_reader_starts_at_the_newest_unit_and_can_return_there() {
 }
 
 #[test]
+fn a_reader_of_periodic_keyframes_goes_back_to_the_last_one_that_is_left() {
+    let (mut writer, mut reader) = ring(Layout { slots: 8, arena: 256 });
+    assert_eq!(reader.seek_keyframe(), None, "nothing is there");
+    let mut buffer = Vec::new();
+    let mut push = |n: u64, flags| writer.push(Meta { flags, ..meta(n) }, b"x").unwrap();
+    for (n, flags) in [(0, KEY), (1, 0), (2, 0)] {
+        push(n, flags);
+    }
+    assert_eq!(reader.seek_keyframe(), None, "these could be asked for");
+    for (n, flags) in [(3, KEY | PERIODIC), (4, PERIODIC), (5, KEY | PERIODIC), (6, PERIODIC), (7, PERIODIC)] {
+        push(n, flags);
+    }
+    for _ in 0..2 {
+        assert_eq!(reader.seek_keyframe(), Some(meta(7).captured_ns));
+        for n in [5, 6, 7] {
+            assert!(matches!(reader.next(&mut buffer), Next::Unit(Meta { position, .. }) if position == n));
+        }
+        assert_eq!(reader.next(&mut buffer), Next::Empty);
+    }
+    for n in 8..13 {
+        push(n, PERIODIC);
+    }
+    assert_eq!(reader.seek_keyframe(), Some(meta(12).captured_ns), "the oldest that is left");
+    push(13, PERIODIC);
+    assert_eq!(reader.seek_keyframe(), None, "it was overwritten");
+    assert_eq!(reader.next(&mut buffer), Next::Lapped(1), "the position has not changed");
+}
+
+#[test]
 fn a_slow_reader_is_told_how_much_it_lost_and_goes_on_at_the_oldest_unit() {
     let (mut writer, mut reader) = ring(SMALL);
     let mut buffer = Vec::new();

@@ -7,6 +7,7 @@
 //! Opening, Running --no demand for 30 s--> Closed (Close)      Lost --no demand--> Closed
 //!
 //! In Running: encoder off --a reader is Live--> on (StartEncoder) --none Live for 5 s--> off (StopEncoder)
+//!             without forced keyframes: on (StartEncoder) from the start to the end
 //! ```
 //!
 //! A warm device is wanted from the start and for ever, as if one more reader were Armed.
@@ -15,10 +16,12 @@
 //! input or until [`Owner::deadline`], then handle [`Input::Timeout`]. Once `Close` has been acted on, nothing may be
 //! reported of what was open before.
 
+mod budget;
 mod keyframes;
 mod readers;
 
 use crate::backoff::Backoff;
+pub use budget::{Budget, STEPS, Step};
 use keyframes::Keyframes;
 use readers::Readers;
 use std::collections::VecDeque;
@@ -68,6 +71,17 @@ pub struct Config {
     pub warm: bool,
 }
 
+/// Who decides where a keyframe is, in a stream that has any. Known when the device is open.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Keying {
+    /// We: the encoder makes one when asked.
+    #[default]
+    Forced,
+    /// The device alone, now and then. A reader starts at the last one in the ring, so the stream must always be there
+    /// from it on, whether anybody reads or not.
+    Periodic,
+}
+
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Input {
@@ -80,7 +94,7 @@ pub enum Input {
     /// A reader is gone.
     Detached(ReaderId),
     /// The device runs: answer to [`Action::Open`].
-    Opened,
+    Opened(Keying),
     /// The device could not be opened, or failed while running; in plain words.
     Lost(String),
     /// A device appeared or vanished somewhere: a lost one is tried at once.
@@ -150,6 +164,7 @@ enum Device {
     },
     Running {
         since: Instant,
+        keying: Keying,
         encoder: Option<Encoder>,
     },
     Lost {
@@ -180,7 +195,7 @@ impl Owner {
             Input::Keyframe(reader) => self.keyframe(reader),
             Input::Rate(reader, bps) => self.readers.rate(reader, bps),
             Input::Detached(reader) => self.readers.remove(reader, now),
-            Input::Opened => self.opened(now),
+            Input::Opened(keying) => self.opened(keying, now),
             Input::Lost(why) => self.lost(why, now),
             Input::Rescan => self.rescan(now),
             Input::KeyframeWritten => {
@@ -206,8 +221,9 @@ impl Owner {
             Device::Opening { .. } => close,
             Device::Lost { retry_at, .. } => Some(*retry_at),
             Device::Running { encoder: None, .. } => close,
-            Device::Running { encoder: Some(encoder), .. } => {
-                let stop = self.readers.unwatched_since().map(|since| since + ENCODER_LINGER);
+            Device::Running { encoder: Some(encoder), keying, .. } => {
+                let unwatched = self.readers.unwatched_since().filter(|_| *keying == Keying::Forced);
+                let stop = unwatched.map(|since| since + ENCODER_LINGER);
                 [stop, close, encoder.keyframes.deadline()].into_iter().flatten().min()
             }
         }
@@ -232,7 +248,9 @@ impl Owner {
 
     fn keyframe(&mut self, reader: ReaderId) {
         let wanted = self.config.keyframes && self.readers.is_live(reader);
-        if let Some(encoder) = self.encoder().filter(|_| wanted) {
+        if let Device::Running { encoder: Some(encoder), keying: Keying::Forced, .. } = &mut self.device
+            && wanted
+        {
             encoder.keyframes.want();
         }
     }
@@ -244,10 +262,10 @@ impl Owner {
         }
     }
 
-    fn opened(&mut self, now: Instant) {
+    fn opened(&mut self, keying: Keying, now: Instant) {
         if let Device::Opening { .. } = self.device {
             self.epoch += 1;
-            self.device = Device::Running { since: now, encoder: None };
+            self.device = Device::Running { since: now, keying, encoder: None };
             self.actions.push_back(Action::TellRunning(self.epoch));
         }
     }
@@ -256,7 +274,7 @@ impl Owner {
         let told = match &self.device {
             Device::Closed | Device::Lost { .. } => return,
             Device::Opening { lost } => lost.as_ref() == Some(&why),
-            Device::Running { since, encoder } => {
+            Device::Running { since, encoder, .. } => {
                 if now.duration_since(*since) >= STABLE {
                     self.backoff.reset();
                 }
@@ -293,8 +311,8 @@ impl Owner {
                 }
             }
             Device::Opening { .. } => self.close_if_unwanted(now),
-            Device::Running { encoder, .. } => {
-                settle_encoder(encoder, &self.config, &self.readers, &mut self.actions, now);
+            Device::Running { encoder, keying, .. } => {
+                settle_encoder(encoder, *keying, &self.config, &self.readers, &mut self.actions, now);
                 self.close_if_unwanted(now);
             }
         }
@@ -318,20 +336,23 @@ impl Owner {
 
 fn settle_encoder(
     encoder: &mut Option<Encoder>,
+    keying: Keying,
     config: &Config,
     readers: &Readers,
     actions: &mut VecDeque<Action>,
     now: Instant,
 ) {
     let Some(running) = encoder else {
-        if readers.watched() {
+        if readers.watched() || keying == Keying::Periodic {
             let bitrate = readers.bitrate(config);
-            *encoder = Some(Encoder { bitrate, keyframes: Keyframes::starting(now, config.keyframes) });
+            let any = config.keyframes && keying == Keying::Forced;
+            *encoder = Some(Encoder { bitrate, keyframes: Keyframes::starting(now, any) });
             actions.push_back(Action::StartEncoder(bitrate));
         }
         return;
     };
-    if readers.unwatched_since().is_some_and(|since| now >= since + ENCODER_LINGER) {
+    let unwatched = readers.unwatched_since().filter(|_| keying == Keying::Forced);
+    if unwatched.is_some_and(|since| now >= since + ENCODER_LINGER) {
         *encoder = None;
         actions.push_back(Action::StopEncoder);
         return;

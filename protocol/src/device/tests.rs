@@ -32,7 +32,7 @@ impl Sim {
     fn live() -> Self {
         let mut sim = Self::new();
         sim.input(Input::Demand(A, Demand::Live));
-        sim.input(Input::Opened);
+        sim.input(Input::Opened(Keying::Forced));
         sim.input(Input::KeyframeWritten);
         sim
     }
@@ -69,7 +69,7 @@ impl Sim {
 fn an_armed_reader_opens_the_device_and_a_live_one_starts_the_encoder() {
     let mut sim = Sim::new();
     assert_eq!(sim.input(Input::Demand(A, Demand::Armed)), [Open]);
-    assert_eq!(sim.input(Input::Opened), [TellRunning(1)]);
+    assert_eq!(sim.input(Input::Opened(Keying::Forced)), [TellRunning(1)]);
     assert_eq!(sim.input(Input::Demand(A, Demand::Live)), [StartEncoder(CEILING)]);
     assert_eq!(sim.owner.state(), State::Running { epoch: 1 });
 }
@@ -78,7 +78,7 @@ fn an_armed_reader_opens_the_device_and_a_live_one_starts_the_encoder() {
 fn a_reader_that_is_live_before_the_device_is_open_gets_the_encoder_when_it_is() {
     let mut sim = Sim::new();
     assert_eq!(sim.input(Input::Demand(A, Demand::Live)), [Open]);
-    assert_eq!(sim.input(Input::Opened), [TellRunning(1), StartEncoder(CEILING)]);
+    assert_eq!(sim.input(Input::Opened(Keying::Forced)), [TellRunning(1), StartEncoder(CEILING)]);
 }
 
 #[test]
@@ -121,7 +121,7 @@ fn a_viewer_that_comes_back_within_the_linger_meets_the_encoder_running() {
 fn a_warm_device_is_opened_without_readers_and_never_closed_but_its_encoder_stops() {
     let mut sim = Sim::of(Config { warm: true, ..VIDEO });
     assert_eq!(sim.actions(), [Open]);
-    assert_eq!(sim.input(Input::Opened), [TellRunning(1)]);
+    assert_eq!(sim.input(Input::Opened(Keying::Forced)), [TellRunning(1)]);
     assert_eq!(sim.pass(600_000), []);
     assert_eq!(sim.input(Input::Demand(A, Demand::Live)), [StartEncoder(CEILING)]);
     sim.input(Input::KeyframeWritten);
@@ -135,7 +135,7 @@ fn a_warm_device_that_is_lost_is_retried_for_nobody() {
     sim.actions();
     assert_eq!(sim.input(Input::Lost("unplugged".into())), [TellLost("unplugged".into())]);
     assert_eq!(sim.pass(1000), [(1000, Open)]);
-    assert_eq!(sim.input(Input::Opened), [TellRunning(1)]);
+    assert_eq!(sim.input(Input::Opened(Keying::Forced)), [TellRunning(1)]);
 }
 
 #[test]
@@ -144,7 +144,7 @@ fn an_opening_that_nobody_waits_for_is_given_up() {
     sim.input(Input::Demand(A, Demand::Armed));
     sim.input(Input::Detached(A));
     assert_eq!(sim.pass(60_000), [(30_000, Close)]);
-    assert_eq!(sim.input(Input::Opened), [], "a late answer opens nothing");
+    assert_eq!(sim.input(Input::Opened(Keying::Forced)), [], "a late answer opens nothing");
 }
 
 #[test]
@@ -163,7 +163,7 @@ fn a_lost_device_is_retried_with_growing_waits_and_told_once() {
     }
     assert_eq!(waits, [1, 2, 4, 8, 16, 30, 30]);
     assert_eq!(sim.input(Input::Rescan), [Open], "a hotplug event cuts the wait short");
-    assert_eq!(sim.input(Input::Opened), [TellRunning(2), StartEncoder(CEILING)]);
+    assert_eq!(sim.input(Input::Opened(Keying::Forced)), [TellRunning(2), StartEncoder(CEILING)]);
 }
 
 #[test]
@@ -181,7 +181,7 @@ fn a_device_that_fails_right_after_opening_does_not_reset_the_waits() {
         sim.input(Input::Lost("no".into()));
         assert_eq!(sim.owner.deadline(), Some(sim.now + Duration::from_secs(wait)));
         sim.pass(wait * 1000);
-        sim.input(Input::Opened);
+        sim.input(Input::Opened(Keying::Forced));
         sim.input(Input::KeyframeWritten);
     }
     sim.pass(10_000);
@@ -249,9 +249,31 @@ fn a_reader_that_is_not_live_cannot_ask_for_keyframes() {
 fn a_stream_without_keyframes_is_never_asked_for_one() {
     let mut sim = Sim::of(Config { ceiling: 32_000, floor: 32_000, keyframes: false, warm: false });
     sim.input(Input::Demand(A, Demand::Live));
-    assert_eq!(sim.input(Input::Opened), [TellRunning(1), StartEncoder(32_000)]);
+    assert_eq!(sim.input(Input::Opened(Keying::Forced)), [TellRunning(1), StartEncoder(32_000)]);
     sim.input(Input::Keyframe(A));
     assert_eq!(sim.pass(60_000), []);
+}
+
+#[test]
+fn a_device_that_makes_its_own_keyframes_is_read_from_its_start_and_never_asked_for_one() {
+    let mut sim = Sim::new();
+    sim.input(Input::Demand(A, Demand::Armed));
+    let opened = sim.input(Input::Opened(Keying::Periodic));
+    assert_eq!(opened, [TellRunning(1), StartEncoder(CEILING)], "the ring fills before anybody is live");
+    assert_eq!(sim.input(Input::Demand(A, Demand::Live)), []);
+    assert_eq!(sim.input(Input::Keyframe(A)), []);
+    assert_eq!(sim.pass(60_000), [], "and nothing is overdue");
+    sim.input(Input::KeyframeWritten);
+    assert_eq!(sim.input(Input::Demand(A, Demand::Armed)), []);
+    assert_eq!(sim.pass(60_000), [], "an armed reader may become live");
+    sim.input(Input::Detached(A));
+    assert_eq!(sim.pass(60_000), [(30_000, StopEncoder), (30_000, Close)]);
+    sim.input(Input::Demand(A, Demand::Live));
+    assert_eq!(sim.input(Input::Opened(Keying::Forced)), [TellRunning(2), StartEncoder(CEILING)]);
+    sim.pass(600);
+    sim.input(Input::KeyframeWritten);
+    sim.pass(600);
+    assert_eq!(sim.input(Input::Keyframe(A)), [ForceKeyframe], "another device may be asked again");
 }
 
 #[test]
@@ -281,7 +303,8 @@ fn any_input() -> impl Strategy<Value = Input> {
         reader.clone().prop_map(Input::Keyframe),
         (reader.clone(), any::<u32>()).prop_map(|(r, bps)| Input::Rate(r, bps)),
         reader.prop_map(Input::Detached),
-        Just(Input::Opened),
+        Just(Input::Opened(Keying::Forced)),
+        Just(Input::Opened(Keying::Periodic)),
         Just(Input::Lost("gone".into())),
         Just(Input::Rescan),
         Just(Input::KeyframeWritten),

@@ -27,6 +27,7 @@ use hal::audio::{Capture, Identity, mixer};
 use hal::ring::Layout;
 use heapless::spsc::{Consumer, Queue};
 use press::Packets;
+use protocol::device::Keying;
 use reader::{Reader, Status};
 use std::io;
 use std::sync::Arc;
@@ -78,7 +79,7 @@ fn run(stage: &Stage, microphone: &config::Microphone, input: Input) -> Result<(
     let description = format!("{}, opus {} kbit/s", input.description(), microphone.bitrate / 1000);
     let (hardware, name) = (matches!(input, Input::Card(..)), input.name().to_owned());
     let reader = Reader::new(stage, microphone, producer, &status, input)?;
-    stage.tell(Event::Running { description, hardware });
+    stage.tell(Event::Running { description, hardware, encoder: None, keying: Keying::default() });
     thread::scope(|scope| {
         let capture = thread::Builder::new()
             .name("mic-capture".into())

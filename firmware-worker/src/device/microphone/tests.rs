@@ -85,7 +85,7 @@ fn a_card_of_another_format_rate_and_more_channels_is_heard_at_its_pitch() {
     let microphone = Microphone { input_channels: vec![1], ..Microphone::default() };
     let mut rig = Rig::start(real(script), microphone);
     let description = "fake S24_3LE 2 ch 44100 Hz, period 10.0 ms, buffer 40 ms, opus 48 kbit/s".to_owned();
-    assert_eq!(rig.event(), Event::Running { description, hardware: true });
+    assert_eq!(rig.event(), Event::Running { description, hardware: true, encoder: None, keying: Keying::default() });
     let packets = rig.packets(60);
     for pair in packets.windows(2) {
         let (first, next) = (pair[0].0, pair[1].0);

@@ -32,6 +32,10 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_
 /// Units read in a row before the rest of the driver gets its turn.
 const READ_BATCH: usize = 16;
 
+/// How much faster than it was captured a backlog is shown: a second of it in 30 ms, and still a millisecond between
+/// pictures.
+const HURRY: u64 = 32;
+
 /// Units without a keyframe, where one is needed, after which it is asked for: the owner made one for our demand, but it
 /// may have been written before this job had the ring.
 const KEYLESS_UNITS: u32 = 15;
@@ -77,6 +81,8 @@ pub struct Source {
     keyless: u32,
     /// Units that were written before we wanted them are old (CLOCK_MONOTONIC).
     wanted_from_ns: u64,
+    /// Pictures up to this capture time are sent to catch up with the present (CLOCK_MONOTONIC).
+    backlog_until_ns: u64,
     /// Something is missing before the next unit.
     gap: bool,
 }
@@ -115,6 +121,7 @@ impl Source {
             needs_key: true,
             keyless: 0,
             wanted_from_ns: 0,
+            backlog_until_ns: 0,
             gap: false,
         }
     }
@@ -175,6 +182,17 @@ impl Source {
         if let State::Reading { ring, .. } = &mut self.state {
             ring.reader.skip_to_newest();
         }
+        self.catch_up();
+    }
+
+    /// Where no keyframe can be asked for, the way to the present picture leads from the last one over what followed.
+    fn catch_up(&mut self) {
+        let State::Reading { ring, .. } = &mut self.state else { return };
+        if let Some(newest_ns) = ring.reader.seek_keyframe() {
+            self.backlog_until_ns = newest_ns;
+            self.wanted_from_ns = 0;
+            ring.more = true;
+        }
     }
 
     /// A receiver cannot go on without a keyframe.
@@ -233,7 +251,7 @@ impl Source {
                     (self.needs_key, self.keyless) = (false, 0);
                     self.backoff.reset();
                     self.waited.took(Duration::from_nanos(monotonic_ns().saturating_sub(meta.written_ns)));
-                    let captured = anchor.instant(meta.captured_ns);
+                    let captured = anchor.instant(hurried(meta.captured_ns, self.backlog_until_ns));
                     let gap = std::mem::take(&mut self.gap) || meta.flags & ring::DISCONTINUITY != 0;
                     // Pictures have no samples; their time is that of their capture alone.
                     let place = match ring.video {
@@ -267,6 +285,9 @@ impl Source {
             State::Attaching { link } | State::Reading { link, .. } => {
                 self.state = State::Reading { link, ring };
                 self.timeline.restart();
+                if self.demand == Demand::Live {
+                    self.catch_up();
+                }
                 Happening::Attached(format)
             }
             State::Asked { .. } | State::Waiting { .. } => Happening::Gone("a ring without a link".into()),
@@ -307,6 +328,15 @@ impl Ring {
             Poll::Ready(Ok(())) => Poll::Ready(Happening::Gone("the doorbell was closed".into())),
             Poll::Ready(Err(error)) => Poll::Ready(Happening::Gone(format!("doorbell: {error}"))),
         }
+    }
+}
+
+/// The time that a receiver is told for a picture captured at `captured_ns`. What it shows to catch up with the present
+/// passes in a fraction of its time; with its true times, a receiver would stay as far behind as the backlog is long.
+fn hurried(captured_ns: u64, backlog_until_ns: u64) -> u64 {
+    match backlog_until_ns.checked_sub(captured_ns) {
+        Some(age) => backlog_until_ns - age / HURRY,
+        None => captured_ns,
     }
 }
 

@@ -180,7 +180,7 @@ impl Day {
         match self.hardware {
             Hardware::Opening { .. } if self.plugged && !self.dice.one_in(5) => {
                 self.hardware = Hardware::Open { encoding: false, keyframe_at: None };
-                self.input(Input::Opened);
+                self.input(Input::Opened(Keying::Forced));
             }
             Hardware::Opening { .. } => self.fail(),
             Hardware::Open { encoding, .. } => {

@@ -233,3 +233,31 @@ async fn an_owner_that_gives_no_ring_is_given_up() {
     let happening = poll_fn(|context| source.poll(context)).await;
     assert!(matches!(happening, Happening::Gone(_)), "{happening:?}");
 }
+
+#[tokio::test]
+async fn where_no_keyframe_can_be_asked_for_a_viewer_catches_up_from_the_last_one() {
+    let mut source = Source::new("camera".into(), Instant::now());
+    let mut owner = Owner::attach(&mut source, VIDEO).await;
+    let start = monotonic_ns();
+    let mut push = |n: u64, flags| {
+        let captured_ns = start - 1_000_000_000 + n * 100_000_000;
+        let meta =
+            Meta { captured_ns, written_ns: start, position: n, flags: flags | ring::PERIODIC, ..Meta::default() };
+        owner.writer.push(meta, &[n as u8]).expect("fits");
+        owner.bell.ring();
+    };
+    for (n, flags) in [(1, 0), (2, ring::KEY), (3, 0), (4, 0), (5, 0)] {
+        push(n, flags);
+    }
+    source.demand(Demand::Live);
+    push(6, 0);
+    let anchor = Anchor::new(Instant::now(), start);
+    let happening = poll_fn(|context| source.poll(context)).await;
+    assert!(matches!(happening, Happening::Rung), "{happening:?}");
+    let mut sent = Vec::new();
+    let keyframe = source.read(&anchor, &mut Vec::new(), |f| sent.push((f.data[0], f.captured)));
+    let (first, times): (Vec<_>, Vec<_>) = sent.into_iter().unzip();
+    assert_eq!((first, keyframe), (vec![2, 3, 4, 5, 6], false));
+    let gaps: Vec<_> = times.windows(2).map(|pair| pair[1].duration_since(pair[0]).as_micros()).collect();
+    assert_eq!(gaps, [3125, 3125, 3125, 100_000], "the backlog in a hurry, the present in its time");
+}

@@ -11,6 +11,11 @@ impl Nal<'_> {
     pub fn kind(&self) -> u8 {
         self.0[0] & header::TYPE
     }
+
+    /// A sequence parameter set.
+    pub fn is_sps(&self) -> bool {
+        self.kind() == kind::SPS
+    }
 }
 
 /// Iterates over the NAL units of a byte stream; see [`nals`].
@@ -58,7 +63,7 @@ fn without_trailing_zeros(unit: &[u8]) -> &[u8] {
 }
 
 /// Position of the first 00 00 01. Looks at every third byte only, as long as that byte rules a start code out.
-fn start_code(bytes: &[u8]) -> Option<usize> {
+pub(super) fn start_code(bytes: &[u8]) -> Option<usize> {
     let mut at = 0;
     while at + 2 < bytes.len() {
         match bytes[at + 2] {

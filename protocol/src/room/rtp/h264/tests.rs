@@ -1,3 +1,7 @@
+mod assembler;
+mod parameter_sets;
+mod sps;
+
 use super::*;
 use proptest::prelude::*;
 

@@ -1,0 +1,86 @@
+//! The camera's thread: capture, convert, encode, publish. The driver's buffers are the only queue of raw pictures, so
+//! that a slow encoder makes the kernel drop and nothing grows.
+//!
+//! ```text
+//! pattern \ picture                      / software    \
+//! node    /---------\ frames --> coder --               -- unit --> frames (parameter sets) --> ring
+//! pipe -------------/ unit                \ passthrough /
+//! ```
+
+mod choice;
+mod coder;
+mod frames;
+mod node;
+mod pattern;
+mod pipe;
+mod saving;
+
+use super::outlet::Outlet;
+use super::pipeline::Pipeline;
+use crate::config::{self, CameraDevice, EncoderWish};
+use crate::media::h264::Settings;
+use hal::ring::{Layout, MAX_ARENA, MAX_SLOTS};
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Descriptors of the ring: four seconds at 30 frames a second.
+const SLOTS: u32 = 128;
+/// Seconds at the ceiling bitrate that the ring holds, so that a job may stall that long.
+const ARENA_SECONDS: u32 = 2;
+/// The same where no keyframe can be forced: a reader starts at the last one, so the longest group of pictures that
+/// cameras are set to must fit. With a longer one, a reader waits for the next keyframe.
+const PERIODIC_SECONDS: u32 = 10;
+/// Largest units that the ring holds at least.
+const ARENA_UNITS: usize = 3;
+/// How often a thread without pictures looks whether it is to stop; bounds how long closing takes.
+const STOP_CHECK: Duration = Duration::from_millis(100);
+/// A camera that gives nothing for this long is taken as lost: some hang after a USB error instead of failing.
+const SILENCE_LIMIT: Duration = Duration::from_secs(3);
+
+/// Where pictures come from.
+#[derive(Debug)]
+pub enum Source {
+    /// The test picture.
+    Pattern,
+    /// An opened V4L2 node and its path, for messages.
+    Node(OwnedFd, String),
+    /// A command that writes H.264, and how long before its first byte a picture was taken.
+    Pipe(Vec<String>, Duration),
+}
+
+impl Source {
+    /// An opened node, whose path the kernel knows.
+    pub fn node(node: OwnedFd) -> Self {
+        let path = std::fs::read_link(format!("/proc/self/fd/{}", node.as_raw_fd()));
+        let path = path.map_or_else(|_| "camera".into(), |path| path.to_string_lossy().into_owned());
+        Self::Node(node, path)
+    }
+}
+
+/// The ring for this camera.
+pub fn layout(camera: &config::Camera) -> Layout {
+    let settings = settings(camera, camera.width, camera.height, camera.fps * 1000);
+    let periodic = matches!(camera.device, CameraDevice::Pipe { .. }) || camera.encoder == EncoderWish::Passthrough;
+    let seconds = if periodic { PERIODIC_SECONDS } else { ARENA_SECONDS };
+    let arena = (camera.bitrate as usize / 8 * seconds as usize).max(settings.largest_unit() * ARENA_UNITS);
+    // A rate beyond all sense gets the largest ring there is, and units that do not fit it are dropped and counted.
+    let arena = u32::try_from(arena.next_multiple_of(8)).unwrap_or(MAX_ARENA).min(MAX_ARENA);
+    let slots = if periodic { (seconds * camera.fps).next_power_of_two().clamp(SLOTS, MAX_SLOTS) } else { SLOTS };
+    Layout { slots, arena }
+}
+
+/// Opens the source on a thread of its own; what happens comes as events.
+pub fn start(camera: &config::Camera, source: Source, outlet: Arc<Outlet>) -> io::Result<Pipeline> {
+    let camera = camera.clone();
+    Pipeline::spawn("camera", outlet, move |stage| match source {
+        Source::Pattern => Ok(pattern::run(stage, &camera)?),
+        Source::Node(node, path) => node::run(stage, &camera, node, &path),
+        Source::Pipe(command, offset) => Ok(pipe::run(stage, &camera, &command, offset)?),
+    })
+}
+
+fn settings(camera: &config::Camera, width: u32, height: u32, milli_fps: u32) -> Settings {
+    Settings { width: width & !1, height: height & !1, milli_fps, ceiling: camera.bitrate, bitrate: camera.bitrate }
+}

@@ -1,0 +1,129 @@
+//! A V4L2 node as a camera.
+
+use super::coder::Input;
+use super::frames::Frames;
+use super::{SILENCE_LIMIT, STOP_CHECK, choice, settings};
+use crate::config;
+use crate::control::OwnerStage;
+use crate::device::pipeline::{Failure, Stage};
+use crate::media::{I420, convert, jpeg};
+use hal::process::monotonic_ns;
+use hal::video::{Capture, Encoded, Handle, Mode, Picture, PixelFormat, Setting, Wanted};
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+/// Captures from `node` until the pipeline is to stop or the camera is lost.
+pub fn run(stage: &Stage, camera: &config::Camera, node: OwnedFd, path: &str) -> Result<(), Failure> {
+    let choice = choice::for_pictures(camera.encoder).map_err(|why| format!("{path}: {why}"))?;
+    let (width, height, fps) = (camera.width, camera.height, camera.fps);
+    let wanted = Wanted { width, height, fps, format: camera.format.map(pixels), encoded: Encoded::Never };
+    let handle = Handle::from(node);
+    set_controls(&handle, path, &camera.controls);
+    let flipped = hal::video::flip(&handle, camera.hflip, camera.vflip);
+    let mut capture = Capture::start(handle, path, &wanted)?;
+    let mode = capture.mode();
+    // Some drivers do not tell their rate.
+    let most = fps.saturating_mul(1000);
+    let milli_fps = if mode.milli_fps == 0 { most } else { mode.milli_fps.min(most) };
+    let mut frames = Frames::new(stage, settings(camera, mode.width, mode.height, milli_fps), most, choice);
+    let mut raw = RawPictures::new(mode, (camera.hflip && !flipped.0, camera.vflip && !flipped.1));
+    let mut sequence = None;
+    let mut silent = Duration::ZERO;
+    frames.running(&format!("{path} {}{}", mode.format, asked(&wanted, mode)), true);
+    while !stage.wanted.stop() {
+        let Some(taken) = capture.next(STOP_CHECK)? else {
+            silent += STOP_CHECK;
+            if silent >= SILENCE_LIMIT {
+                return Err(format!("{path}: no picture for {} s", SILENCE_LIMIT.as_secs()).into());
+            }
+            continue;
+        };
+        silent = Duration::ZERO;
+        stage.outlet.counters.stages.since(OwnerStage::Capture, taken.captured_ns);
+        let gap = sequence.replace(taken.sequence).map_or(0, |last: u32| taken.sequence.wrapping_sub(last) - 1);
+        // A driver that restarts its counter has not lost a billion frames.
+        frames.missed(u64::from(if gap > u32::from(u16::MAX) { 0 } else { gap }));
+        frames.arrived();
+        if !stage.wanted.encode() {
+            frames.rest();
+            continue;
+        }
+        let captured_ns = taken.captured_ns;
+        if !frames.take(captured_ns) {
+            continue;
+        }
+        let dequeued_ns = monotonic_ns();
+        if raw.decode(taken) {
+            stage.outlet.counters.stages.since(OwnerStage::Convert, dequeued_ns);
+            frames.encode(Input::Picture(&raw.picture), captured_ns)?;
+        } else {
+            frames.dropped();
+        }
+    }
+    Ok(())
+}
+
+fn pixels(format: config::CameraFormat) -> PixelFormat {
+    match format {
+        config::CameraFormat::Yuyv => PixelFormat::Yuyv,
+        config::CameraFormat::Uyvy => PixelFormat::Uyvy,
+        config::CameraFormat::Nv12 => PixelFormat::Nv12,
+        config::CameraFormat::Nv16 => PixelFormat::Nv16,
+        config::CameraFormat::Yu12 => PixelFormat::Yu12,
+        config::CameraFormat::Mjpeg => PixelFormat::Mjpeg,
+    }
+}
+
+/// Each that the driver refuses is told; the camera runs without it.
+fn set_controls(handle: &Handle, path: &str, controls: &[(String, config::ControlValue)]) {
+    let setting = |value: &config::ControlValue| match value {
+        config::ControlValue::Number(number) => Setting::Number(*number),
+        config::ControlValue::Text(text) => Setting::Text(text.clone()),
+    };
+    let settings: Vec<_> = controls.iter().map(|(name, value)| (name.clone(), setting(value))).collect();
+    for why in hal::video::set_controls(handle, &settings) {
+        tracing::warn!("{path}: {why}");
+    }
+}
+
+/// What was asked for, where something else came.
+fn asked(wanted: &Wanted, mode: Mode) -> String {
+    let Wanted { width, height, fps, .. } = wanted;
+    let near = |milli_fps: u32| milli_fps.abs_diff(fps.saturating_mul(1000)) < 1000;
+    if (mode.width, mode.height) == (*width, *height) && near(mode.milli_fps) {
+        return String::new();
+    }
+    format!(" ({width}x{height}@{fps} was asked for, the camera gives {mode})")
+}
+
+/// Pictures of a camera's format, made into what the encoder takes.
+struct RawPictures {
+    format: PixelFormat,
+    /// To be mirrored, as the driver does not: horizontally, vertically.
+    flip: (bool, bool),
+    picture: I420,
+    jpeg: jpeg::Decoder,
+}
+
+impl RawPictures {
+    fn new(mode: Mode, flip: (bool, bool)) -> Self {
+        let (picture, jpeg) = (I420::new(mode.width, mode.height), jpeg::Decoder::default());
+        Self { format: mode.format, flip, picture, jpeg }
+    }
+
+    /// Whether the picture could be taken. Its buffer goes back to the driver at the end, before the encoder runs.
+    fn decode(&mut self, taken: Picture<'_>) -> bool {
+        if taken.damaged {
+            return false;
+        }
+        let decoded = match self.format {
+            PixelFormat::Mjpeg => self.jpeg.decode(taken.data(), &mut self.picture).map_err(|e| e.to_string()),
+            raw => convert::to_i420(raw, taken.planes(), &mut self.picture).map_err(|e| e.to_string()),
+        };
+        match &decoded {
+            Ok(()) => self.picture.flip(self.flip.0, self.flip.1),
+            Err(why) => tracing::trace!(why, "picture dropped"),
+        }
+        decoded.is_ok()
+    }
+}

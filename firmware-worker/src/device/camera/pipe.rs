@@ -1,0 +1,214 @@
+//! A command that writes H.264 as a camera: `rpicam-vid` for what only libcamera can drive, ffmpeg for the rest.
+//!
+//! The command runs as a child of the owner, in its cgroup and with its rights: a stage of isolation of its own can be put
+//! around it where it is started.
+
+use super::coder::Input;
+use super::frames::Frames;
+use super::{SILENCE_LIMIT, STOP_CHECK, choice, layout, settings};
+use crate::config;
+use crate::device::pipeline::Stage;
+use hal::process::{Ended, Output, Program, monotonic_ns};
+use protocol::room::rtp::h264::{Assembled, Assembler, Losses, nals, picture_size};
+use std::time::{Duration, Instant};
+
+/// Until the first picture: programs load tuning files, and sensors start up.
+const START_LIMIT: Duration = Duration::from_secs(10);
+
+/// From SIGTERM to SIGKILL. Bounds how long closing takes.
+const GRACE: Duration = Duration::from_millis(500);
+
+/// Until the owner has noted that the first picture has come, so that it is not lost for those who wait for it.
+const SETTLE: Duration = Duration::from_millis(200);
+
+/// Bytes of one read: the size of a pipe.
+const READ: usize = 64 * 1024;
+
+/// Reads of what was said last: a child that is left may go on complaining for ever.
+const LAST_READS: usize = 16;
+
+/// Between pictures at least: two that come at once, after a pause, are still two.
+const LEAST_INTERVAL_NS: u64 = 1_000_000;
+
+/// Reads pictures from `command` until the pipeline is to stop or the command is lost.
+pub fn run(stage: &Stage, camera: &config::Camera, command: &[String], offset: Duration) -> Result<(), String> {
+    let name = command.first().map_or("", String::as_str);
+    let mut program = Program::start(command).map_err(|e| format!("pipe: start {name:?}: {e}"))?;
+    stage.wanted.started(program.group());
+    let limit = layout(camera).arena as usize;
+    let offset_ns = u64::try_from(offset.as_nanos()).unwrap_or(u64::MAX);
+    let mut pictures = Pictures { stage, camera, name, offset_ns, last_ns: 0, frames: None };
+    let mut stream = Stream { assembler: Assembler::new(limit), noted: Losses::default(), last: Instant::now() };
+    let mut complaints = Complaints::default();
+    let mut buffer = vec![0; READ];
+    while !stage.wanted.stop() {
+        match program.read(&mut buffer, stream.patience()).map_err(|e| format!("pipe: read from {name:?}: {e}"))? {
+            Output::Bytes(count) => stream.push(&buffer[..count], &mut pictures)?,
+            Output::Complaint(count) => complaints.push(&buffer[..count]),
+            Output::Silence => stream.silence(&mut pictures)?,
+            Output::End => {
+                for _ in 0..LAST_READS {
+                    let Ok(Output::Complaint(count)) = program.read(&mut buffer, Duration::ZERO) else { break };
+                    complaints.push(&buffer[..count]);
+                }
+                return Err(format!("{name:?} {}{}", ending(program.stop(GRACE)), complaints.last_words()));
+            }
+        }
+        if let Some(why) = stream.stalled(&pictures) {
+            program.stop(GRACE);
+            return Err(format!("{name:?} {why}{}", complaints.last_words()));
+        }
+    }
+    program.stop(GRACE);
+    Ok(())
+}
+
+fn ending(ended: Option<Ended>) -> String {
+    match ended {
+        Some(Ended::Code(0)) => "ended".into(),
+        Some(Ended::Code(code)) => format!("ended with exit code {code}"),
+        Some(Ended::Signal(signal)) => format!("was ended by signal {signal}"),
+        None => "closed its output and cannot be ended".into(),
+    }
+}
+
+/// What comes through the pipe.
+struct Stream {
+    assembler: Assembler,
+    /// Of these the operator knows.
+    noted: Losses,
+    /// When a picture came last.
+    last: Instant,
+}
+
+impl Stream {
+    /// How long to wait for more.
+    fn patience(&self) -> Duration {
+        let due = self.assembler.deadline_ns().map(|at| Duration::from_nanos(at.saturating_sub(monotonic_ns())));
+        due.unwrap_or(STOP_CHECK).min(STOP_CHECK)
+    }
+
+    fn push(&mut self, bytes: &[u8], pictures: &mut Pictures<'_>) -> Result<(), String> {
+        self.assembler.push(bytes, monotonic_ns());
+        while let Some(unit) = self.assembler.poll() {
+            self.last = Instant::now();
+            pictures.take(unit)?;
+        }
+        self.note(pictures);
+        // Complaints may have kept us from looking in time.
+        self.silence(pictures)
+    }
+
+    fn silence(&mut self, pictures: &mut Pictures<'_>) -> Result<(), String> {
+        let Some(unit) = self.assembler.after_silence(monotonic_ns()) else { return Ok(()) };
+        self.last = Instant::now();
+        pictures.take(unit)
+    }
+
+    fn note(&mut self, pictures: &mut Pictures<'_>) {
+        let losses = self.assembler.losses();
+        let lost = |losses: Losses| losses.oversized + losses.torn + losses.skipped;
+        if let Some(frames) = &mut pictures.frames {
+            (lost(self.noted)..lost(losses)).for_each(|_| frames.dropped());
+        }
+        if losses.oversized > self.noted.oversized {
+            tracing::warn!("a picture is larger than the ring, and was dropped: raise `bitrate`");
+        }
+        if losses.torn > self.noted.torn {
+            tracing::debug!("a picture came with a pause inside; waiting for the next keyframe");
+        }
+        self.noted = losses;
+    }
+
+    fn stalled(&self, pictures: &Pictures<'_>) -> Option<String> {
+        let silent = self.last.elapsed();
+        let (limit, what) = match pictures.frames {
+            Some(_) => (SILENCE_LIMIT, "wrote no picture"),
+            None => (START_LIMIT, "wrote no H.264 keyframe in Annex B"),
+        };
+        (silent >= limit).then(|| format!("{what} for {} s", limit.as_secs()))
+    }
+}
+
+/// The pictures, from the first keyframe on.
+struct Pictures<'a> {
+    stage: &'a Stage,
+    camera: &'a config::Camera,
+    name: &'a str,
+    offset_ns: u64,
+    last_ns: u64,
+    frames: Option<Frames<'a>>,
+}
+
+impl Pictures<'_> {
+    fn take(&mut self, unit: Assembled<'_>) -> Result<(), String> {
+        let captured_ns = unit.first_ns.saturating_sub(self.offset_ns).max(self.last_ns + LEAST_INTERVAL_NS);
+        self.last_ns = captured_ns;
+        let frames = match &mut self.frames {
+            Some(frames) => frames,
+            none => {
+                let size = nals(unit.data).find_map(|nal| picture_size(nal.0).filter(|_| nal.is_sps()));
+                let (width, height) = size.map_or((self.camera.width, self.camera.height), |s| (s.width, s.height));
+                let milli_fps = self.camera.fps.saturating_mul(1000);
+                let settings = settings(self.camera, width, height, milli_fps);
+                let frames = none.insert(Frames::new(self.stage, settings, milli_fps, choice::FOR_PIPES));
+                let offset = self.offset_ns / 1_000_000;
+                frames.running(&format!("pipe of {:?}, latency offset {offset} ms,", self.name), true);
+                self.stage.await_encode(SETTLE);
+                frames
+            }
+        };
+        frames.arrived();
+        if self.stage.wanted.encode() {
+            frames.encode(Input::Unit(unit.data), captured_ns)
+        } else {
+            frames.rest();
+            Ok(())
+        }
+    }
+}
+
+/// The end of what a command wrote to its standard error.
+#[derive(Default)]
+struct Complaints(Vec<u8>);
+
+impl Complaints {
+    /// Bytes that are kept: what goes into a message, and room for an unfinished line.
+    const KEPT: usize = 512;
+    /// Lines that go into a message.
+    const LINES: usize = 3;
+
+    fn push(&mut self, bytes: &[u8]) {
+        self.0.extend_from_slice(bytes);
+        self.0.drain(..self.0.len().saturating_sub(Self::KEPT));
+    }
+
+    /// To put behind a reason.
+    fn last_words(&self) -> String {
+        let text = String::from_utf8_lossy(&self.0);
+        let lines: Vec<_> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+        let last = lines[lines.len().saturating_sub(Self::LINES)..].join(" | ");
+        let plain: String = last.chars().filter(|c| !c.is_control()).collect();
+        if plain.is_empty() { plain } else { format!(": {plain}") }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_lines_of_the_complaints_are_kept_and_no_more() {
+        let mut complaints = Complaints::default();
+        assert_eq!(complaints.last_words(), "");
+        complaints.push(b"one\ntwo\r\n\n  three\x1b[0m\nfo");
+        complaints.push(b"ur\n");
+        assert_eq!(complaints.last_words(), ": two | three[0m | four");
+        for _ in 0..1000 {
+            complaints.push(&[b'x'; 300]);
+            assert!(complaints.0.len() <= Complaints::KEPT);
+        }
+        complaints.push(b"\nno camera\xff\n");
+        assert!(complaints.last_words().ends_with(" | no camera\u{fffd}"));
+    }
+}

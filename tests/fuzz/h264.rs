@@ -1,0 +1,95 @@
+//! What cameras and commands write as H.264: damaged parameter sets, and damaged streams cut at any place.
+
+use crate::mutate::{Random, damage};
+use protocol::room::rtp::h264::{Assembler, ParameterSets, Rate, nals, picture_size, rewrite};
+
+const RATE: Rate = Rate { milli_fps: 30_000, bitrate: 2_000_000 };
+
+/// Bytes of the largest unit.
+const LIMIT: usize = 2_000;
+
+/// Bytes that come at once, at most.
+const CHUNK: usize = 600;
+
+const STREAMS: [&[u8]; 2] =
+    [include_bytes!("corpus/delimiters_and_slices.h264"), include_bytes!("corpus/high_with_sei.h264")];
+
+fn parameter_sets() -> Vec<Vec<u8>> {
+    let byte = |line: &str, at: usize| u8::from_str_radix(&line[at..at + 2], 16).expect("hexadecimal digits");
+    let set = |line: &str| (0..line.len()).step_by(2).map(|at| byte(line, at)).collect();
+    include_str!("corpus/sps.txt").lines().map(set).collect()
+}
+
+#[test]
+fn a_damaged_parameter_set_is_refused_or_keeps_its_size_for_ever() {
+    let mut random = crate::random("sps");
+    let sets = parameter_sets();
+    assert!(sets.iter().all(|set| rewrite(set, RATE).is_some()), "the corpus is valid");
+    for _ in 0..crate::count() {
+        let mut set = random.pick(&sets).clone();
+        damage(&mut set, &mut random);
+        let Some(rewritten) = rewrite(&set, RATE) else { continue };
+        assert_eq!(picture_size(&set), Some(rewritten.size), "{set:x?}");
+        assert_eq!(picture_size(&rewritten.unit), Some(rewritten.size), "{set:x?}");
+        let again = rewrite(&rewritten.unit, RATE);
+        assert_eq!(again.as_ref(), Some(&rewritten), "{set:x?}");
+    }
+}
+
+#[test]
+fn a_damaged_stream_gives_whole_units_and_takes_no_memory() {
+    let mut random = crate::random("annex_b");
+    let (mut given, mut now) = (0u64, 0);
+    for _ in 0..crate::count() / 10 {
+        let mut assembler = Assembler::new(LIMIT);
+        let mut sets = ParameterSets::new(RATE);
+        for _ in 0..10 {
+            let mut stream = random.pick(&STREAMS).to_vec();
+            if random.below(4) > 0 {
+                damage(&mut stream, &mut random);
+            }
+            given += play(&stream, &mut assembler, &mut sets, &mut random, &mut now);
+        }
+    }
+    assert!(given > crate::count(), "{given} units: damage must not cost them all");
+}
+
+/// Units that came out.
+fn play(
+    mut stream: &[u8],
+    assembler: &mut Assembler,
+    sets: &mut ParameterSets,
+    random: &mut Random,
+    now: &mut u64,
+) -> u64 {
+    let mut given = 0;
+    while !stream.is_empty() {
+        let (chunk, rest) = stream.split_at((1 + random.below(CHUNK)).min(stream.len()));
+        stream = rest;
+        *now += random.below(2_000_000) as u64;
+        assembler.push(chunk, *now);
+        while let Some(unit) = assembler.poll() {
+            given += 1;
+            check(unit.data, unit.key, sets);
+        }
+        assert!(assembler.held() <= LIMIT + CHUNK, "{} bytes", assembler.held());
+        if random.below(8) == 0 {
+            *now += random.below(40_000_000) as u64;
+            if let Some(unit) = assembler.after_silence(*now) {
+                given += 1;
+                check(unit.data, unit.key, sets);
+            }
+        }
+    }
+    given
+}
+
+fn check(unit: &[u8], key: bool, sets: &mut ParameterSets) {
+    assert!(unit.len() <= LIMIT, "{} bytes", unit.len());
+    assert!(nals(unit).any(|nal| (1..=5).contains(&nal.kind())), "no picture in {unit:x?}");
+    let finished = sets.finish(unit);
+    assert!(key || !finished.key);
+    if finished.key {
+        assert!(nals(finished.data).next().is_some_and(|nal| nal.is_sps()), "{unit:x?}");
+    }
+}

@@ -359,6 +359,11 @@ impl Player {
                 }
             }
         });
+        // Who comes first sets the format for both ends.
+        until("the player plays", || {
+            let set = fs::read_to_string("/proc/asound/Loopback/pcm0p/sub0/hw_params").ok()?;
+            set.contains("rate:").then_some(())
+        });
         Self { aplay, writer: Some(writer) }
     }
 }

@@ -6,6 +6,8 @@ use rubato::{Async, FixedAsync, Resampler as _, SincInterpolationParameters, Sin
 
 /// Points of the filter: 1.5 ms of delay at 44.1 kHz, flat to 19 kHz, aliases below -90 dB.
 const SINC_POINTS: usize = 128;
+/// The delay is known to within one of these: 1 us at 16 kHz and less above.
+const MIN_PHASES: usize = 64;
 
 /// Turns periods of a card into frames at 48 kHz. Allocates nothing after its creation.
 pub enum Resampler {
@@ -78,14 +80,15 @@ impl Resampler {
     }
 }
 
-/// Points between two frames of the card: every frame at 48 kHz lies on one of them (160 for 44.1 kHz, 3 for 16 and 32 kHz),
-/// so that nothing is left to interpolate.
+/// Points between two frames of the card: a multiple of what the ratio of the rates has (160 for 44.1 kHz, 3 for 16 and
+/// 32 kHz). Every frame at 48 kHz lies on one of them, so that nothing is left to interpolate.
 fn phases(rate: u32) -> usize {
     let (mut a, mut b) = (RATE, u64::from(rate));
     while b != 0 {
         (a, b) = (b, a % b);
     }
-    (RATE / a) as usize
+    let least = (RATE / a) as usize;
+    least * MIN_PHASES.div_ceil(least)
 }
 
 #[cfg(test)]
@@ -128,7 +131,7 @@ mod tests {
     #[test]
     fn there_are_as_many_phases_as_the_ratio_of_the_rates_has() {
         let of = [16_000, 22_050, 24_000, 32_000, 44_100, 64_000, 88_200, 96_000].map(phases);
-        assert_eq!(of, [3, 320, 2, 3, 160, 3, 80, 1]);
+        assert_eq!(of, [66, 320, 64, 66, 160, 66, 80, 64]);
     }
 
     #[test]

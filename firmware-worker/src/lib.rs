@@ -33,6 +33,7 @@
 //!   failures with their text, and so is a panic, with its place. Returning `Ok` ends nothing.
 //! - Own media: [`JobContext::publish_video`] and [`JobContext::publish_audio`] take encoded frames;
 //!   [`JobContext::subscribe_audio`] and [`JobContext::subscribe_video`] give those of others.
+//! - A picture: [`JobContext::snapshot`] takes one with a published camera.
 //! - Code that blocks delays itself and never its room, which lives on another thread. After a minute it is ended.
 //! - Work that needs no job goes into [`WorkerOptions::prewarm`], choosing among jobs into [`WorkerOptions::on_request`].
 //!

@@ -35,9 +35,9 @@ fn ring(_: Repeats) -> Vec<Row> {
     let output = process::clean_command(&program).output().unwrap_or_else(|e| panic!("{}: {e}", program.display()));
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let numbers: Vec<f64> = text.split_whitespace().filter_map(|number| number.parse().ok()).collect();
-    let [p50, p99, max, allocations] = numbers[..] else { panic!("not four numbers: {text}") };
+    let [p50, p99, max, write, allocations] = numbers[..] else { panic!("not five numbers: {text}") };
     let row = Row::new(RING, "µs", "-").must("", p99, 60.0).must("allocations", allocations, 0.0);
-    vec![row.report("p50", p50).report("max", max)]
+    vec![row.report("p50", p50).report("max", max).report("the write alone, p99", write)]
 }
 
 fn camera(repeats: Repeats) -> Vec<Row> {

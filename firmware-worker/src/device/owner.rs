@@ -418,3 +418,6 @@ fn wish(demand: Demand) -> policy::Demand {
 fn bounded(why: &str) -> String {
     why.chars().take(MAX_WHY_CHARS).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,43 @@
+use super::*;
+use crate::config::{Microphone, MicrophoneDevice};
+use std::os::fd::AsFd;
+
+/// An owner of a tone, and its supervisor's end, which has been greeted.
+async fn start() -> (Owner, Link) {
+    let microphone = Microphone { device: MicrophoneDevice::Tone, ..Microphone::default() };
+    let device = Device { name: "microphone".into(), kind: DeviceKind::Microphone(microphone) };
+    let (ours, theirs) = Socket::pair().unwrap();
+    let mut supervisor = Link::new(ours).unwrap();
+    let body = hal::process::sealed_memfd("setup", &postcard::to_stdvec(&device).unwrap()).unwrap();
+    supervisor.send(&ToOwner::Setup, &[body.as_fd()]).unwrap();
+    let owner = Owner::start(theirs).await.unwrap();
+    assert!(matches!(supervisor.receive().await.unwrap().0, FromOwner::Hello { .. }));
+    (owner, supervisor)
+}
+
+fn act(owner: &mut Owner) {
+    while let Some(action) = owner.policy.poll() {
+        owner.act(action);
+    }
+}
+
+#[tokio::test]
+async fn a_busy_device_is_told_with_who_holds_it_and_not_before_that_is_known() {
+    let (mut owner, mut supervisor) = start().await;
+    owner.handle(Input::Demand(ReaderId(1), wish(Demand::Armed)));
+    act(&mut owner);
+    owner.device_event(Event::Lost(Failure::Busy("hw:CARD=Mic,DEV=0".into())));
+    act(&mut owner);
+    let (asked, _) = supervisor.receive::<FromOwner>().await.unwrap();
+    assert!(matches!(&asked, FromOwner::WhoHolds { device } if device == "hw:CARD=Mic,DEV=0"), "{asked:?}");
+    assert_eq!(owner.policy.state(), State::Closed);
+    let answer = || ToOwner::Holder { who: "in use by arecord (pid 812)".into() };
+    owner.supervised(answer(), Vec::new());
+    act(&mut owner);
+    let expected = "hw:CARD=Mic,DEV=0: in use by arecord (pid 812)";
+    let (told, _) = supervisor.receive::<FromOwner>().await.unwrap();
+    assert!(matches!(&told, FromOwner::State(OwnerState::Lost(why)) if why == expected), "{told:?}");
+    // Nobody asked again.
+    owner.supervised(answer(), Vec::new());
+    assert_eq!(owner.policy.poll(), None);
+}

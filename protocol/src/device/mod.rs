@@ -14,6 +14,7 @@
 //! reported of what was open before.
 
 mod keyframes;
+pub mod playout;
 mod readers;
 
 use crate::backoff::Backoff;

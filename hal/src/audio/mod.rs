@@ -2,9 +2,13 @@
 
 mod capture;
 mod list;
+pub mod playback;
+mod volume;
 
 pub use capture::Capture;
 pub use list::list;
+pub use playback::{Playback, Turn};
+pub use volume::{Volume, set_playback};
 
 /// A PCM that can capture.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +45,9 @@ pub enum Error {
     /// Offers nothing that we can take.
     #[error("{0}: cannot capture S16 at 48000 Hz")]
     NoFormat(String),
+    /// Offers nothing that we can give.
+    #[error("{0}: cannot play S16 or S32 at 48000 Hz in 10 ms periods (its `plughw:` name may convert)")]
+    NoPlayback(String),
 }
 
 /// One turn of a capture.

@@ -18,6 +18,7 @@ pub(super) const HEADER_WORDS: usize = 48;
 pub(super) const WRITTEN: usize = 16;
 pub(super) const CLEAR: usize = 17;
 pub(super) const HELD: usize = 18;
+pub(super) const STAMP: usize = 19;
 pub(super) const READ: usize = 32;
 
 /// The ring holds what no honest writer writes.
@@ -80,7 +81,15 @@ impl Consumer {
         words.header[READ].store(self.read, Release);
     }
 
+    /// µs since the writer says to have written; 0 when that is in the future.
+    #[cfg_attr(loom, expect(dead_code))]
+    pub fn age_us(&self, words: Words<'_>, now_us: u32) -> u32 {
+        let age = now_us.wrapping_sub(words.header[STAMP].load(Relaxed));
+        if age > u32::MAX / 2 { 0 } else { age }
+    }
+
     /// The writer waits for room: it wants to be woken, and its pace is ours.
+    #[cfg_attr(loom, expect(dead_code))]
     pub fn held(&self, words: Words<'_>) -> bool {
         words.header[HELD].load(Relaxed) != 0
     }
@@ -99,11 +108,14 @@ impl Producer {
     }
 
     /// Writes what there is room for and says how much that was.
-    pub fn write(&mut self, words: Words<'_>, frames: &[Frame]) -> usize {
+    pub fn write(&mut self, words: Words<'_>, now_us: u32, frames: &[Frame]) -> usize {
         let room = words.frames.len().saturating_sub(self.level(words));
         let count = room.min(frames.len());
         for (i, frame) in frames[..count].iter().enumerate() {
             words.frame(self.written.wrapping_add(i as u32)).store(pack(*frame), Relaxed);
+        }
+        if count > 0 {
+            words.header[STAMP].store(now_us, Relaxed);
         }
         self.written = self.written.wrapping_add(count as u32);
         words.header[WRITTEN].store(self.written, Release);
@@ -111,10 +123,12 @@ impl Producer {
     }
 
     /// Throws away what has not been read yet.
+    #[cfg_attr(loom, expect(dead_code))]
     pub fn clear(&self, words: Words<'_>) {
         words.header[CLEAR].store(self.written, Relaxed);
     }
 
+    #[cfg_attr(loom, expect(dead_code))]
     pub fn hold(&self, words: Words<'_>, held: bool) {
         words.header[HELD].store(held.into(), Relaxed);
     }

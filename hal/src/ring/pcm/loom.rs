@@ -30,7 +30,7 @@ fn frames_come_whole_in_order_and_none_is_lost() {
             let mut next = 1;
             for _ in 0..3 {
                 // The ring is full in some orders: then the frame is written in the next turn.
-                next += producer.write(shared.words(), &[[next, -next]]) as i16;
+                next += producer.write(shared.words(), 0, &[[next, -next]]) as i16;
             }
             next - 1
         });

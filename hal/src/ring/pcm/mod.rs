@@ -1,7 +1,7 @@
 //! Sound from one job to one device owner, in a sealed memfd: one writer, one reader, stereo frames at 48 kHz.
 //!
 //! ```text
-//! header   192 B   magic, frames | written, clear, held: the writer's | read: the reader's
+//! header   192 B   magic, frames | written, clear, held, stamp: the writer's | read: the reader's
 //! frames           one word each, left in the low half, wrapping
 //! ```
 //! Here the writer is the one that is not trusted. The reader made the memory, so that it can neither shrink nor be
@@ -17,6 +17,12 @@ mod shared;
 pub use frames::Violation;
 #[cfg(not(loom))]
 pub use shared::{Reader, Writer};
+
+/// CLOCK_MONOTONIC in µs, wrapping: the time of stamps.
+#[cfg(not(loom))]
+pub fn now_us() -> u32 {
+    (crate::process::monotonic_ns() / 1000) as u32
+}
 
 #[cfg(all(loom, test))]
 mod loom;

@@ -27,6 +27,8 @@ struct Mapping {
 
 // SAFETY: the memory is reached through atomics alone, from any thread.
 unsafe impl Send for Mapping {}
+// SAFETY: as above.
+unsafe impl Sync for Mapping {}
 
 impl Mapping {
     fn new(fd: OwnedFd) -> Result<Self, Error> {
@@ -99,6 +101,11 @@ impl Reader {
         Ok(count)
     }
 
+    /// µs since the writer says to have written. Hostile: any number.
+    pub fn age_us(&self, now_us: u32) -> u32 {
+        self.consumer.age_us(self.mapping.words(), now_us)
+    }
+
     /// The writer says that it waits for room.
     pub fn held(&self) -> bool {
         self.consumer.held(self.mapping.words())
@@ -130,9 +137,9 @@ impl Writer {
         Ok(Self { mapping, producer: Producer::default() })
     }
 
-    /// Writes what there is room for and says how many frames that was.
-    pub fn write(&mut self, frames: &[Frame]) -> usize {
-        self.producer.write(self.mapping.words(), frames)
+    /// Writes what there is room for and says how many frames that was; `now_us` is [`super::now_us`].
+    pub fn write(&mut self, now_us: u32, frames: &[Frame]) -> usize {
+        self.producer.write(self.mapping.words(), now_us, frames)
     }
 
     /// Frames that have not been read yet.

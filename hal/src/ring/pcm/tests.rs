@@ -27,7 +27,7 @@ fn frames_come_in_order_over_the_end_of_the_ring() {
     let mut buffer = vec![[0; 2]; 3000];
     for turn in 0..10 {
         let sent = frames(turn * 3000, 3000);
-        assert_eq!(writer.write(&sent), 3000);
+        assert_eq!(writer.write(7, &sent), 3000);
         assert_eq!((reader.level(), writer.level()), (Ok(3000), 3000));
         assert_eq!(reader.read(&mut buffer), Ok(3000));
         assert!(buffer == sent);
@@ -39,10 +39,10 @@ fn frames_come_in_order_over_the_end_of_the_ring() {
 fn a_full_ring_takes_no_more_until_it_is_read() {
     let (mut reader, mut writer) = ring();
     let all = frames(0, FRAMES as usize + 100);
-    assert_eq!(writer.write(&all), FRAMES as usize);
-    assert_eq!(writer.write(&all), 0);
+    assert_eq!(writer.write(7, &all), FRAMES as usize);
+    assert_eq!(writer.write(7, &all), 0);
     assert_eq!(reader.skip(60), Ok(60));
-    assert_eq!(writer.write(&all[FRAMES as usize..]), 60);
+    assert_eq!(writer.write(7, &all[FRAMES as usize..]), 60);
     let mut buffer = vec![[0; 2]; FRAMES as usize];
     assert_eq!(reader.read(&mut buffer), Ok(FRAMES as usize));
     assert!(buffer == all[60..60 + FRAMES as usize]);
@@ -52,13 +52,13 @@ fn a_full_ring_takes_no_more_until_it_is_read() {
 #[test]
 fn what_is_cleared_is_never_read_and_what_comes_after_it_is() {
     let (mut reader, mut writer) = ring();
-    writer.write(&frames(0, 500));
+    writer.write(7, &frames(0, 500));
     writer.clear();
-    writer.write(&frames(500, 20));
+    writer.write(7, &frames(500, 20));
     let mut buffer = vec![[0; 2]; 100];
     assert_eq!(reader.read(&mut buffer), Ok(20));
     assert!(buffer[..20] == frames(500, 20));
-    writer.write(&frames(520, 5));
+    writer.write(7, &frames(520, 5));
     assert_eq!(reader.level(), Ok(5), "a clear counts once");
 }
 
@@ -70,6 +70,16 @@ fn a_writer_that_waits_for_room_is_seen() {
     assert!(reader.held());
     writer.hold(false);
     assert!(!reader.held());
+}
+
+#[test]
+fn the_age_of_the_last_write_is_known_over_the_wrap_of_the_clock() {
+    let (reader, mut writer) = ring();
+    writer.write(u32::MAX - 9, &frames(0, 1));
+    assert_eq!(reader.age_us(10), 20);
+    assert_eq!(reader.age_us(u32::MAX - 20), 0, "it was written since");
+    writer.write(500, &[]);
+    assert_eq!(reader.age_us(10), 20, "nothing was written");
 }
 
 #[test]

@@ -38,6 +38,8 @@ pub struct Card(Arc<Mutex<State>>);
 struct State {
     /// Parts in a million by which its clock is fast.
     ppm: f64,
+    /// Simulated time in ns, which passes only while a call waits; without, the real one.
+    simulated: Option<u64>,
     unplugged: bool,
     faults: Vec<(Call, libc::c_int)>,
     /// When it was started, if it runs.
@@ -54,6 +56,20 @@ impl Card {
         let state = Arc::new(Mutex::new(State { ppm, ..State::default() }));
         lock(&CARDS).insert(name.to_owned(), state.clone());
         Self(state)
+    }
+
+    /// The same in simulated time.
+    pub fn simulated(name: &str, ppm: f64) -> Self {
+        let card = Self::plug_in(name, ppm);
+        lock(&card.0).simulated = Some(0);
+        card
+    }
+
+    /// Lets simulated time pass; says what time it is.
+    pub fn pass(&self, time: Duration) -> Duration {
+        let mut state = lock(&self.0);
+        state.pass(time);
+        Duration::from_nanos(state.now_ns())
     }
 
     /// Pulls the cable, or puts it back.
@@ -101,7 +117,7 @@ impl Pcm {
     pub(super) fn start(&mut self) -> Result<(), Failed> {
         let mut state = lock(&self.0);
         state.call(Call::Start, "snd_pcm_start")?;
-        state.running = Some(monotonic_ns());
+        state.running = Some(state.now_ns());
         state.starts += 1;
         Ok(())
     }
@@ -117,8 +133,13 @@ impl Pcm {
     }
 
     pub(super) fn wait(&mut self, timeout: Duration) -> Result<(), Failed> {
-        lock(&self.0).call(Call::Wait, "snd_pcm_wait")?;
-        thread::sleep(LOOK.min(timeout));
+        let look = LOOK.min(timeout);
+        let mut state = lock(&self.0);
+        state.call(Call::Wait, "snd_pcm_wait")?;
+        if !state.pass(look) {
+            drop(state);
+            thread::sleep(look);
+        }
         Ok(())
     }
 
@@ -137,6 +158,18 @@ impl Pcm {
 }
 
 impl State {
+    fn now_ns(&self) -> u64 {
+        self.simulated.unwrap_or_else(monotonic_ns)
+    }
+
+    /// False where time is real.
+    fn pass(&mut self, time: Duration) -> bool {
+        if let Some(now_ns) = &mut self.simulated {
+            *now_ns += time.as_nanos() as u64;
+        }
+        self.simulated.is_some()
+    }
+
     fn call(&mut self, call: Call, name: &'static str) -> Result<(), Failed> {
         let failed = |errno| Err(Failed { call: name, errno });
         if self.unplugged {
@@ -154,7 +187,7 @@ impl State {
     fn room(&mut self) -> Result<usize, Failed> {
         let xrun = Failed { call: "snd_pcm_avail", errno: libc::EPIPE };
         let since = self.running.ok_or(xrun)?;
-        let taken = (monotonic_ns() - since) as f64 * 48e-6 * (1.0 + self.ppm / 1e6);
+        let taken = (self.now_ns() - since) as f64 * 48e-6 * (1.0 + self.ppm / 1e6);
         let held = self.written as f64 - taken;
         if held < 0.0 {
             self.running = None;

@@ -35,16 +35,19 @@ fn for_a_while(periods: usize) -> impl FnMut(&[Turn]) -> bool {
 
 #[test]
 fn a_card_is_filled_with_silence_and_then_played_at_its_own_pace() {
-    let card = Card::plug_in("fake-pace", 0.0);
-    let mut playback = Playback::start("fake-pace", 2).unwrap();
-    let start = Instant::now();
-    assert_eq!(play(&mut playback, for_a_while(51)), []);
-    // The first one is due at once.
-    assert!(start.elapsed().abs_diff(SECOND / 2) < SECOND / 20, "{:?}", start.elapsed());
-    let played = card.take_played();
-    assert_eq!(played.len(), (51 + AHEAD - 1) * 480);
-    assert!(played[..(AHEAD - 1) * 480].iter().all(|frame| *frame == [0; 2]));
-    assert!(played[(AHEAD - 1) * 480..].iter().all(|frame| *frame == [1000, -1000]));
+    for (ppm, ms) in [(0.0, 1000), (10_000.0, 990)] {
+        let name = format!("fake-pace-{ppm}");
+        let card = Card::simulated(&name, ppm);
+        let mut playback = Playback::start(&name, 2).unwrap();
+        // The first one is due at once.
+        assert_eq!(play(&mut playback, for_a_while(101)), []);
+        let took = card.pass(Duration::ZERO).as_millis();
+        assert!(took.abs_diff(ms) <= 2, "{took} ms at {ppm} ppm");
+        let played = card.take_played();
+        assert_eq!(played.len(), (101 + AHEAD - 1) * 480);
+        assert!(played[..(AHEAD - 1) * 480].iter().all(|frame| *frame == [0; 2]));
+        assert!(played[(AHEAD - 1) * 480..].iter().all(|frame| *frame == [1000, -1000]));
+    }
 }
 
 #[test]
@@ -52,7 +55,7 @@ fn each_call_that_fails_once_costs_a_restart_and_no_more() {
     for (i, call) in [Call::Room, Call::Wait, Call::Write].into_iter().enumerate() {
         for errno in [libc::EPIPE, libc::ESTRPIPE, libc::EIO] {
             let name = format!("fake-once-{i}-{errno}");
-            let card = Card::plug_in(&name, 0.0);
+            let card = Card::simulated(&name, 0.0);
             let mut playback = Playback::start(&name, 1).unwrap();
             play(&mut playback, for_a_while(2));
             // Not every card can resume.
@@ -69,7 +72,7 @@ fn each_call_that_fails_once_costs_a_restart_and_no_more() {
 fn a_card_that_cannot_be_started_again_is_gone() {
     for call in [Call::Prepare, Call::Write, Call::Start] {
         let name = format!("fake-stays-down-{call:?}");
-        let card = Card::plug_in(&name, 0.0);
+        let card = Card::simulated(&name, 0.0);
         let mut playback = Playback::start(&name, 1).unwrap();
         card.fail(Call::Room, libc::EPIPE);
         card.fail(call, libc::EIO);
@@ -81,13 +84,13 @@ fn a_card_that_cannot_be_started_again_is_gone() {
 fn a_card_that_is_unplugged_is_gone_whatever_call_finds_out() {
     for (i, call) in [Call::Room, Call::Wait, Call::Write].into_iter().enumerate() {
         let name = format!("fake-gone-{i}");
-        let card = Card::plug_in(&name, 0.0);
+        let card = Card::simulated(&name, 0.0);
         let mut playback = Playback::start(&name, 1).unwrap();
         play(&mut playback, for_a_while(2));
         card.fail(call, libc::ENODEV);
         assert_eq!(play(&mut playback, |_| false), [Turn::Gone]);
     }
-    let card = Card::plug_in("fake-pulled", 0.0);
+    let card = Card::simulated("fake-pulled", 0.0);
     let mut playback = Playback::start("fake-pulled", 1).unwrap();
     card.unplug(true);
     assert_eq!(play(&mut playback, |_| false), [Turn::Gone]);
@@ -100,18 +103,18 @@ fn a_card_that_is_unplugged_is_gone_whatever_call_finds_out() {
 fn a_card_that_cannot_be_set_up_says_which_call_failed() {
     for call in [Call::Open, Call::Prepare, Call::Write, Call::Start] {
         let name = format!("fake-set-up-{call:?}");
-        let card = Card::plug_in(&name, 0.0);
+        let card = Card::simulated(&name, 0.0);
         card.fail(call, libc::EIO);
         let error = Playback::start(&name, 1).unwrap_err().to_string();
         assert!(error.starts_with(&format!("{name}: snd_pcm_")), "{error}");
     }
-    Card::plug_in("fake-busy", 0.0).fail(Call::Open, libc::EBUSY);
+    Card::simulated("fake-busy", 0.0).fail(Call::Open, libc::EBUSY);
     assert!(matches!(Playback::start("fake-busy", 1), Err(Error::Busy(_))));
 }
 
 #[test]
 fn a_card_that_fails_again_and_again_is_gone() {
-    let card = Card::plug_in("fake-broken", 0.0);
+    let card = Card::simulated("fake-broken", 0.0);
     let mut playback = Playback::start("fake-broken", 1).unwrap();
     let mut xruns = 0;
     for _ in 0..=MAX_RESTARTS {
@@ -126,11 +129,11 @@ fn a_card_that_fails_again_and_again_is_gone() {
 
 #[test]
 fn a_thread_that_is_late_is_told_of_the_xrun() {
-    let _card = Card::plug_in("fake-late", 0.0);
+    let card = Card::simulated("fake-late", 0.0);
     let mut playback = Playback::start("fake-late", 2).unwrap();
     play(&mut playback, for_a_while(3));
-    // The stimulus: longer than the card's buffer.
-    thread::sleep(Duration::from_millis(80));
+    // Longer than the card's buffer.
+    card.pass(Duration::from_millis(80));
     assert_eq!(playback.wait(SECOND), Turn::Xrun);
     assert_eq!(play(&mut playback, for_a_while(3)), []);
 }
@@ -143,7 +146,7 @@ fn a_pcm_without_a_clock_is_paced_by_ours() {
     play(&mut playback, for_a_while(probe));
     let start = Instant::now();
     assert_eq!(play(&mut playback, for_a_while(20)), []);
-    assert!(start.elapsed().abs_diff(SECOND / 5) < SECOND / 20, "{:?}", start.elapsed());
+    assert!(start.elapsed() > SECOND / 6, "{:?}", start.elapsed());
 }
 
 #[test]

@@ -2,7 +2,10 @@
 
 use super::arguments::Settings;
 use super::{config_file, configuration_error, load, since_1970};
-use crate::config::{CameraDevice, Config, Credentials, Device, DeviceKind, Limits, MicrophoneDevice, read_secret};
+use crate::config::{
+    CameraDevice, Config, Credentials, Device, DeviceKind, Limits, MicrophoneDevice, SpeakerDevice, Volume, read_secret,
+};
+use crate::device::speaker::choose;
 use hal::audio::Card;
 use hal::video::Camera;
 use protocol::secret::Secret;
@@ -110,6 +113,16 @@ fn describe_device(device: &Device, board: &Board) -> String {
             let channels = if microphone.channels == 1 { "mono" } else { "stereo" };
             format!("microphone  {name}: {which}, {channels}, {} kbit/s", microphone.bitrate / 1000)
         }
+        DeviceKind::Speaker(speaker) => {
+            let which = board.speaker(&speaker.device);
+            let channels = if speaker.channels == 1 { "mono" } else { "stereo" };
+            let volume = match speaker.volume {
+                None => "volume as it is".into(),
+                Some(Volume::Percent(percent)) => format!("volume {percent} %"),
+                Some(Volume::MilliBel(value)) => format!("volume {} dB", f32::from(value) / 100.0),
+            };
+            format!("speaker     {name}: {which}, {channels}, {volume}")
+        }
     }
 }
 
@@ -147,12 +160,31 @@ impl Board {
             MicrophoneDevice::Alsa(name) => match self.cards.iter().find(|card| card.name == *name) {
                 Some(card) if card.capture => shown(card),
                 Some(card) => format!("{} - CANNOT CAPTURE", shown(card)),
-                // Other names (`hw:0`, plugins of asound.conf) are ALSA's to resolve.
-                None if name.starts_with("hw:CARD=") && name.contains(",DEV=") => format!("{name}{NOT_THERE}"),
-                None => name.clone(),
+                None => unlisted(name),
             },
         }
     }
+
+    fn speaker(&self, wanted: &SpeakerDevice) -> String {
+        let shown = |card: &Card| format!("{} ({})", card.name, card.description);
+        let name = match wanted {
+            SpeakerDevice::Auto => match choose(self.cards.clone()) {
+                Some(name) => name,
+                None => return "no sound card plays: NOT THERE now".into(),
+            },
+            SpeakerDevice::Alsa(name) => name.clone(),
+        };
+        match self.cards.iter().find(|card| card.name == name) {
+            Some(card) if card.playback => shown(card),
+            Some(card) => format!("{} - CANNOT PLAY", shown(card)),
+            None => unlisted(&name),
+        }
+    }
+}
+
+/// Names that are not of the list's form (`hw:0`, plugins of asound.conf) are ALSA's to resolve.
+fn unlisted(name: &str) -> String {
+    if name.starts_with("hw:CARD=") && name.contains(",DEV=") { format!("{name}{NOT_THERE}") } else { name.to_owned() }
 }
 
 /// The worker starts nevertheless and waits for it.
@@ -161,7 +193,7 @@ const NOT_THERE: &str = " - NOT THERE now (see `firmware-worker devices`)";
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Microphone;
+    use crate::config::{Microphone, Speaker};
 
     fn board() -> Board {
         let (path, card, driver, bus) = ("/dev/video990".into(), "HD Cam".into(), "uvcvideo".into(), "usb-1".into());
@@ -187,6 +219,19 @@ mod tests {
         for missing in [CameraDevice::Path("/dev/video990".into()), CameraDevice::Card("HD Cam".into())] {
             assert!(none.camera(&missing).contains("NOT THERE"), "{missing:?}");
         }
+    }
+
+    #[test]
+    fn configured_speakers_are_looked_up_on_the_board() {
+        let (board, none) = (board(), Board { cameras: Vec::new(), cards: Vec::new() });
+        let alsa = |name: &str| SpeakerDevice::Alsa(name.into());
+        assert_eq!(board.speaker(&SpeakerDevice::Auto), "hw:CARD=Headphones,DEV=0 (the Headphones)");
+        assert!(none.speaker(&SpeakerDevice::Auto).contains("NOT THERE"));
+        assert!(board.speaker(&alsa("hw:CARD=Gone,DEV=0")).contains("NOT THERE"));
+        let kind =
+            DeviceKind::Speaker(Speaker { device: alsa("hw:0"), channels: 1, volume: Some(Volume::MilliBel(-1250)) });
+        let line = describe_device(&Device { name: "hall".into(), kind }, &board);
+        assert_eq!(line, "speaker     hall: hw:0, mono, volume -12.5 dB");
     }
 
     #[test]

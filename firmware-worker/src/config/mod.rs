@@ -10,7 +10,7 @@ mod written;
 
 pub use layers::{Defaults, Environment, credentials, load};
 pub use secret_file::{SecretFileError, read_secret};
-pub use written::{CameraWritten, MicrophoneWritten, ServerWritten, WorkerWritten, Written};
+pub use written::{CameraWritten, MicrophoneWritten, ServerWritten, SpeakerWritten, WorkerWritten, Written};
 
 use protocol::secret::Secret;
 use protocol::worker::{JobType, Permissions};
@@ -80,7 +80,7 @@ pub struct Config {
     pub server: Server,
     /// How to register.
     pub worker: Worker,
-    /// Cameras and microphones.
+    /// Cameras, microphones and speakers.
     pub devices: Vec<Device>,
     /// Limits of child processes.
     pub limits: Limits,
@@ -90,6 +90,14 @@ pub struct Config {
     pub job_options: String,
     /// Log level: error, warn, info, debug, trace.
     pub log_level: tracing::Level,
+}
+
+impl Config {
+    /// Names of the speakers.
+    pub fn speakers(&self) -> impl Iterator<Item = &str> {
+        let speakers = self.devices.iter().filter(|device| matches!(device.kind, DeviceKind::Speaker(_)));
+        speakers.map(|device| device.name.as_str())
+    }
 }
 
 /// Where and as whom to connect.
@@ -171,6 +179,8 @@ pub enum DeviceKind {
     Camera(Camera),
     /// Sound in.
     Microphone(Microphone),
+    /// Sound out.
+    Speaker(Speaker),
 }
 
 /// A camera.
@@ -223,6 +233,35 @@ pub enum MicrophoneDevice {
     Tone,
     /// An ALSA name, `hw:CARD=Loopback,DEV=1` or `hw:0,0`.
     Alsa(String),
+}
+
+/// A speaker.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Speaker {
+    /// Which one.
+    pub device: SpeakerDevice,
+    /// Channels wanted of the card: 1 or 2.
+    pub channels: u8,
+    /// Set when the card is opened; `None` leaves it as it is.
+    pub volume: Option<Volume>,
+}
+
+/// Which speaker.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum SpeakerDevice {
+    /// The first card that plays; displays and digital connectors come last.
+    Auto,
+    /// An ALSA name, `hw:CARD=Headphones,DEV=0` or `hw:0,0`.
+    Alsa(String),
+}
+
+/// A volume of a card's own mixer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Volume {
+    /// Of the control's range, 0 to 100.
+    Percent(u8),
+    /// Hundredths of a dB, as ALSA counts.
+    MilliBel(i16),
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
-//! Cameras, microphones and the entrypoint's own table.
+//! Cameras, microphones, speakers and the entrypoint's own table.
 
 use super::meaning::{within, wrong};
 use super::{
     Camera, CameraDevice, CameraWritten, Device, DeviceKind, Error, Microphone, MicrophoneDevice, MicrophoneWritten,
+    Speaker, SpeakerDevice, SpeakerWritten, Volume,
 };
 use std::path::PathBuf;
 
@@ -18,10 +19,12 @@ const FLOOR_PART: u32 = 8;
 /// Bit/s that Opus needs for clean full-band sound of one voice.
 const OPUS_BITRATE: u32 = 48_000;
 
-/// Without any device in the configuration there is one camera and one microphone; with any, only those.
+/// Without a camera or microphone in the configuration there is one of each; with any, only those. A speaker is there only
+/// if it is written.
 pub(super) fn devices(
     cameras: Option<Vec<CameraWritten>>,
     microphones: Option<Vec<MicrophoneWritten>>,
+    speakers: Option<Vec<SpeakerWritten>>,
 ) -> Result<Vec<Device>, Error> {
     let (cameras, microphones) = match (cameras, microphones) {
         (None, None) => (vec![CameraWritten::default()], vec![MicrophoneWritten::default()]),
@@ -36,6 +39,11 @@ pub(super) fn devices(
     for written in microphones {
         let name = name(written.name.as_deref().unwrap_or("microphone"), &devices)?;
         let kind = DeviceKind::Microphone(microphone(&name, &written)?);
+        devices.push(Device { name, kind });
+    }
+    for written in speakers.unwrap_or_default() {
+        let name = name(written.name.as_deref().unwrap_or("speaker"), &devices)?;
+        let kind = DeviceKind::Speaker(speaker(&name, &written)?);
         devices.push(Device { name, kind });
     }
     Ok(devices)
@@ -116,6 +124,40 @@ fn microphone(name: &str, written: &MicrophoneWritten) -> Result<Microphone, Err
         alsa => MicrophoneDevice::Alsa(alsa.into()),
     };
     Ok(Microphone { device, channels, bitrate })
+}
+
+impl Default for Speaker {
+    /// What an empty `[[speaker]]` means.
+    fn default() -> Self {
+        Self { device: SpeakerDevice::Auto, channels: 2, volume: None }
+    }
+}
+
+fn speaker(name: &str, written: &SpeakerWritten) -> Result<Speaker, Error> {
+    let key = |what: &str| format!("speaker {name:?} {what}");
+    let unwritten = Speaker::default();
+    let channels = within(key("channels"), written.channels, unwritten.channels, 1..=2)?;
+    let device = match written.device.as_deref().unwrap_or("auto") {
+        "auto" => SpeakerDevice::Auto,
+        "" => return Err(wrong(key("device"), "must be auto or an ALSA name (hw:CARD=Headphones,DEV=0)")),
+        alsa => SpeakerDevice::Alsa(alsa.into()),
+    };
+    let volume = match &written.volume {
+        None => None,
+        Some(text) => Some(volume(text).ok_or_else(|| {
+            let range = "must be 0% to 100%, or -99dB to 30dB on the card's own scale";
+            wrong(key("volume"), format!("{text:?} {range}"))
+        })?),
+    };
+    Ok(Speaker { device, channels, volume })
+}
+
+fn volume(written: &str) -> Option<Volume> {
+    if let Some(percent) = written.strip_suffix('%') {
+        return percent.trim().parse().ok().filter(|percent| *percent <= 100).map(Volume::Percent);
+    }
+    let db: f32 = written.strip_suffix("dB")?.trim().parse().ok()?;
+    (-99.0..=30.0).contains(&db).then(|| Volume::MilliBel((db * 100.0).round() as i16))
 }
 
 /// The table `[job]` as JSON; dates become strings.

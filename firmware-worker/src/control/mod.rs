@@ -157,6 +157,8 @@ pub struct JobSetup {
     pub url: String,
     /// Sources that the configuration grants to jobs.
     pub sources: Vec<Granted>,
+    /// Names of the speakers that it grants.
+    pub speakers: Vec<String>,
     /// How long shutdown hooks may run, ms.
     pub shutdown_timeout_ms: u32,
     /// Extra PEM certificates to trust; empty for the built-in roots alone.
@@ -174,8 +176,9 @@ pub struct Granted {
     pub format: Format,
 }
 
-impl From<&Device> for Granted {
-    fn from(device: &Device) -> Self {
+impl Granted {
+    /// `None` for a speaker, which is no source.
+    pub fn of(device: &Device) -> Option<Self> {
         let format = match &device.kind {
             DeviceKind::Camera(camera) => Format::H264 {
                 width: u16::try_from(camera.width).unwrap_or(u16::MAX),
@@ -186,8 +189,9 @@ impl From<&Device> for Granted {
             DeviceKind::Microphone(microphone) => {
                 Format::Opus { channels: microphone.channels, frame_ms: OPUS_FRAME_MS }
             }
+            DeviceKind::Speaker(_) => return None,
         };
-        Self { name: device.name.clone(), format }
+        Some(Self { name: device.name.clone(), format })
     }
 }
 
@@ -265,9 +269,9 @@ pub enum OwnerState {
 /// Counters of an owner.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OwnerStats {
-    /// Frames or periods captured.
+    /// Frames or periods captured; periods played.
     pub captured: u64,
-    /// Units written to the ring.
+    /// Units written to the ring; periods played in which a job was heard.
     pub written: u64,
     /// Frames dropped before or in encoding, periods lost by xruns.
     pub dropped: u64,
@@ -277,6 +281,12 @@ pub struct OwnerStats {
     pub readers: u32,
     /// Encoders that are running now.
     pub encoders: u32,
+    /// Speaker: times that a job's ring ran dry while it was played.
+    pub dry: u64,
+    /// Speaker: frames of jobs that were thrown away because a backlog had built up.
+    pub skipped: u64,
+    /// Speaker: mean over the last second of a job's lead over the card, in µs; that of the job with most.
+    pub buffer_us: u32,
 }
 
 /// From a job to a device owner.
@@ -320,6 +330,8 @@ pub enum ToReader {
         /// What comes.
         format: Format,
     },
+    /// The same for a speaker: a PCM ring to write to, and a doorbell that is rung while the job waits for room.
+    AttachedSpeaker,
     /// The device is gone; it is retried, the ring stays.
     Lost {
         /// In plain words.

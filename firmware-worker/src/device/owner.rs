@@ -8,19 +8,17 @@
 //!
 //! Every input goes into `protocol::device::Owner`; its actions are carried out in one `match`.
 
-use super::outlet::Outlet;
+use super::media::Media;
 use super::pipeline::{Event, Pipeline};
 use super::readers::{Ended, Readers};
-use super::{camera, microphone};
+use super::{camera, microphone, speaker};
 use crate::config::{CameraDevice, Device, DeviceKind};
 use crate::control::{
-    Demand, Format, FromOwner, FromReader, Granted, Link, LinkError, OwnerState, OwnerStats, ToOwner, ToReader, VERSION,
+    Demand, FromOwner, FromReader, Link, LinkError, OwnerState, OwnerStats, ToOwner, ToReader, VERSION,
 };
 use hal::process::Socket;
 use protocol::device::{self as policy, Action, Input, ReaderId, State};
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 /// Bytes of a device's configuration.
@@ -52,11 +50,10 @@ pub enum Error {
 #[derive(Debug)]
 pub struct Owner {
     device: Device,
-    format: Format,
     supervisor: Link,
     policy: policy::Owner,
     readers: Readers,
-    outlet: Arc<Outlet>,
+    media: Media,
     pipeline: Option<Pipeline>,
     /// The supervisor was asked for a node and has not answered.
     awaiting_node: bool,
@@ -83,17 +80,14 @@ impl Owner {
         let body = hal::process::read_sealed(fds.pop().ok_or(Error::NoSetup)?, MAX_SETUP)
             .map_err(|e| Error::Setup(e.to_string()))?;
         let device: Device = postcard::from_bytes(&body).map_err(|e| Error::Setup(e.to_string()))?;
-        let (config, layout) = match &device.kind {
-            DeviceKind::Camera(c) => {
-                (policy::Config { ceiling: c.bitrate, floor: c.min_bitrate, keyframes: true }, camera::layout(c))
-            }
-            DeviceKind::Microphone(m) => {
-                (policy::Config { ceiling: m.bitrate, floor: m.bitrate, keyframes: false }, microphone::LAYOUT)
-            }
+        let config = match &device.kind {
+            DeviceKind::Camera(c) => policy::Config { ceiling: c.bitrate, floor: c.min_bitrate, keyframes: true },
+            DeviceKind::Microphone(m) => policy::Config { ceiling: m.bitrate, floor: m.bitrate, keyframes: false },
+            // Nothing is encoded.
+            DeviceKind::Speaker(_) => policy::Config { ceiling: 0, floor: 0, keyframes: false },
         };
         Ok(Self {
-            format: Granted::from(&device).format,
-            outlet: Arc::new(Outlet::create(&device.name, layout)?),
+            media: Media::of(&device)?,
             policy: policy::Owner::new(config, Instant::now()),
             device,
             supervisor,
@@ -190,17 +184,17 @@ impl Owner {
         let attached = reader.is_attached();
         match message {
             FromReader::Attach { version } => {
-                let (job, done) = (reader.job.clone(), reader.attach(version, self.format, &self.outlet));
+                let (job, done) = (reader.job.clone(), reader.attach(version, &self.media));
                 match done.and_then(|()| self.tell_state(id)) {
                     Ok(()) => tracing::debug!(job, "reader attached"),
                     Err(why) => self.let_go(id, &why),
                 }
             }
-            _ if !attached => self.let_go(id, &Ended::Violation("spoke before it attached")),
+            _ if !attached => self.let_go(id, &Ended::Violation("spoke before it attached".into())),
             FromReader::Demand(demand) => {
                 match demand {
-                    Demand::Live => self.outlet.wake(id, reader.bell()),
-                    Demand::Armed | Demand::Off => self.outlet.hush(id),
+                    Demand::Live => self.media.wake(id, reader.bell()),
+                    Demand::Armed | Demand::Off => self.media.hush(id),
                 }
                 self.handle(Input::Demand(id, wish(demand)));
             }
@@ -221,7 +215,7 @@ impl Owner {
     }
 
     fn let_go(&mut self, id: ReaderId, why: &Ended) {
-        self.outlet.hush(id);
+        self.media.detach(id);
         let Some(reader) = self.readers.remove(id) else { return };
         match why {
             Ended::Detached | Ended::Link(LinkError::Closed) => tracing::debug!(job = reader.job, "reader left"),
@@ -238,6 +232,7 @@ impl Owner {
                 self.handle(Input::Opened);
             }
             Event::Key => self.handle(Input::KeyframeWritten),
+            Event::Violated(reader, why) => self.let_go(reader, &Ended::Violation(why.into())),
             Event::Lost(why) => self.lost(&why),
         }
     }
@@ -295,7 +290,8 @@ impl Owner {
 
     fn open(&mut self) {
         let started = match &self.device.kind {
-            DeviceKind::Microphone(config) => microphone::start(config, !self.had_hardware, self.outlet.clone()),
+            DeviceKind::Speaker(config) => speaker::start(config, self.media.inlet()),
+            DeviceKind::Microphone(config) => microphone::start(config, !self.had_hardware, self.media.outlet()),
             DeviceKind::Camera(config) => {
                 let path = match &config.device {
                     CameraDevice::TestPattern => None,
@@ -306,7 +302,7 @@ impl Owner {
                 if let Some(path) = path {
                     return self.ask_for_node(&path);
                 }
-                camera::start(config, camera::Source::Pattern, self.outlet.clone())
+                camera::start(config, camera::Source::Pattern, self.media.outlet())
             }
         };
         self.started(started);
@@ -335,7 +331,7 @@ impl Owner {
         }
         let path = std::fs::read_link(format!("/proc/self/fd/{}", node.as_raw_fd()))
             .map_or_else(|_| "camera".into(), |path| path.to_string_lossy().into_owned());
-        let started = camera::start(config, camera::Source::Node(node, path), self.outlet.clone());
+        let started = camera::start(config, camera::Source::Node(node, path), self.media.outlet());
         self.started(started);
     }
 
@@ -345,7 +341,7 @@ impl Owner {
         }
         match &self.device.kind {
             DeviceKind::Camera(config) if config.device == CameraDevice::Auto && !self.had_hardware => {
-                let started = camera::start(config, camera::Source::Pattern, self.outlet.clone());
+                let started = camera::start(config, camera::Source::Pattern, self.media.outlet());
                 self.started(started);
             }
             _ => self.lost(&why),
@@ -353,15 +349,7 @@ impl Owner {
     }
 
     fn stats(&self) -> OwnerStats {
-        let counters = &self.outlet.counters;
-        OwnerStats {
-            captured: counters.captured.load(Relaxed),
-            written: counters.written.load(Relaxed),
-            dropped: counters.dropped.load(Relaxed),
-            keyframes: counters.keyframes.load(Relaxed),
-            readers: self.readers.len() as u32,
-            encoders: counters.encoders.load(Relaxed),
-        }
+        OwnerStats { readers: self.readers.len() as u32, ..self.media.stats() }
     }
 
     fn report(&self, message: &FromOwner) {

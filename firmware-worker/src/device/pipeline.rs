@@ -1,6 +1,7 @@
 //! A running device: the thread that captures and encodes, and the latest wishes it reads before each frame.
 
 use super::outlet::Outlet;
+use protocol::device::ReaderId;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -64,6 +65,8 @@ pub enum Event {
     },
     /// A keyframe went into the ring.
     Key,
+    /// A speaker's reader broke the rules of its ring, and how.
+    Violated(ReaderId, String),
     /// The thread's last word: why the device is gone.
     Lost(String),
 }
@@ -75,13 +78,24 @@ pub struct Stage {
     pub wanted: Arc<Wanted>,
     /// Where units go.
     pub outlet: Arc<Outlet>,
-    events: mpsc::Sender<Event>,
+    events: Events,
 }
 
+/// To the control loop.
+#[derive(Clone, Debug)]
+pub struct Events(mpsc::Sender<Event>);
+
 impl Stage {
+    /// As [`Events::tell`].
+    pub fn tell(&self, event: Event) {
+        self.events.tell(event);
+    }
+}
+
+impl Events {
     /// Never waits, see [`EVENTS`].
     pub fn tell(&self, event: Event) {
-        let _ = self.events.try_send(event);
+        let _ = self.0.try_send(event);
     }
 }
 
@@ -100,12 +114,22 @@ impl Pipeline {
         outlet: Arc<Outlet>,
         body: impl FnOnce(&Stage) -> Result<(), String> + Send + 'static,
     ) -> io::Result<Self> {
+        Self::launch(name, move |wanted, events| {
+            body(&Stage { wanted: wanted.clone(), outlet, events: events.clone() })
+        })
+    }
+
+    /// The same for a device that gives no units.
+    pub fn launch(
+        name: &str,
+        body: impl FnOnce(&Arc<Wanted>, &Events) -> Result<(), String> + Send + 'static,
+    ) -> io::Result<Self> {
         let (sender, events) = mpsc::channel(EVENTS);
         let wanted = Arc::new(Wanted::default());
-        let stage = Stage { wanted: wanted.clone(), outlet, events: sender };
+        let (wishes, sender) = (wanted.clone(), Events(sender));
         let thread = Builder::new().name(name.into()).spawn(move || {
-            if let Err(why) = body(&stage) {
-                stage.tell(Event::Lost(why));
+            if let Err(why) = body(&wishes, &sender) {
+                sender.tell(Event::Lost(why));
             }
         })?;
         Ok(Self { wanted, thread: Some(thread), events })

@@ -2,6 +2,7 @@
 
 mod epochs;
 mod hostile;
+mod speaker;
 
 use super::owner::{self, Owner};
 use crate::config::{Camera, CameraDevice, Device, DeviceKind, Microphone, MicrophoneDevice};

@@ -29,6 +29,7 @@ impl Supervisor {
         let setup = JobSetup {
             url: "ws://127.0.0.1:1".into(),
             sources: vec![Granted { name: "microphone".into(), format }],
+            speakers: Vec::new(),
             shutdown_timeout_ms: 2000,
             ca_pem: String::new(),
             options: r#"{"answer": 42}"#.into(),

@@ -26,6 +26,9 @@ pub enum Error {
     /// One track per name.
     #[error("track {0:?} is published already")]
     PublishedAlready(String),
+    /// One handle per speaker.
+    #[error("speaker {0:?} is in use by this job already")]
+    InUse(String),
     /// The server refused or ended the track.
     #[error("track {track:?}: {why}")]
     Unpublished {

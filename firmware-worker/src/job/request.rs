@@ -5,6 +5,7 @@ use super::publication::TrackState;
 use protocol::room::{Data, LocalTrack, TrackId, TrackSid};
 use protocol::worker::Answer;
 use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
 use std::time::Instant;
 use tokio::sync::{broadcast, oneshot, watch};
 
@@ -38,6 +39,11 @@ pub(super) enum Request {
     PublishOwn {
         track: LocalTrack,
         reply: Reply<TrackWatch>,
+    },
+    /// Open a configured speaker; answered with a socket to its owner.
+    OpenSpeaker {
+        name: String,
+        reply: Reply<OwnedFd>,
     },
     Unpublish(TrackId),
     Mute(TrackId, bool),

@@ -53,8 +53,9 @@ pub mod supervisor;
 
 pub use control::{Format, Granted};
 pub use job::{
-    AudioOptions, AudioPacket, AudioStream, AudioWriter, BoxError, Error, Event, Events, JobContext, MAX_DATA, Pcm,
-    PcmChannels, PcmStream, Publication, VideoFrame, VideoOptions, VideoStream, VideoWriter, WorkerOptions, bridge,
+    AudioOptions, AudioPacket, AudioStream, AudioWriter, BoxError, Error, Event, Events, Frame, JobContext, MAX_DATA,
+    Pcm, PcmChannels, PcmStream, Publication, Speaker, VideoFrame, VideoOptions, VideoStream, VideoWriter,
+    WorkerOptions, bridge,
 };
 pub use media::still::Jpeg;
 pub use protocol::room::{Data, Kind, Participant, RemoteTrack, Source, TrackSid};

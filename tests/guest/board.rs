@@ -1,4 +1,5 @@
-//! A board with the worker on it: vivid as camera, a voice played for ever into the loopback card.
+//! A board with the worker on it: vivid as camera, and the loopback card, into which a voice is played for ever or the
+//! worker itself plays.
 
 use std::time::Duration;
 use tests::guest::{Content, Guest, HOST};
@@ -9,20 +10,33 @@ use tests::worker::AGENT;
 /// Everything in the guest runs about twenty times slower than on the host.
 pub const SLOW: Duration = Duration::from_secs(60);
 
-/// The worker captures from the other end of the card. Then whatever the test types is run.
+/// The worker captures from the other end of the card.
+const VOICE: &str = "(while :; do aplay -q -D plughw:0,0 /usr/share/sounds/Front_Center.wav; done) &";
+
+/// Then whatever the test types is run.
 const SCRIPT: &str = "
-(while :; do aplay -q -D plughw:0,0 /usr/share/sounds/Front_Center.wav; done) &
 /firmware-worker start --config /worker.toml &
 while read -r line; do eval \"$line\"; done
 ";
 
-/// Boots it and waits until it is registered.
+const CAMERA: &str = "[[camera]]\nwidth = 640\nheight = 360\nfps = 15\nbitrate = 500000\n";
+const MICROPHONE: &str = "[[microphone]]\ndevice = \"hw:CARD=Loopback,DEV=1\"\n";
+const SPEAKER: &str = "[[speaker]]\ndevice = \"hw:CARD=Loopback,DEV=0\"\n[job]\nplay = true\n";
+
+/// Boots it with camera and voice, and waits until it is registered.
 pub fn boot(name: &str, server: &Server) -> Guest {
+    boot_with(name, server, &format!("{CAMERA}{MICROPHONE}"), VOICE)
+}
+
+/// Boots it without a camera, its speaker played into its own microphone.
+pub fn boot_playing(name: &str, server: &Server, before: &str) -> Guest {
+    boot_with(name, server, &format!("{MICROPHONE}{SPEAKER}"), before)
+}
+
+fn boot_with(name: &str, server: &Server, devices: &str, before: &str) -> Guest {
     let config = format!(
         "[server]\nurl = \"ws://{HOST}:{}\"\napi_key = \"{KEY}\"\napi_secret_file = \"/secret\"\n\
-         [worker]\nagent_name = \"{AGENT}\"\n\
-         [[camera]]\nname = \"camera\"\ndevice = \"auto\"\nwidth = 640\nheight = 360\nfps = 15\nbitrate = 500000\n\
-         [[microphone]]\nname = \"microphone\"\ndevice = \"hw:CARD=Loopback,DEV=1\"\n",
+         [worker]\nagent_name = \"{AGENT}\"\n{devices}",
         server.address().port()
     );
     let worker = paths::guest_worker();
@@ -31,7 +45,7 @@ pub fn boot(name: &str, server: &Server) -> Guest {
         ("/worker.toml", 0o644, Content::Text(&config)),
         ("/secret", 0o600, Content::Text(SECRET)),
     ];
-    let guest = Guest::boot(name, &files, SCRIPT);
+    let guest = Guest::boot(name, &files, &format!("{before}{SCRIPT}"));
     guest.wait_console("registered as", SLOW);
     guest
 }

@@ -5,3 +5,4 @@ mod cycles;
 mod devices;
 mod limits;
 mod media;
+mod speaker;

@@ -12,6 +12,7 @@ mod outages;
 mod owners;
 mod rig;
 mod room;
+mod speaker;
 
 use std::time::Duration;
 

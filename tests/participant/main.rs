@@ -7,7 +7,7 @@ use firmware_worker::media::h264::{self, Coded, Settings};
 use firmware_worker::media::opus::{self, PACKET_SAMPLES};
 use firmware_worker::media::{pattern::Pattern, tone::Tone};
 use firmware_worker::{
-    Accept, Answer, AudioOptions, BoxError, Data, JobContext, JobInfo, Source, VideoOptions, WorkerOptions,
+    Accept, Answer, AudioOptions, BoxError, Data, Error, JobContext, JobInfo, Source, VideoOptions, WorkerOptions,
 };
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -35,6 +35,7 @@ async fn on_request(job: JobInfo) -> Answer {
 async fn entrypoint(context: JobContext) -> Result<(), BoxError> {
     match act(context.job()) {
         "draw" => return draw(&context).await,
+        "chime" => return chime(&context).await,
         "puppet" => return puppet::run(context).await,
         _ => {}
     }
@@ -95,6 +96,25 @@ async fn draw(context: &JobContext) -> Result<(), BoxError> {
         }
     }
     Ok(())
+}
+
+/// Plays two seconds of tone on the speaker as fast as it takes them, and says how long that took.
+async fn chime(context: &JobContext) -> Result<(), BoxError> {
+    context.connect().await?;
+    let mut speaker = context.speaker("speaker").await?;
+    if !matches!(context.speaker("speaker").await, Err(Error::InUse(_))) {
+        return Err("a second handle of one speaker".into());
+    }
+    let (mut tone, mut pcm) = (Tone::default(), [0; 2 * PACKET_SAMPLES]);
+    let start = Instant::now();
+    for _ in 0..2000 / u32::from(opus::PACKET_MS) {
+        tone.fill(&mut pcm, 2);
+        speaker.write(pcm.as_chunks().0).await?;
+    }
+    speaker.drain().await?;
+    let took = start.elapsed().as_secs_f64();
+    context.wait_for_participant(None).await?;
+    say(context, "chime", &took.to_string()).await
 }
 
 /// Sends what a job knows of itself to whoever is there.

@@ -2,7 +2,10 @@
 
 use super::arguments::Settings;
 use super::{config_file, configuration_error, load, since_1970};
-use crate::config::{CameraDevice, Config, Credentials, Device, DeviceKind, Limits, MicrophoneDevice, read_secret};
+use crate::config::{
+    CameraDevice, Config, Credentials, Device, DeviceKind, Limits, MicrophoneDevice, SpeakerDevice, Volume, read_secret,
+};
+use crate::device::speaker::choose;
 use hal::audio::{Card, Error, Identity, find};
 use hal::video::Camera;
 use protocol::secret::Secret;
@@ -111,6 +114,16 @@ fn describe_device(device: &Device, board: &Board) -> String {
             let (bitrate, frame_ms) = (microphone.bitrate / 1000, microphone.frame_ms);
             format!("microphone  {name}: {which}, {channels}, {bitrate} kbit/s in packets of {frame_ms} ms")
         }
+        DeviceKind::Speaker(speaker) => {
+            let which = board.speaker(&speaker.device);
+            let channels = if speaker.channels == 1 { "mono" } else { "stereo" };
+            let volume = match speaker.volume {
+                None => "volume as it is".into(),
+                Some(Volume::Percent(percent)) => format!("volume {percent} %"),
+                Some(Volume::Decibel(value)) => format!("volume {value} dB"),
+            };
+            format!("speaker     {name}: {which}, {channels}, {volume}")
+        }
     }
 }
 
@@ -167,6 +180,27 @@ impl Board {
             }
         }
     }
+
+    fn speaker(&self, wanted: &SpeakerDevice) -> String {
+        let shown = |card: &Card| format!("{} ({})", card.name, card.description);
+        let name = match wanted {
+            SpeakerDevice::Auto => match choose(self.cards.clone()) {
+                Some(name) => name,
+                None => return "no sound card plays: NOT THERE now".into(),
+            },
+            SpeakerDevice::Card(name) => name.clone(),
+        };
+        match self.cards.iter().find(|card| card.name == name) {
+            Some(card) if card.playback => shown(card),
+            Some(card) => format!("{} - CANNOT PLAY", shown(card)),
+            None => unlisted(&name),
+        }
+    }
+}
+
+/// Names that are not of the list's form (`hw:0`, plugins of asound.conf) are ALSA's to resolve.
+fn unlisted(name: &str) -> String {
+    if name.starts_with("hw:CARD=") && name.contains(",DEV=") { format!("{name}{NOT_THERE}") } else { name.to_owned() }
 }
 
 /// The worker starts nevertheless and waits for it.
@@ -175,7 +209,7 @@ const NOT_THERE: &str = " - NOT THERE now (see `firmware-worker devices`)";
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Microphone;
+    use crate::config::{Microphone, Speaker};
     use hal::video::Identity;
 
     fn board() -> Board {
@@ -214,6 +248,19 @@ mod tests {
         for missing in [CameraDevice::Path("/dev/video990".into()), CameraDevice::Card("HD Cam".into())] {
             assert!(none.camera(&missing).contains("NOT THERE"), "{missing:?}");
         }
+    }
+
+    #[test]
+    fn configured_speakers_are_looked_up_on_the_board() {
+        let (board, none) = (board(), Board { cameras: Vec::new(), cards: Vec::new() });
+        let alsa = |name: &str| SpeakerDevice::Card(name.into());
+        assert_eq!(board.speaker(&SpeakerDevice::Auto), "hw:CARD=Headphones,DEV=0 (the Headphones)");
+        assert!(none.speaker(&SpeakerDevice::Auto).contains("NOT THERE"));
+        assert!(board.speaker(&alsa("hw:CARD=Gone,DEV=0")).contains("NOT THERE"));
+        let kind =
+            DeviceKind::Speaker(Speaker { device: alsa("hw:0"), channels: 1, volume: Some(Volume::Decibel(-12.5)) });
+        let line = describe_device(&Device { name: "hall".into(), kind }, &board);
+        assert_eq!(line, "speaker     hall: hw:0, mono, volume -12.5 dB");
     }
 
     #[test]

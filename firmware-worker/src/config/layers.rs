@@ -36,7 +36,7 @@ pub fn credentials(flags: Written, environment: Environment<'_>, file: Option<&P
 /// The devices alone: what a command needs that uses them without a server.
 pub fn devices(environment: Environment<'_>, file: Option<&Path>) -> Result<Vec<Device>, Error> {
     let written = merge(Written::default(), environment, file)?;
-    sources::devices(written.camera, written.microphone)
+    sources::devices(written.camera, written.microphone, written.speaker)
 }
 
 fn merge(flags: Written, environment: Environment<'_>, file: Option<&Path>) -> Result<Written, Error> {

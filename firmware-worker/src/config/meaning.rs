@@ -36,7 +36,7 @@ pub(super) fn mean(written: Written, defaults: Defaults) -> Result<Config, Error
     Ok(Config {
         server: server(written.server)?,
         worker: worker(written.worker, defaults)?,
-        devices: sources::devices(written.camera, written.microphone)?,
+        devices: sources::devices(written.camera, written.microphone, written.speaker)?,
         limits: limits(&written.limits)?,
         http: http(written.http.listen, defaults)?,
         job_options: sources::job_options(written.job.unwrap_or_default()),

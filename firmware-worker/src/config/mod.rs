@@ -13,7 +13,7 @@ pub use camera_device::CameraDevice;
 pub(crate) use camera_device::names as camera_names;
 pub use layers::{Defaults, Environment, credentials, devices, load};
 pub use secret_file::{SecretFileError, read_secret};
-pub use written::{CameraWritten, MicrophoneWritten, ServerWritten, WorkerWritten, Written};
+pub use written::{CameraWritten, MicrophoneWritten, ServerWritten, SpeakerWritten, WorkerWritten, Written};
 
 use protocol::secret::Secret;
 use protocol::worker::{JobType, Permissions};
@@ -83,7 +83,7 @@ pub struct Config {
     pub server: Server,
     /// How to register.
     pub worker: Worker,
-    /// Cameras and microphones.
+    /// Cameras, microphones and speakers.
     pub devices: Vec<Device>,
     /// Limits of child processes.
     pub limits: Limits,
@@ -93,6 +93,14 @@ pub struct Config {
     pub job_options: String,
     /// Log level: error, warn, info, debug, trace.
     pub log_level: tracing::Level,
+}
+
+impl Config {
+    /// Names of the speakers.
+    pub fn speakers(&self) -> impl Iterator<Item = &str> {
+        let speakers = self.devices.iter().filter(|device| matches!(device.kind, DeviceKind::Speaker(_)));
+        speakers.map(|device| device.name.as_str())
+    }
 }
 
 /// Where and as whom to connect.
@@ -174,6 +182,8 @@ pub enum DeviceKind {
     Camera(Camera),
     /// Sound in.
     Microphone(Microphone),
+    /// Sound out.
+    Speaker(Speaker),
 }
 
 impl Device {
@@ -182,6 +192,7 @@ impl Device {
         match &self.kind {
             DeviceKind::Camera(camera) => camera.warm,
             DeviceKind::Microphone(microphone) => microphone.warm,
+            DeviceKind::Speaker(_) => false,
         }
     }
 }
@@ -323,6 +334,26 @@ pub enum MicrophoneDevice {
     /// A sine of 440 Hz.
     Tone,
     /// As `devices` names it (`usb:...`, `usb-port:...`, `card:...`), or an ALSA name: `hw:CARD=Loopback,DEV=1`, `hw:0,0`.
+    Card(String),
+}
+
+/// A speaker.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Speaker {
+    /// Which one.
+    pub device: SpeakerDevice,
+    /// Channels wanted of the card: 1 or 2.
+    pub channels: u8,
+    /// Set when the card is opened; `None` leaves it as it is.
+    pub volume: Option<Volume>,
+}
+
+/// Which speaker.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum SpeakerDevice {
+    /// The first card that plays; displays and digital connectors come last.
+    Auto,
+    /// As `devices` names it (`usb:...`, `usb-port:...`, `card:...`), or an ALSA name: `hw:CARD=Headphones,DEV=0`, `hw:0,0`.
     Card(String),
 }
 

@@ -1,10 +1,10 @@
-//! Cameras, microphones and the entrypoint's own table.
+//! Cameras, microphones, speakers and the entrypoint's own table.
 
 use super::camera_device::FORMS;
 use super::meaning::{within, wrong};
 use super::{
     Camera, CameraDevice, CameraFormat, CameraWritten, ControlValue, Device, DeviceKind, EncoderWish, Error,
-    Microphone, MicrophoneDevice, MicrophoneWritten, OpusApplication, Volume,
+    Microphone, MicrophoneDevice, MicrophoneWritten, OpusApplication, Speaker, SpeakerDevice, SpeakerWritten, Volume,
 };
 use hal::audio::{Identity, mixer};
 use std::time::Duration;
@@ -25,10 +25,12 @@ const OPUS_COMPLEXITY: u8 = 5;
 /// Channels of a card that can be chosen from.
 const CARD_CHANNELS: u8 = 8;
 
-/// Without any device in the configuration there is one camera and one microphone; with any, only those.
+/// Without a camera or microphone in the configuration there is one of each; with any, only those. A speaker is there only
+/// if it is written.
 pub(super) fn devices(
     cameras: Option<Vec<CameraWritten>>,
     microphones: Option<Vec<MicrophoneWritten>>,
+    speakers: Option<Vec<SpeakerWritten>>,
 ) -> Result<Vec<Device>, Error> {
     let (cameras, microphones) = match (cameras, microphones) {
         (None, None) => (vec![CameraWritten::default()], vec![MicrophoneWritten::default()]),
@@ -43,6 +45,11 @@ pub(super) fn devices(
     for written in microphones {
         let name = name(written.name.as_deref().unwrap_or("microphone"), &devices)?;
         let kind = DeviceKind::Microphone(microphone(&name, &written)?);
+        devices.push(Device { name, kind });
+    }
+    for written in speakers.unwrap_or_default() {
+        let name = name(written.name.as_deref().unwrap_or("speaker"), &devices)?;
+        let kind = DeviceKind::Speaker(speaker(&name, &written)?);
         devices.push(Device { name, kind });
     }
     Ok(devices)
@@ -242,13 +249,16 @@ fn microphone_device(written: &str) -> Result<MicrophoneDevice, String> {
     match written {
         "auto" => Ok(MicrophoneDevice::Auto),
         "tone" => Ok(MicrophoneDevice::Tone),
-        other => match Identity::parse(other) {
-            Ok(identity) => Ok(MicrophoneDevice::Card(identity.to_string())),
-            Err(why) => Err(format!(
-                "{other:?} {why}; or auto, tone, or an ALSA name (hw:CARD=Device,DEV=0); `firmware-worker devices` lists them"
-            )),
-        },
+        other => card(other).map(MicrophoneDevice::Card).map_err(|why| format!("{why}; or auto, or tone")),
     }
+}
+
+/// A sound card as it is named for good.
+fn card(written: &str) -> Result<String, String> {
+    let named = Identity::parse(written).map(|identity| identity.to_string());
+    named.map_err(|why| {
+        format!("{written:?} {why}, or an ALSA name (hw:CARD=Device,DEV=0); `firmware-worker devices` lists them")
+    })
 }
 
 /// Which of the card's channels are taken, checked as far as that goes without the card.
@@ -271,6 +281,25 @@ fn volume(text: &str, key: String) -> Result<Volume, Error> {
         Some(mixer::Volume::Decibel(decibel)) => Ok(Volume::Decibel(decibel)),
         None => Err(wrong(key, format!("{text:?} is neither 0% to 100% nor a number of dB (\"12 dB\")"))),
     }
+}
+
+impl Default for Speaker {
+    /// What an empty `[[speaker]]` means.
+    fn default() -> Self {
+        Self { device: SpeakerDevice::Auto, channels: 2, volume: None }
+    }
+}
+
+fn speaker(name: &str, written: &SpeakerWritten) -> Result<Speaker, Error> {
+    let key = |what: &str| format!("speaker {name:?} {what}");
+    let unwritten = Speaker::default();
+    let channels = within(key("channels"), written.channels, unwritten.channels, 1..=2)?;
+    let device = match written.device.as_deref().unwrap_or("auto") {
+        "auto" => SpeakerDevice::Auto,
+        other => SpeakerDevice::Card(card(other).map_err(|why| wrong(key("device"), format!("{why}; or auto")))?),
+    };
+    let volume = written.volume.as_deref().map(|text| volume(text, key("volume"))).transpose()?;
+    Ok(Speaker { device, channels, volume })
 }
 
 /// The table `[job]` as JSON; dates become strings.

@@ -84,7 +84,7 @@ fn without_a_file_there_is_one_camera_and_one_microphone() {
 
 /// The example with the keys of these tables taken out of their comments, but for those without a default.
 fn example() -> String {
-    const WITHOUT_DEFAULT: [&str; 12] = [
+    const WITHOUT_DEFAULT: [&str; 14] = [
         "url",
         "token_file",
         "api_key",
@@ -97,6 +97,8 @@ fn example() -> String {
         "volume",
         "controls",
         "command",
+        "publish",
+        "play",
     ];
     let uncomment = |line: &str| match line.strip_prefix('#') {
         Some(rest) if rest.starts_with("[[") => format!("{rest}\n"),
@@ -114,7 +116,8 @@ fn plain_key(key: &str, without: &[&str]) -> bool {
 
 #[test]
 fn the_example_file_shows_the_defaults() {
-    let (shown, default) = (load_text(&example()).unwrap(), load_text("").unwrap());
+    // The file's speaker is an example.
+    let (shown, default) = (load_text(&example()).unwrap(), load_text("[[speaker]]").unwrap());
     assert_eq!(format!("{shown:?}"), format!("{default:?}"));
 }
 
@@ -352,6 +355,11 @@ fn a_value_out_of_range_is_refused_by_its_key() {
         ("[[camera]]\nencoder = \"gpu\"", "config.toml:2: unknown variant `gpu`, expected one of `auto`"),
         ("[[camera]]\nname = \"a b\"", "device \"a b\": a name is 1 to 32 letters"),
         ("[[camera]]\n[[camera]]", "device \"camera\": two devices have this name"),
+        ("[[speaker]]\nchannels = 3", "speaker \"speaker\" channels: 3 is not within 1 to 2"),
+        ("[[speaker]]\nvolume = \"loud\"", "speaker \"speaker\" volume: \"loud\" must be 0% to 100%, or -99dB to 30dB"),
+        ("[[speaker]]\nvolume = \"101%\"", "speaker \"speaker\" volume: \"101%\" must be"),
+        ("[[speaker]]\nvolume = \"nandB\"", "speaker \"speaker\" volume: \"nandB\" must be"),
+        ("[[speaker]]\ndevice = \"\"", "speaker \"speaker\" device: must be auto or an ALSA name"),
         ("[[microphone]]\nchannels = 3", "microphone \"microphone\" channels: 3 is not within 1 to 2"),
         ("[[microphone]]\nframe_ms = 60", "microphone \"microphone\" frame_ms: 60 is not 10, 20 or 40"),
         ("[[microphone]]\nvolume = \"loud\"", "microphone \"microphone\" volume: \"loud\" is neither 0% to 100% nor"),
@@ -409,6 +417,21 @@ fn a_device_of_one_kind_alone_means_no_default_of_the_other() {
     let kinds = |text| load_text(text).unwrap().devices.len();
     assert_eq!(kinds("[[camera]]\ndevice = \"test-pattern\""), 1);
     assert_eq!(kinds("camera = []"), 0);
+}
+
+#[test]
+fn a_speaker_is_there_if_it_is_written_and_takes_its_volume_in_percent_or_db() {
+    let speaker = |text| match load_text(text).unwrap().devices.pop().unwrap() {
+        Device { name, kind: DeviceKind::Speaker(speaker) } => (name, speaker),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(load_text("").unwrap().devices.len(), 2);
+    let (name, default) = speaker("[[speaker]]");
+    assert_eq!((name.as_str(), default), ("speaker", Speaker::default()));
+    let (_, percent) = speaker("[[speaker]]\ndevice = \"hw:1,0\"\nchannels = 1\nvolume = \"70 %\"");
+    let device = SpeakerDevice::Card("hw:1,0".into());
+    assert_eq!(percent, Speaker { device, channels: 1, volume: Some(Volume::Percent(70)) });
+    assert_eq!(speaker("[[speaker]]\nvolume = \"-12.5dB\"").1.volume, Some(Volume::Decibel(-12.5)));
 }
 
 #[test]

@@ -25,6 +25,8 @@ pub struct Written {
     pub camera: Option<Vec<CameraWritten>>,
     /// `[[microphone]]`
     pub microphone: Option<Vec<MicrophoneWritten>>,
+    /// `[[speaker]]`
+    pub speaker: Option<Vec<SpeakerWritten>>,
     /// `[job]`: for the entrypoint, not looked into.
     pub job: Option<toml::Table>,
 }
@@ -191,6 +193,20 @@ pub struct MicrophoneWritten {
     pub application: Option<OpusApplication>,
 }
 
+/// `[[speaker]]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SpeakerWritten {
+    /// By which jobs ask for it.
+    pub name: Option<String>,
+    /// `auto`, or an ALSA name.
+    pub device: Option<String>,
+    /// 1 or 2.
+    pub channels: Option<u8>,
+    /// `70%` or `-12dB`.
+    pub volume: Option<String>,
+}
+
 impl Written {
     /// Lays this layer over a lower one. Lists and `[job]` are taken whole.
     pub fn over(self, lower: Self) -> Self {
@@ -206,6 +222,7 @@ impl Written {
             log: LogWritten { level: self.log.level.or(lower.log.level) },
             camera: self.camera.or(lower.camera),
             microphone: self.microphone.or(lower.microphone),
+            speaker: self.speaker.or(lower.speaker),
             job: self.job.or(lower.job),
         }
     }

@@ -162,6 +162,8 @@ pub struct JobSetup {
     pub url: String,
     /// Sources that the configuration grants to jobs.
     pub sources: Vec<Granted>,
+    /// Names of the speakers that it grants.
+    pub speakers: Vec<String>,
     /// How long shutdown hooks may run, ms.
     pub shutdown_timeout_ms: u32,
     /// Extra PEM certificates to trust; empty for the built-in roots alone.
@@ -179,8 +181,9 @@ pub struct Granted {
     pub format: Format,
 }
 
-impl From<&Device> for Granted {
-    fn from(device: &Device) -> Self {
+impl Granted {
+    /// `None` for a speaker, which is no source.
+    pub fn of(device: &Device) -> Option<Self> {
         let format = match &device.kind {
             DeviceKind::Camera(camera) => Format::H264 {
                 width: u16::try_from(camera.width).unwrap_or(u16::MAX),
@@ -191,8 +194,9 @@ impl From<&Device> for Granted {
             DeviceKind::Microphone(microphone) => {
                 Format::Opus { channels: microphone.channels, frame_ms: microphone.frame_ms, dtx: microphone.dtx }
             }
+            DeviceKind::Speaker(_) => return None,
         };
-        Self { name: device.name.clone(), format }
+        Some(Self { name: device.name.clone(), format })
     }
 }
 
@@ -277,9 +281,9 @@ pub enum OwnerState {
 /// Counters of an owner.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OwnerStats {
-    /// Frames or periods captured.
+    /// Frames or periods captured; periods played.
     pub captured: u64,
-    /// Units written to the ring.
+    /// Units written to the ring; periods played in which a job was heard.
     pub written: u64,
     /// Frames dropped before or in encoding, periods lost by xruns.
     pub dropped: u64,
@@ -297,6 +301,12 @@ pub struct OwnerStats {
     pub saving: u32,
     /// What codes the pictures of a camera that runs.
     pub encoder: Option<Encoder>,
+    /// Speaker: times that a job's ring ran dry while it was played.
+    pub dry: u64,
+    /// Speaker: frames of jobs that were thrown away because a backlog had built up.
+    pub skipped: u64,
+    /// Speaker: mean over the last second of a job's lead over the card, in µs; that of the job with most.
+    pub buffer_us: u32,
 }
 
 /// How loud sound was, in hundredths of a dB below full scale; -120 dB is silence.
@@ -367,6 +377,8 @@ pub enum ToReader {
         /// What comes.
         format: Format,
     },
+    /// The same for a speaker: a PCM ring to write to, and a doorbell that is rung while the job waits for room.
+    AttachedSpeaker,
     /// The device is gone; it is retried, the ring stays.
     Lost {
         /// In plain words.

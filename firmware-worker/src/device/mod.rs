@@ -4,18 +4,22 @@
 //! V4L2, ALSA or generator -> pipeline thread (capture, convert, encode) -> outlet (ring, doorbells) -> jobs
 //!                                    ^ latest wishes            events v
 //!                            owner (one task: policy, readers, supervisor)
+//!
+//! jobs -> PCM rings -> inlet (a voice for each: clock correction) -> speaker's thread (mix) -> ALSA
 //! ```
 //!
 //! An owner has no network. It opens no camera node itself: the supervisor does and passes it. It accepts no descriptor
 //! from a job and never waits on anything that a job can change.
 
 mod camera;
+mod media;
 mod microphone;
 mod outlet;
 mod owner;
 mod pace;
 mod pipeline;
 mod readers;
+pub(crate) mod speaker;
 mod stages;
 mod trial;
 

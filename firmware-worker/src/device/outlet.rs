@@ -34,18 +34,16 @@ pub struct Counters {
 
 impl Counters {
     /// As they are reported.
-    pub fn stats(&self, readers: usize) -> OwnerStats {
+    pub fn stats(&self) -> OwnerStats {
         OwnerStats {
             captured: self.captured.load(Relaxed),
             written: self.written.load(Relaxed),
             dropped: self.dropped.load(Relaxed),
             keyframes: self.keyframes.load(Relaxed),
-            readers: readers as u32,
             encoders: self.encoders.load(Relaxed),
             stages: Box::new(self.stages.latencies()),
-            level: None,
             saving: self.saving.load(Relaxed),
-            encoder: None,
+            ..OwnerStats::default()
         }
     }
 }

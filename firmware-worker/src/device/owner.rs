@@ -8,19 +8,17 @@
 //!
 //! Every input goes into `protocol::device::Owner`; its actions are carried out in one `match`.
 
-use super::outlet::Outlet;
+use super::media::Media;
 use super::pipeline::{Event, Failure, Pipeline};
 use super::readers::{Ended, Readers};
-use super::{camera, microphone};
+use super::{camera, microphone, speaker};
 use crate::config::{CameraDevice, Device, DeviceKind};
 use crate::control::{
-    Demand, Encoder, Format, FromOwner, FromReader, Granted, Link, LinkError, OwnerState, OwnerStats, ToOwner,
-    ToReader, VERSION,
+    Demand, Encoder, FromOwner, FromReader, Link, LinkError, OwnerState, OwnerStats, ToOwner, ToReader, VERSION,
 };
 use hal::process::Socket;
 use protocol::device::{self as policy, Action, Input, ReaderId, State};
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
 use std::time::Instant;
 
 /// Bytes of a device's configuration.
@@ -52,11 +50,10 @@ pub enum Error {
 #[derive(Debug)]
 pub struct Owner {
     device: Device,
-    format: Format,
     supervisor: Link,
     policy: policy::Owner,
     readers: Readers,
-    outlet: Arc<Outlet>,
+    media: Media,
     pipeline: Option<Pipeline>,
     /// The supervisor was asked for a node and has not answered.
     awaiting_node: bool,
@@ -87,18 +84,15 @@ impl Owner {
         let body = hal::process::read_sealed(fds.pop().ok_or(Error::NoSetup)?, MAX_SETUP)
             .map_err(|e| Error::Setup(e.to_string()))?;
         let device: Device = postcard::from_bytes(&body).map_err(|e| Error::Setup(e.to_string()))?;
-        let warm = device.warm();
-        let (config, layout) = match &device.kind {
-            DeviceKind::Camera(c) => {
-                (policy::Config { ceiling: c.bitrate, floor: c.min_bitrate, keyframes: true, warm }, camera::layout(c))
-            }
-            DeviceKind::Microphone(m) => {
-                (policy::Config { ceiling: m.bitrate, floor: m.bitrate, keyframes: false, warm }, microphone::LAYOUT)
-            }
+        let (ceiling, floor, keyframes) = match &device.kind {
+            DeviceKind::Camera(c) => (c.bitrate, c.min_bitrate, true),
+            DeviceKind::Microphone(m) => (m.bitrate, m.bitrate, false),
+            // Nothing is encoded.
+            DeviceKind::Speaker(_) => (0, 0, false),
         };
+        let config = policy::Config { ceiling, floor, keyframes, warm: device.warm() };
         Ok(Self {
-            format: Granted::from(&device).format,
-            outlet: Arc::new(Outlet::create(&device.name, layout)?),
+            media: Media::of(&device)?,
             policy: policy::Owner::new(config, Instant::now()),
             device,
             supervisor,
@@ -207,17 +201,17 @@ impl Owner {
         let attached = reader.is_attached();
         match message {
             FromReader::Attach { version } => {
-                let (job, done) = (reader.job.clone(), reader.attach(version, self.format, &self.outlet));
+                let (job, done) = (reader.job.clone(), reader.attach(version, &self.media));
                 match done.and_then(|()| self.tell_state(id)) {
                     Ok(()) => tracing::debug!(job, "reader attached"),
                     Err(why) => self.let_go(id, &why),
                 }
             }
-            _ if !attached => self.let_go(id, &Ended::Violation("spoke before it attached")),
+            _ if !attached => self.let_go(id, &Ended::Violation("spoke before it attached".into())),
             FromReader::Demand(demand) => {
                 match demand {
-                    Demand::Live => self.outlet.wake(id, reader.bell()),
-                    Demand::Armed | Demand::Off => self.outlet.hush(id),
+                    Demand::Live => self.media.wake(id, reader.bell()),
+                    Demand::Armed | Demand::Off => self.media.hush(id),
                 }
                 self.handle(Input::Demand(id, wish(demand)));
             }
@@ -238,7 +232,7 @@ impl Owner {
     }
 
     fn let_go(&mut self, id: ReaderId, why: &Ended) {
-        self.outlet.hush(id);
+        self.media.detach(id);
         let Some(reader) = self.readers.remove(id) else { return };
         match why {
             Ended::Detached | Ended::Link(LinkError::Closed) => tracing::debug!(job = reader.job, "reader left"),
@@ -256,6 +250,7 @@ impl Owner {
                 self.handle(Input::Opened(keying));
             }
             Event::Key => self.handle(Input::KeyframeWritten),
+            Event::Violated(reader, why) => self.let_go(reader, &Ended::Violation(why.into())),
             Event::Lost(Failure::Lost(why)) => self.lost(&format!("{why}{}", self.advice())),
             Event::Lost(Failure::Busy(device)) => {
                 self.pipeline = None;
@@ -272,7 +267,7 @@ impl Owner {
                 "; trying again: check its cable and power, or set `device` of camera {:?} to another one",
                 self.device.name
             ),
-            DeviceKind::Camera(_) | DeviceKind::Microphone(_) => String::new(),
+            DeviceKind::Camera(_) | DeviceKind::Microphone(_) | DeviceKind::Speaker(_) => String::new(),
         }
     }
 
@@ -330,7 +325,8 @@ impl Owner {
 
     fn open(&mut self) {
         let started = match &self.device.kind {
-            DeviceKind::Microphone(config) => microphone::start(config, !self.had_hardware, self.outlet.clone()),
+            DeviceKind::Speaker(config) => speaker::start(config, self.media.inlet()),
+            DeviceKind::Microphone(config) => microphone::start(config, !self.had_hardware, self.media.outlet()),
             DeviceKind::Camera(config) => {
                 let source = match &config.device {
                     CameraDevice::TestPattern => camera::Source::Pattern,
@@ -340,7 +336,7 @@ impl Owner {
                     CameraDevice::Auto => return self.ask_for_node("the first camera"),
                     named => return self.ask_for_node(&named.to_string()),
                 };
-                camera::start(config, source, self.outlet.clone())
+                camera::start(config, source, self.media.outlet())
             }
         };
         self.started(started);
@@ -367,7 +363,7 @@ impl Owner {
         if self.pipeline.is_some() {
             return self.replace("a camera has appeared");
         }
-        let started = camera::start(config, camera::Source::node(node), self.outlet.clone());
+        let started = camera::start(config, camera::Source::node(node), self.media.outlet());
         self.started(started);
     }
 
@@ -377,7 +373,7 @@ impl Owner {
         }
         match &self.device.kind {
             DeviceKind::Camera(config) if config.device == CameraDevice::Auto && !self.had_hardware => {
-                let started = camera::start(config, camera::Source::Pattern, self.outlet.clone());
+                let started = camera::start(config, camera::Source::Pattern, self.media.outlet());
                 self.started(started);
             }
             _ => self.lost(&why),
@@ -386,9 +382,9 @@ impl Owner {
 
     fn stats(&self) -> OwnerStats {
         OwnerStats {
-            level: self.outlet.meter.take(),
+            readers: self.readers.len() as u32,
             encoder: self.encoder.filter(|_| self.pipeline.is_some()),
-            ..self.outlet.counters.stats(self.readers.len())
+            ..self.media.stats()
         }
     }
 

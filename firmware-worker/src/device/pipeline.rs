@@ -3,7 +3,7 @@
 use super::outlet::Outlet;
 use crate::control::Encoder;
 use hal::process::Group;
-use protocol::device::Keying;
+use protocol::device::{Keying, ReaderId};
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -111,6 +111,8 @@ pub enum Event {
     },
     /// A keyframe went into the ring.
     Key,
+    /// A speaker's reader broke the rules of its ring, and how.
+    Violated(ReaderId, String),
     /// The thread's last word.
     Lost(Failure),
 }
@@ -129,8 +131,12 @@ pub struct Stage {
     pub wanted: Arc<Wanted>,
     /// Where units go.
     pub outlet: Arc<Outlet>,
-    events: mpsc::Sender<Event>,
+    events: Events,
 }
+
+/// To the control loop.
+#[derive(Clone, Debug)]
+pub struct Events(mpsc::Sender<Event>);
 
 impl Stage {
     /// Waits until encoding is wanted, as it is soon after [`Event::Running`] where somebody reads. Returns after `limit`
@@ -143,9 +149,16 @@ impl Stage {
         }
     }
 
+    /// As [`Events::tell`].
+    pub fn tell(&self, event: Event) {
+        self.events.tell(event);
+    }
+}
+
+impl Events {
     /// Never waits, see [`EVENTS`].
     pub fn tell(&self, event: Event) {
-        let _ = self.events.try_send(event);
+        let _ = self.0.try_send(event);
     }
 }
 
@@ -164,12 +177,22 @@ impl Pipeline {
         outlet: Arc<Outlet>,
         body: impl FnOnce(&Stage) -> Result<(), E> + Send + 'static,
     ) -> io::Result<Self> {
+        Self::launch(name, move |wanted, events| {
+            body(&Stage { wanted: wanted.clone(), outlet, events: events.clone() })
+        })
+    }
+
+    /// The same for a device that gives no units.
+    pub fn launch<E: Into<Failure>>(
+        name: &str,
+        body: impl FnOnce(&Arc<Wanted>, &Events) -> Result<(), E> + Send + 'static,
+    ) -> io::Result<Self> {
         let (sender, events) = mpsc::channel(EVENTS);
         let wanted = Arc::new(Wanted::default());
-        let stage = Stage { wanted: wanted.clone(), outlet, events: sender };
+        let (wishes, sender) = (wanted.clone(), Events(sender));
         let thread = Builder::new().name(name.into()).spawn(move || {
-            if let Err(why) = body(&stage) {
-                stage.tell(Event::Lost(why.into()));
+            if let Err(why) = body(&wishes, &sender) {
+                sender.tell(Event::Lost(why.into()));
             }
         })?;
         Ok(Self { wanted, thread: Some(thread), events })

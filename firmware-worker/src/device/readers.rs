@@ -1,11 +1,12 @@
 //! The jobs that read from this owner. Whatever one of them does, the others and the device never wait for it: every
 //! send either fits its socket at once or detaches it, and so does every message that an honest job would not send.
 
-use super::outlet::Outlet;
-use crate::control::{Format, FromReader, Link, LinkError, ToReader, VERSION};
+use super::media::Media;
+use crate::control::{FromReader, Link, LinkError, ToReader, VERSION};
 use hal::doorbell::Doorbell;
 use hal::process::Socket;
 use protocol::device::ReaderId;
+use std::borrow::Cow;
 use std::future::poll_fn;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -26,9 +27,12 @@ pub enum Ended {
     /// It is of another build.
     #[error("speaks version {0}, this owner {VERSION}")]
     Version(u32),
-    /// It sent something out of order, or descriptors, which an owner never takes from a job.
+    /// It sent something out of order, or descriptors, which an owner never takes from a job, or broke its PCM ring.
     #[error("broke the protocol: {0}")]
-    Violation(&'static str),
+    Violation(Cow<'static, str>),
+    /// No ring could be made for it.
+    #[error(transparent)]
+    Ring(#[from] hal::ring::Error),
     /// No descriptor could be made for it.
     #[error("{call}: {source}")]
     System {
@@ -60,13 +64,13 @@ pub struct Reader {
 
 impl Reader {
     /// Answers the first message with the ring and the doorbell.
-    pub fn attach(&mut self, version: u32, format: Format, outlet: &Outlet) -> Result<(), Ended> {
+    pub fn attach(&mut self, version: u32, media: &Media) -> Result<(), Ended> {
         if version != VERSION {
             return Err(Ended::Version(version));
         }
-        let listener = self.listener.take().ok_or(Ended::Violation("attached twice"))?;
-        let ring = outlet.ring().map_err(|source| Ended::System { call: "duplicate the ring", source })?;
-        Ok(self.link.send(&ToReader::Attached { format }, &[ring.as_fd(), listener.as_fd()])?)
+        let listener = self.listener.take().ok_or(Ended::Violation("attached twice".into()))?;
+        let (message, ring) = media.attach(self.id, &self.bell)?;
+        Ok(self.link.send(&message, &[ring.as_fd(), listener.as_fd()])?)
     }
 
     /// Whether it has said hello.
@@ -151,7 +155,7 @@ impl Readers {
             if let Poll::Ready(received) = reader.link.poll_receive(cx) {
                 self.turn = at + 1;
                 let message = match received {
-                    Ok((_, fds)) if !fds.is_empty() => Err(Ended::Violation("sent descriptors")),
+                    Ok((_, fds)) if !fds.is_empty() => Err(Ended::Violation("sent descriptors".into())),
                     Ok((FromReader::Detach, _)) => Err(Ended::Detached),
                     Ok((message, _)) => Ok(message),
                     Err(error) => Err(error.into()),

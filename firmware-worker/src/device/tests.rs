@@ -4,6 +4,7 @@ mod epochs;
 mod hostile;
 mod opening;
 mod pipe;
+mod speaker;
 
 use super::owner::{self, Owner};
 use crate::config::{Camera, CameraDevice, Device, DeviceKind, Microphone, MicrophoneDevice};

@@ -38,6 +38,7 @@ impl Trial {
         let layout = match &device.kind {
             DeviceKind::Camera(config) => camera::layout(config),
             DeviceKind::Microphone(_) => microphone::LAYOUT,
+            DeviceKind::Speaker(_) => return Err(format!("{}: a speaker gives nothing to read", device.name).into()),
         };
         let outlet = Arc::new(Outlet::create(&device.name, layout).map_err(|e| failed("ring", &e))?);
         let reader = outlet.ring().and_then(|ring| Reader::map(ring).map_err(io::Error::other));
@@ -47,15 +48,15 @@ impl Trial {
         let waits = listener.set_nonblocking(false).and_then(|()| listener.set_read_timeout(Some(CHECK)));
         waits.map_err(|e| failed("doorbell", &e))?;
         outlet.wake(ReaderId(0), &Arc::new(bell));
-        let started = match &device.kind {
-            DeviceKind::Camera(config) => camera::start(config, source(device, &config.device, node)?, outlet.clone()),
-            DeviceKind::Microphone(config) => microphone::start(config, true, outlet.clone()),
+        let (started, bitrate) = match &device.kind {
+            DeviceKind::Camera(config) => {
+                (camera::start(config, source(device, &config.device, node)?, outlet.clone()), config.bitrate)
+            }
+            DeviceKind::Microphone(config) => (microphone::start(config, true, outlet.clone()), config.bitrate),
+            DeviceKind::Speaker(_) => unreachable!("refused above"),
         };
         let pipeline = started.map_err(|e| failed("start a thread", &e))?;
-        match &device.kind {
-            DeviceKind::Camera(config) => pipeline.set_bitrate(config.bitrate),
-            DeviceKind::Microphone(config) => pipeline.set_bitrate(config.bitrate),
-        }
+        pipeline.set_bitrate(bitrate);
         pipeline.encode(true);
         Ok(Self { pipeline, outlet, reader, bell: listener, description: String::new(), unit: Vec::new() })
     }
@@ -67,7 +68,7 @@ impl Trial {
             while let Some(event) = self.pipeline.try_event() {
                 match event {
                     Event::Running { description, .. } => self.description = description,
-                    Event::Key => {}
+                    Event::Key | Event::Violated(..) => {}
                     Event::Lost(failure) => return Err(failure),
                 }
             }

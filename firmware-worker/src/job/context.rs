@@ -4,6 +4,7 @@ use super::events::{Events, Roster};
 use super::options::{BoxFuture, Userdata};
 use super::publication::{AudioOptions, AudioWriter, Publication, VideoOptions, VideoWriter};
 use super::request::{Reply, Request};
+use super::speaker::{Leases, Speaker};
 use super::subscription::{AudioStream, VideoStream};
 use super::{Error, Event};
 use crate::control::Granted;
@@ -43,6 +44,8 @@ pub(super) struct Shared {
     pub worker_id: String,
     pub options: String,
     pub sources: Vec<Granted>,
+    pub speakers: Vec<String>,
+    pub leases: Leases,
     pub requests: mpsc::Sender<Request>,
     /// One place: the first wish to end decides the result.
     pub ends: mpsc::Sender<JobResult>,
@@ -83,6 +86,11 @@ impl JobContext {
     /// The sources that the configuration grants to jobs.
     pub fn sources(&self) -> &[Granted] {
         &self.shared.sources
+    }
+
+    /// Names of the speakers that the configuration grants to jobs.
+    pub fn speakers(&self) -> &[String] {
+        &self.shared.speakers
     }
 
     /// What `prewarm` returned, if it is a `T`.
@@ -149,6 +157,11 @@ impl JobContext {
             Ok(Err(error)) => Err(none(error.to_string())),
             Err(_) => Err(Error::Ended),
         }
+    }
+
+    /// Opens a configured speaker by its name, to play into. Its card opens with the first write.
+    pub async fn speaker(&self, name: &str) -> Result<Speaker, Error> {
+        Speaker::open(name, &self.shared.leases, self.shared.requests.clone()).await
     }
 
     /// Publishes a video track of your own frames.

@@ -37,6 +37,9 @@ pub enum Error {
         /// In plain words.
         why: String,
     },
+    /// One handle per speaker.
+    #[error("speaker {0:?} is in use by this job already")]
+    InUse(String),
     /// The server refused or ended the track.
     #[error("track {track:?}: {why}")]
     Unpublished {

@@ -12,6 +12,7 @@ mod events;
 mod options;
 mod publication;
 mod request;
+mod speaker;
 mod subscription;
 mod user;
 
@@ -22,6 +23,7 @@ pub use events::{Event, Events};
 pub use options::WorkerOptions;
 pub use publication::{AudioOptions, AudioWriter, Publication, VideoOptions, VideoWriter};
 pub use request::{AudioPacket, VideoFrame};
+pub use speaker::{Frame, Speaker};
 pub use subscription::{AudioStream, Pcm, PcmChannels, PcmStream, VideoStream};
 
 use crate::control::{Link, panic, watchdog};

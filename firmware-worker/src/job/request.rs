@@ -5,6 +5,7 @@ use super::publication::TrackState;
 use protocol::room::{Data, LocalTrack, TrackId, TrackSid};
 use protocol::worker::Answer;
 use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
 use std::time::Instant;
 use tokio::sync::{broadcast, oneshot, watch};
 
@@ -43,6 +44,11 @@ pub(super) enum Request {
     Keyframe {
         name: String,
         reply: Reply<Vec<u8>>,
+    },
+    /// Open a configured speaker; answered with a socket to its owner.
+    OpenSpeaker {
+        name: String,
+        reply: Reply<OwnedFd>,
     },
     Unpublish(TrackId),
     Mute(TrackId, bool),

@@ -39,6 +39,7 @@ impl Supervisor {
                 Granted { name: "microphone".into(), format: sound },
                 Granted { name: "door".into(), format: PICTURE },
             ],
+            speakers: Vec::new(),
             shutdown_timeout_ms: 2000,
             ca_pem: String::new(),
             options: r#"{"answer": 42}"#.into(),

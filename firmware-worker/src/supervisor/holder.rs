@@ -51,6 +51,7 @@ pub(crate) fn describe(proc: &Path, device: &Device, busy: &str, without: &[u32]
 fn direction(device: &Device) -> char {
     match device.kind {
         DeviceKind::Camera(_) | DeviceKind::Microphone(_) => 'c',
+        DeviceKind::Speaker(_) => 'p',
     }
 }
 

@@ -234,7 +234,7 @@ impl Supervisor {
 
     fn write_devices(&self, text: &mut String) {
         type Value = fn(&crate::control::OwnerStats) -> u64;
-        const SERIES: [(&str, &str, Value); 7] = [
+        const SERIES: [(&str, &str, Value); 10] = [
             ("firmware_worker_device_captured_total", "counter", |s| s.captured),
             ("firmware_worker_device_written_total", "counter", |s| s.written),
             ("firmware_worker_device_dropped_total", "counter", |s| s.dropped),
@@ -242,6 +242,9 @@ impl Supervisor {
             ("firmware_worker_device_readers", "gauge", |s| s.readers.into()),
             ("firmware_worker_device_encoders", "gauge", |s| s.encoders.into()),
             ("firmware_worker_device_saving", "gauge", |s| s.saving.into()),
+            ("firmware_worker_speaker_dry_total", "counter", |s| s.dry),
+            ("firmware_worker_speaker_skipped_frames_total", "counter", |s| s.skipped),
+            ("firmware_worker_speaker_buffer_microseconds", "gauge", |s| s.buffer_us.into()),
         ];
         for (name, kind, value) in SERIES {
             let _ = writeln!(text, "# TYPE {name} {kind}");

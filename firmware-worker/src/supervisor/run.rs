@@ -118,7 +118,8 @@ impl Supervisor {
         let spawner = Spawner::new(cgroups, config.log_level).map_err(|e| format!("own executable: {e}"))?;
         let setup = JobSetup {
             url: config.server.url.clone(),
-            sources: config.devices.iter().map(Granted::from).collect(),
+            sources: config.devices.iter().filter_map(Granted::of).collect(),
+            speakers: config.speakers().map(str::to_owned).collect(),
             shutdown_timeout_ms: u32::try_from(config.worker.shutdown_timeout.as_millis()).unwrap_or(u32::MAX),
             ca_pem,
             options: config.job_options.clone(),

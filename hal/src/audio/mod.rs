@@ -8,12 +8,16 @@ mod identity;
 mod list;
 pub mod mixer;
 mod pcm;
+pub mod playback;
+mod volume;
 
 pub use capture::Capture;
 pub use format::SampleFormat;
 pub use identity::{Identity, Usb, find};
 pub use list::{Offer, list, offer};
 pub use pcm::Failed;
+pub use playback::{Playback, Turn};
+pub use volume::set_playback;
 
 use std::io;
 
@@ -96,6 +100,9 @@ pub enum Error {
     /// Offers nothing that we can take.
     #[error("{0}: gives none of S16, S24, S24_3, S32 and FLOAT at 16 to 96 kHz in up to 8 channels")]
     NoFormat(String),
+    /// Offers nothing that we can give.
+    #[error("{0}: cannot play S16 or S32 at 48000 Hz in 10 ms periods (its `plughw:` name may convert)")]
+    NoPlayback(String),
 }
 
 impl Error {

@@ -137,7 +137,7 @@ fn size(layout: Layout) -> usize {
     (HEADER_WORDS + layout.slots as usize * DESCRIPTOR_WORDS) * size_of::<AtomicU32>() + layout.arena as usize
 }
 
-fn map(fd: BorrowedFd<'_>, size: usize, protection: libc::c_int) -> Result<NonNull<u8>, Error> {
+pub(super) fn map(fd: BorrowedFd<'_>, size: usize, protection: libc::c_int) -> Result<NonNull<u8>, Error> {
     let flags = libc::MAP_SHARED | libc::MAP_POPULATE;
     // SAFETY: a new mapping, at an address that the kernel chooses.
     let start = unsafe { libc::mmap(null_mut(), size, protection, flags, fd.as_raw_fd(), 0) };
@@ -147,6 +147,6 @@ fn map(fd: BorrowedFd<'_>, size: usize, protection: libc::c_int) -> Result<NonNu
     Ok(NonNull::new(start.cast()).expect("mmap without a fixed address never gives 0"))
 }
 
-fn system(call: &'static str) -> impl Fn(io::Error) -> Error {
+pub(super) fn system(call: &'static str) -> impl Fn(io::Error) -> Error {
     move |source| Error::System { call, source }
 }

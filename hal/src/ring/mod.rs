@@ -11,6 +11,7 @@
 
 #[cfg(not(loom))]
 mod mapping;
+pub mod pcm;
 mod protocol;
 mod record;
 #[cfg(not(loom))]

@@ -18,6 +18,7 @@
 
 mod budget;
 mod keyframes;
+pub mod playout;
 mod readers;
 
 use crate::backoff::Backoff;

@@ -6,8 +6,9 @@ use crate::control::{FromJob, JobSetup, JobStats, ToJob};
 use crate::job::context::Shared;
 use crate::job::request::AudioPacket;
 use crate::job::request::VideoFrame;
+use crate::job::speaker::Leases;
 use crate::job::user::ToUser;
-use crate::job::{Event, events::Roster};
+use crate::job::{Error, Event, events::Roster};
 use protocol::room;
 use protocol::worker::{JobInfo, JobResult, JobSpec};
 use serde::de::DeserializeOwned;
@@ -29,11 +30,18 @@ impl Driver {
             ToJob::Offer => self.with_body(fds, now, Self::offer),
             ToJob::Spec => self.with_body(fds, now, Self::assigned),
             ToJob::SourceFd { name } => {
-                if let Some(socket) = fds.into_iter().next() {
+                let Some(socket) = fds.into_iter().next() else { return };
+                if let Some(reply) = self.speakers.remove(&name) {
+                    // A caller that no longer waits has dropped its speaker.
+                    let _ = reply.send(Ok(socket));
+                } else {
                     self.tracks.granted(&name, socket, self.session.as_mut(), now, random());
                 }
             }
-            ToJob::Denied { name, why } => self.tracks.denied(&name, why, now, random()),
+            ToJob::Denied { name, why } => match self.speakers.remove(&name) {
+                Some(reply) => drop(reply.send(Err(Error::Denied { name, why }))),
+                None => self.tracks.denied(&name, why, now, random()),
+            },
             ToJob::Terminate { reason, grace_ms } => {
                 self.terminate(reason, Duration::from_millis(grace_ms.into()), now);
             }
@@ -95,6 +103,8 @@ impl Driver {
             worker_id: spec.worker_id.clone(),
             options: setup.options.clone(),
             sources: setup.sources.clone(),
+            speakers: setup.speakers.clone(),
+            leases: Leases::default(),
             requests: self.user.requests.0.clone(),
             ends: self.ends.0.clone(),
             roster: self.roster.subscribe(),

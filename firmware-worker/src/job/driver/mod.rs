@@ -78,6 +78,8 @@ pub(super) struct Driver {
     rejoining: bool,
     tracks: Tracks,
     subscriptions: Subscriptions,
+    /// Who waits for the grant of a speaker.
+    speakers: BTreeMap<String, Reply<OwnedFd>>,
     lookups: BTreeMap<u32, oneshot::Sender<Result<Vec<SocketAddr>, String>>>,
     lookup_count: u32,
     /// The participant is gone from the room, or will be when what was sent arrives: no sign-off is needed.
@@ -119,6 +121,7 @@ impl Driver {
             rejoining: false,
             tracks: Tracks::new(Anchor::new(now, hal::process::monotonic_ns())),
             subscriptions: Subscriptions::default(),
+            speakers: BTreeMap::new(),
             lookups: BTreeMap::new(),
             lookup_count: 0,
             gone: false,

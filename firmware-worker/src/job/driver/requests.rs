@@ -8,6 +8,7 @@ use crate::job::request::{Reply, Request, TrackWatch};
 use crate::net::Tls;
 use protocol::room::{Command, Config};
 use protocol::worker::Answer;
+use std::os::fd::OwnedFd;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 impl Driver {
@@ -20,6 +21,7 @@ impl Driver {
             Request::PublishSource { name, reply } => self.publish_source(&name, reply, now),
             Request::PublishOwn { track, reply } => self.tracks.add_own(track, reply, self.session.as_mut()),
             Request::Keyframe { name, reply } => self.tracks.take_keyframe(&name, reply, self.session.as_mut()),
+            Request::OpenSpeaker { name, reply } => self.open_speaker(name, reply),
             Request::Unpublish(id) => self.tracks.unpublish(&id, self.session.as_mut()),
             Request::Mute(id, muted) => self.tracks.mute(&id, muted, self.session.as_mut()),
             Request::Write(frame) => {
@@ -67,6 +69,15 @@ impl Driver {
         if self.tracks.add_source(granted, reply, now) {
             self.tell(&FromJob::OpenSource { name: name.to_owned() });
         }
+    }
+
+    fn open_speaker(&mut self, name: String, reply: Reply<OwnedFd>) {
+        if !self.setup.as_ref().is_some_and(|setup| setup.speakers.contains(&name)) {
+            let why = "no speaker of this name is configured".into();
+            return answer(reply, Err(Error::Denied { name, why }));
+        }
+        self.tell(&FromJob::OpenSource { name: name.clone() });
+        self.speakers.insert(name, reply);
     }
 
     fn connect(&mut self, reply: Reply<()>) {

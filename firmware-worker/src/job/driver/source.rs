@@ -269,6 +269,7 @@ impl Source {
     fn message(&mut self, message: Result<(ToReader, Vec<OwnedFd>), LinkError>) -> Happening {
         match message {
             Ok((ToReader::Attached { format }, fds)) => self.attached(format, fds),
+            Ok((ToReader::AttachedSpeaker, _)) => Happening::Gone("a speaker is no source".into()),
             Ok((ToReader::Running { .. }, _)) => Happening::Running,
             Ok((ToReader::Lost { why }, _)) => Happening::Lost(why),
             Err(error) => Happening::Gone(error.to_string()),

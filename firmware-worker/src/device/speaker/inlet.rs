@@ -1,0 +1,122 @@
+//! Where sound enters an owner: a ring and a voice for each job.
+//!
+//! The one lock of a speaker's owner is here, between its control loop and its thread. It is held for the mix of a period;
+//! nothing under it waits.
+
+use super::voice::{Step, Voice};
+use hal::doorbell::Doorbell;
+use hal::ring::{self, pcm};
+use protocol::device::ReaderId;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// What is mixed at a time before the card has said otherwise: 10 ms.
+const PERIOD: usize = 480;
+
+/// Counters that the thread adds to and the control loop reads.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Periods that the card took.
+    pub played: AtomicU64,
+    /// Periods in which a job was heard.
+    pub heard: AtomicU64,
+    /// Times the card ran dry or slept.
+    pub xruns: AtomicU64,
+    /// Times a job's ring ran dry while it was played: at the end of a sound, or because its job was late.
+    pub dry: AtomicU64,
+    /// Frames thrown away because a backlog had built up.
+    pub skipped: AtomicU64,
+    /// Mean over the last second of a job's lead over the card, in µs; that of the job with most.
+    pub buffer_us: AtomicU32,
+}
+
+/// All voices of one speaker.
+#[derive(Debug)]
+pub struct Inlet {
+    shared: Mutex<Shared>,
+    /// See [`Counters`].
+    pub counters: Counters,
+}
+
+#[derive(Debug)]
+struct Shared {
+    period: usize,
+    voices: Vec<(ReaderId, Voice, Arc<Doorbell>)>,
+    /// One period, interleaved.
+    sum: Vec<f32>,
+}
+
+impl Default for Inlet {
+    fn default() -> Self {
+        let shared = Shared { period: PERIOD, voices: Vec::new(), sum: vec![0.0; PERIOD * 2] };
+        Self { shared: Mutex::new(shared), counters: Counters::default() }
+    }
+}
+
+impl Inlet {
+    /// Makes a ring for a job, to be passed to it. The bell is rung each period in which it waits for room.
+    pub fn attach(&self, reader: ReaderId, bell: Arc<Doorbell>) -> Result<OwnedFd, ring::Error> {
+        let ring = pcm::Reader::create("pcm")?;
+        let fd = ring.fd().try_clone_to_owned().map_err(|source| ring::Error::System { call: "dup", source })?;
+        let mut shared = self.shared();
+        let voice = Voice::new(ring, shared.period);
+        shared.voices.push((reader, voice, bell));
+        Ok(fd)
+    }
+
+    /// Forgets a job, with what it has written.
+    pub fn detach(&self, reader: ReaderId) {
+        self.shared().voices.retain(|(id, ..)| *id != reader);
+    }
+
+    /// A card runs that takes `period` frames at a time.
+    pub fn begin(&self, period: usize) {
+        let mut shared = self.shared();
+        shared.period = period;
+        shared.sum.resize(period * 2, 0.0);
+        for (_, voice, _) in &mut shared.voices {
+            voice.begin(period);
+        }
+    }
+
+    /// Fills a period with the sum of all voices; `now_us` is [`pcm::now_us`]. Who breaks the rules of the ring is forgotten and named to `broken`.
+    pub fn mix(&self, now_us: u32, frames: &mut [pcm::Frame], mut broken: impl FnMut(ReaderId, pcm::Violation)) {
+        let mut shared = self.shared();
+        let Shared { period, voices, sum } = &mut *shared;
+        sum.fill(0.0);
+        let (mut heard, mut buffer_us) = (false, 0);
+        voices.retain_mut(|(reader, voice, bell)| match voice.add(sum, *period, now_us) {
+            Ok(step) => {
+                self.count(step);
+                heard |= step.heard;
+                buffer_us = buffer_us.max(voice.mean_us());
+                if voice.held() {
+                    bell.ring();
+                }
+                true
+            }
+            Err(violation) => {
+                broken(*reader, violation);
+                false
+            }
+        });
+        for (frame, [left, right]) in frames.iter_mut().zip(sum.as_chunks().0) {
+            // Saturates.
+            *frame = [*left as i16, *right as i16];
+        }
+        drop(shared);
+        self.counters.heard.fetch_add(heard.into(), Relaxed);
+        self.counters.buffer_us.store(buffer_us, Relaxed);
+    }
+
+    fn count(&self, step: Step) {
+        self.counters.dry.fetch_add(step.dry.into(), Relaxed);
+        self.counters.skipped.fetch_add(step.skipped as u64, Relaxed);
+    }
+
+    fn shared(&self) -> MutexGuard<'_, Shared> {
+        // A panic under the lock ends the process; in tests, what it guards is consistent at every step.
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

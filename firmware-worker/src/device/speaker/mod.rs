@@ -1,0 +1,97 @@
+//! The speaker's thread, paced by the card: it mixes what jobs have written, a period at a time, and plays silence when
+//! they have not.
+
+mod inlet;
+mod voice;
+
+pub use inlet::Inlet;
+
+use super::pipeline::{Event, Events, Failure, Pipeline, Wanted};
+use crate::config::{self, SpeakerDevice, Volume};
+use hal::audio::{Card, Identity, Playback, Turn, find, set_playback};
+use hal::ring::pcm;
+use protocol::device::Keying;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+/// How often a thread whose card takes nothing looks whether it is to stop; bounds how long closing takes.
+const STOP_CHECK: Duration = Duration::from_millis(100);
+/// A card that takes nothing for this long is taken as lost.
+const STUCK_LIMIT: Duration = Duration::from_secs(3);
+
+/// Opens the speaker on a thread of its own; what happens comes as events.
+pub fn start(speaker: &config::Speaker, inlet: Arc<Inlet>) -> io::Result<Pipeline> {
+    let speaker = speaker.clone();
+    Pipeline::launch("speaker", move |wanted, events| {
+        let name = match &speaker.device {
+            SpeakerDevice::Card(name) => pcm_of(name)?,
+            SpeakerDevice::Auto => choose(hal::audio::list()).ok_or_else(|| "no sound card plays".to_owned())?,
+        };
+        let playback = Playback::start(&name, speaker.channels)?;
+        let description = format!("{name} {} ch{}", playback.channels(), apply(&name, speaker.volume));
+        inlet.begin(playback.period());
+        events.tell(Event::Running { description, hardware: true, encoder: None, keying: Keying::default() });
+        Ok::<_, Failure>(run(&name, playback, &inlet, wanted, events)?)
+    })
+}
+
+/// The PCM that is meant. What libasound knows by other names is its own to resolve.
+fn pcm_of(name: &str) -> Result<String, Failure> {
+    match Identity::parse(name) {
+        Ok(Identity::Alsa(name)) => Ok(name),
+        Ok(identity) => Ok(find(&identity, &hal::audio::list(), |card| card.playback)?.name.clone()),
+        Err(why) => Err(format!("{name}: {why}").into()),
+    }
+}
+
+/// The first card that plays and leads neither to a display nor to a digital connector, else the first that plays.
+pub fn choose(cards: Vec<Card>) -> Option<String> {
+    let digital = |card: &Card| {
+        let text = format!("{} {}", card.name, card.description).to_ascii_lowercase();
+        ["hdmi", "displayport", "iec958", "spdif", "s/pdif"].iter().any(|word| text.contains(word))
+    };
+    let mut playing: Vec<_> = cards.into_iter().filter(|card| card.playback).collect();
+    playing.sort_by_key(digital);
+    playing.into_iter().next().map(|card| card.name)
+}
+
+/// Sets the card's mixer. A card without one, or with one that refuses, is played as it is.
+fn apply(name: &str, volume: Option<Volume>) -> String {
+    match set_playback(name, volume.map(Into::into)) {
+        Ok(Some(set)) => format!(", {set}"),
+        Ok(None) if volume.is_none() => String::new(),
+        Ok(None) => ", which has no volume control".into(),
+        Err(error) => format!(", its volume could not be set: {error}"),
+    }
+}
+
+fn run(name: &str, mut playback: Playback, inlet: &Inlet, wanted: &Wanted, events: &Events) -> Result<(), String> {
+    let mut frames = vec![[0; 2]; playback.period()];
+    let mut stuck = Duration::ZERO;
+    while !wanted.stop() {
+        let mut turn = playback.wait(STOP_CHECK);
+        if turn == Turn::Ready {
+            stuck = Duration::ZERO;
+            // As late as possible: what a job writes now is heard with this period.
+            inlet.mix(pcm::now_us(), &mut frames, |reader, why| events.tell(Event::Violated(reader, why.to_string())));
+            turn = playback.write(&frames);
+        }
+        match turn {
+            Turn::Ready => drop(inlet.counters.played.fetch_add(1, Relaxed)),
+            Turn::Xrun => drop(inlet.counters.xruns.fetch_add(1, Relaxed)),
+            Turn::Stuck => {
+                stuck += STOP_CHECK;
+                if stuck >= STUCK_LIMIT {
+                    return Err(format!("{name}: takes no samples for {} s", STUCK_LIMIT.as_secs()));
+                }
+            }
+            Turn::Gone => return Err(format!("{name}: the sound card is gone")),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,217 @@
+//! Playback to one card.
+//!
+//! ```text
+//! start: prepare, fill with silence, start --> Running --xrun, suspend--> prepare, fill, start again (Turn::Xrun)
+//!                                                      --unplugged, or restarts without end--> Turn::Gone
+//! ```
+
+#[cfg(any(test, feature = "fake"))]
+pub mod fake;
+mod pcm;
+
+use super::Error;
+use crate::process::monotonic_ns;
+use crate::ring::pcm::Frame;
+use pcm::{Failed, Pcm, Shape};
+use std::io;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// The only rate: that of Opus, and of any card made in this century.
+const RATE: u64 = 48_000;
+
+/// Periods that the card holds after each write: 40 ms for a thread that does not get to run.
+const AHEAD: usize = 4;
+
+/// Restarts in a row, without a period between them, after which the card counts as lost.
+const MAX_RESTARTS: u32 = 10;
+
+/// Frames, half a second, that no card with a clock takes within [`TOO_SOON`] beyond its buffer.
+const PROBE: u64 = 24_000;
+const TOO_SOON: Duration = Duration::from_millis(250);
+
+/// What became of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// There is room for a period, or it was taken.
+    Ready,
+    /// The card ran dry or slept; it was filled with silence and started again.
+    Xrun,
+    /// Nothing happened within the timeout.
+    Stuck,
+    /// Unplugged, or failing for good.
+    Gone,
+}
+
+/// A playing card: 48 kHz, 10 ms periods where it has them. Writing allocates nothing.
+#[derive(Debug)]
+pub struct Playback {
+    pcm: Pcm,
+    shape: Shape,
+    restarts: u32,
+    pace: Pace,
+    /// One period in the card's own form.
+    samples: Vec<i32>,
+}
+
+/// Whose clock it is.
+#[derive(Debug)]
+enum Pace {
+    /// The card's, as far as is known: so much was taken since.
+    Card { since: Instant, frames: u64 },
+    /// Ours: the PCM (`null`, `file`) takes anything at once, and so much was given to it since.
+    Ours { since_ns: u64, frames: u64 },
+}
+
+impl Playback {
+    /// Opens, fills with silence and starts; `channels` is what is wanted, see [`Playback::channels`]. Never waits for a
+    /// card in use.
+    pub fn start(name: &str, channels: u8) -> Result<Self, Error> {
+        let failed = |error: Failed| error.on(name);
+        let (pcm, shape) = Pcm::open(name, channels, AHEAD)?;
+        let pace = Pace::Card { since: Instant::now(), frames: 0 };
+        let mut playback = Self { pcm, shape, restarts: 0, pace, samples: Vec::new() };
+        playback.samples.resize(shape.period * shape.channels, 0);
+        playback.prime().map_err(failed)?;
+        Ok(playback)
+    }
+
+    /// Channels the card really has.
+    pub fn channels(&self) -> usize {
+        self.shape.channels
+    }
+
+    /// Frames a period: 480, or what the card has nearest to that.
+    pub fn period(&self) -> usize {
+        self.shape.period
+    }
+
+    /// Waits until the card has room for a period.
+    pub fn wait(&mut self, timeout: Duration) -> Turn {
+        match self.wait_for_room(timeout) {
+            Ok(true) => Turn::Ready,
+            Ok(false) => Turn::Stuck,
+            Err(error) => self.recover(error),
+        }
+    }
+
+    /// Gives it one period.
+    ///
+    /// # Panics
+    /// If `frames` are not one period.
+    pub fn write(&mut self, frames: &[Frame]) -> Turn {
+        assert_eq!(frames.len(), self.shape.period, "one period");
+        spread(frames, self.shape.channels, &mut self.samples);
+        match self.pcm.write(&self.samples, self.shape) {
+            Ok(()) => {
+                self.restarts = 0;
+                self.pace.took(self.shape);
+                Turn::Ready
+            }
+            Err(error) => self.recover(error),
+        }
+    }
+
+    fn wait_for_room(&mut self, timeout: Duration) -> Result<bool, Failed> {
+        let start = Instant::now();
+        if let Some(early) = self.pace.early(self.shape.period) {
+            thread::sleep(early.min(timeout));
+            if early > timeout {
+                return Ok(false);
+            }
+        }
+        loop {
+            if self.pcm.room()? >= self.shape.wake {
+                return Ok(true);
+            }
+            let left = timeout.saturating_sub(start.elapsed());
+            if left.is_zero() {
+                return Ok(false);
+            }
+            self.pcm.wait(left)?;
+        }
+    }
+
+    /// Fills the card, so that it has as much as after any later write, and starts it.
+    fn prime(&mut self) -> Result<(), Failed> {
+        self.pcm.prepare()?;
+        self.samples.fill(0);
+        for _ in 1..AHEAD {
+            self.pcm.write(&self.samples, self.shape)?;
+        }
+        self.pcm.start()
+    }
+
+    /// Starts again after an xrun, a suspend or a change by a loopback's other end; anything else is the card's loss.
+    fn recover(&mut self, error: Failed) -> Turn {
+        self.restarts += 1;
+        if error.is_gone() || self.restarts > MAX_RESTARTS {
+            return Turn::Gone;
+        }
+        if error.errno == libc::ESTRPIPE {
+            // Cards that cannot resume, or not yet, are set up anew by `prepare`.
+            let _ = self.pcm.resume();
+        }
+        match self.prime() {
+            Ok(()) => Turn::Xrun,
+            Err(_) => Turn::Gone,
+        }
+    }
+}
+
+impl Pace {
+    fn took(&mut self, shape: Shape) {
+        match self {
+            Self::Card { since, frames } => {
+                *frames += shape.period as u64;
+                if *frames >= PROBE + shape.buffer as u64 {
+                    *self = match since.elapsed() < TOO_SOON {
+                        true => Self::Ours { since_ns: monotonic_ns(), frames: 0 },
+                        false => Self::Card { since: Instant::now(), frames: 0 },
+                    };
+                }
+            }
+            Self::Ours { frames, .. } => *frames += shape.period as u64,
+        }
+    }
+
+    /// How long the next period is not due yet.
+    fn early(&self, period: usize) -> Option<Duration> {
+        let Self::Ours { since_ns, frames } = self else { return None };
+        let due = u128::from(frames + period as u64) * 1_000_000_000 / u128::from(RATE);
+        let early = due.saturating_sub(u128::from(monotonic_ns() - since_ns));
+        (early > 0).then(|| Duration::from_nanos(early as u64))
+    }
+}
+
+/// To the card's channels: their mean for one, nothing on those that a stereo sound has no use for.
+fn spread(frames: &[Frame], channels: usize, samples: &mut [i32]) {
+    for ([left, right], to) in frames.iter().zip(samples.chunks_exact_mut(channels)) {
+        match to {
+            [mono] => *mono = (i32::from(*left) + i32::from(*right)) / 2,
+            [first, second, rest @ ..] => {
+                (*first, *second) = ((*left).into(), (*right).into());
+                rest.fill(0);
+            }
+            [] => {}
+        }
+    }
+}
+
+impl Failed {
+    fn is_gone(self) -> bool {
+        matches!(self.errno, libc::ENODEV | libc::ENXIO | libc::ENOENT)
+    }
+
+    fn on(self, device: &str) -> Error {
+        let device = device.to_owned();
+        match self.errno {
+            libc::EBUSY | libc::EAGAIN => Error::Busy(device),
+            _ if self.is_gone() => Error::Missing(device),
+            errno => Error::Call { device, call: self.call, source: io::Error::from_raw_os_error(errno) },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,109 @@
+//! The speaker of the board, played into its own microphone over the loopback card, and back to who spoke.
+
+use super::board::{self, SLOW};
+use serde_json::json;
+use std::time::Duration;
+use tests::guest::Guest;
+use tests::worker::AGENT;
+use tests::{Judge, Server};
+
+/// Seconds for which each wrong clock is watched; `tools/test soak clock` takes two minutes.
+const WATCH: u32 = 20;
+const WATCH_SOAK: u32 = 120;
+
+/// What the level is kept at, and how far a second's mean may be from it.
+const TARGET_US: f64 = 40_000.0;
+const TOLERANCE_US: f64 = 10_000.0;
+
+/// A supervisor asks its owners every 2.5 s.
+const FRESH_S: u32 = 3;
+
+#[test]
+fn what_a_participant_says_comes_out_of_the_card_and_again_after_a_replug() {
+    let server = Server::start_for_guest();
+    let mut guest = board::boot_playing("speaker", &server, "");
+    let judge = speak(&server, "guest-speaker");
+    hears_itself(&judge, 0);
+    guest.type_line("echo snd_aloop.0 > /sys/bus/platform/drivers/snd_aloop/unbind");
+    guest.wait_console("device speaker: lost", SLOW);
+    guest.wait_console("device microphone: lost", SLOW);
+    let mark = judge.mark();
+    judge.wait_from(mark, "silence", SLOW, |e| e.name() == "second" && e.number("audio", "pitch_hz") == 0.0);
+    let mark = judge.mark();
+    guest.type_line("echo snd_aloop.0 > /sys/bus/platform/drivers/snd_aloop/bind");
+    hears_itself(&judge, mark);
+}
+
+#[test]
+fn a_card_clock_that_is_1000_ppm_off_runs_the_speaker_neither_dry_nor_full() {
+    let server = Server::start_for_guest();
+    let seconds = if std::env::var_os("SOAK").is_some() { WATCH_SOAK } else { WATCH };
+    // More is slower.
+    for shift in [100_100, 99_900] {
+        let name = format!("clock-{shift}");
+        let mut guest = board::boot_playing(&name, &server, &shift_clock(shift));
+        let judge = speak(&server, &name);
+        hears_itself(&judge, 0);
+        let first = Reading::take(&mut guest);
+        let (mut lowest, mut highest) = (f64::MAX, 0.0f64);
+        let mut last = first;
+        for _ in 0..seconds.div_ceil(FRESH_S) {
+            last = Reading::take(&mut guest);
+            (lowest, highest) = (lowest.min(last.buffer_us), highest.max(last.buffer_us));
+        }
+        println!("{shift}: {seconds} s, means of a second from {:.1} to {:.1} ms", lowest / 1000.0, highest / 1000.0);
+        assert!(last.played > first.played + 50.0 * f64::from(seconds), "{first:?} {last:?}");
+        assert_eq!((last.dry, last.skipped), (first.dry, first.skipped), "{first:?} {last:?}");
+        assert!(lowest > TARGET_US - TOLERANCE_US && highest < TARGET_US + TOLERANCE_US, "{lowest} to {highest} us");
+    }
+}
+
+/// Somebody whose tone the board plays, and who hears what the board hears.
+fn speak(server: &Server, room: &str) -> Judge {
+    let mut judge = Judge::join(server, room, "judge");
+    judge.command("publish_tone", json!({"hz": 660}));
+    server.api().dispatch(room, AGENT, "");
+    judge
+}
+
+fn hears_itself(judge: &Judge, mark: usize) {
+    judge.wait_from(mark, "its own tone from the card", SLOW, |e| {
+        e.name() == "second" && (e.number("audio", "pitch_hz") - 660.0).abs() < 3.0
+    });
+}
+
+/// Both ends of the first subdevice: the card goes on at the pace of its faster one.
+fn shift_clock(shift: u32) -> String {
+    let set = |device| {
+        format!(
+            "amixer -q -c Loopback cset iface=PCM,name='PCM Rate Shift 100000',device={device},subdevice=0 {shift}\n"
+        )
+    };
+    [0, 1].map(set).concat()
+}
+
+/// What the worker says of its speaker.
+#[derive(Clone, Copy, Debug)]
+struct Reading {
+    played: f64,
+    dry: f64,
+    skipped: f64,
+    buffer_us: f64,
+}
+
+impl Reading {
+    /// Asks after a while, so that each answer is a new one.
+    fn take(guest: &mut Guest) -> Self {
+        static TURN: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+        let turn = TURN.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        // In two parts, as the console shows what is typed, too.
+        guest.type_line(&format!(
+            "sleep {FRESH_S}; echo 'rea''ding{turn}:' $(wget -qO- http://127.0.0.1:8081/metrics | \
+             sed -n 's/^firmware_worker_\\(device_captured_total\\|speaker_[a-z_]*\\){{device=\"speaker\"}} //p')"
+        ));
+        let text = guest.wait_console(&format!("reading{turn}: "), SLOW + Duration::from_secs(FRESH_S.into()));
+        let numbers: Vec<f64> = text.trim().split(' ').filter_map(|word| word.parse().ok()).collect();
+        let [played, dry, skipped, buffer_us] = numbers[..] else { panic!("four numbers in {text:?}") };
+        Self { played, dry, skipped, buffer_us }
+    }
+}

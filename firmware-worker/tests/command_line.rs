@@ -191,6 +191,6 @@ fn a_bench_prints_percentiles_opening_cpu_and_memory_and_says_what_it_measures()
     let frames = &json["frames_ms"];
     // A second of 20 ms packets, less what a busy machine is late by; each took its own length at least.
     assert!(frames["n"].as_u64() > Some(30) && frames["p50"].as_f64() >= Some(20.0), "{json}");
-    assert_eq!(json["description"], "tone 440 Hz opus 48 kbit/s");
+    assert_eq!(json["description"], "tone 440 Hz, opus 48 kbit/s");
     assert!(json["open_to_stable_exposure_ms"].is_null() && json["cpu_per_frame_ms"].as_f64() > Some(0.0), "{json}");
 }

@@ -1,7 +1,6 @@
 //! Tests of the arm64 release binary on an emulated board with real kernel drivers, against a server on the host.
 
 mod board;
-mod cycles;
 mod devices;
 mod limits;
 mod media;

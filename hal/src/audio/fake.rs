@@ -93,6 +93,8 @@ pub struct Script {
     pub channels: RangeInclusive<u32>,
     /// Frames a period; `None` for 10 ms.
     pub period: Option<usize>,
+    /// Periods that its buffer holds.
+    pub buffer: usize,
     /// By how much its clock is fast, in millionths.
     pub ppm: i32,
     /// Which time.
@@ -104,13 +106,14 @@ pub struct Script {
 }
 
 impl Default for Script {
-    /// S16, 48 kHz, one or two channels, a ramp of 16 bits in each, no faults, simulated time.
+    /// S16, 48 kHz, one or two channels, four periods, a ramp of 16 bits in each, no faults, simulated time.
     fn default() -> Self {
         Self {
             formats: vec![SampleFormat::S16],
             rates: vec![48_000],
             channels: 1..=2,
             period: None,
+            buffer: 4,
             ppm: 0,
             time: Time::Simulated,
             sound: |frame, _| f32::from(frame as i16) / 32_768.0,
@@ -199,7 +202,7 @@ impl Pcm {
         self.enter(Call::Hardware)?;
         let period = self.script.period.unwrap_or(rate as usize / 100);
         let channels = channels.clamp(*self.script.channels.start(), *self.script.channels.end());
-        let setup = Setup { format, rate, channels, period, buffer: period * 4 };
+        let setup = Setup { format, rate, channels, period, buffer: period * self.script.buffer };
         self.setup = Some(setup);
         Ok(setup)
     }

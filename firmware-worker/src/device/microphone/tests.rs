@@ -17,8 +17,9 @@ fn sine_44100(frame: u64, channel: usize) -> f32 {
     if channel == 0 { turn.sin() as f32 * 0.2 } else { 0.0 }
 }
 
+/// In real time, with a second of patience for a test's thread that does not get to run.
 fn real(script: Script) -> Script {
-    Script { time: Time::Real, ..script }
+    Script { time: Time::Real, buffer: 100, ..script }
 }
 
 /// A pipeline on a card, its outlet and its ring.
@@ -84,21 +85,17 @@ fn a_card_of_another_format_rate_and_more_channels_is_heard_at_its_pitch() {
     };
     let microphone = Microphone { input_channels: vec![1], ..Microphone::default() };
     let mut rig = Rig::start(real(script), microphone);
-    let description = "fake S24_3LE 2 ch 44100 Hz, period 10.0 ms, buffer 40 ms, opus 48 kbit/s".to_owned();
+    let description = "fake S24_3LE 2 ch 44100 Hz, period 10.0 ms, buffer 1000 ms, opus 48 kbit/s".to_owned();
     assert_eq!(rig.event(), Event::Running { description, hardware: true, encoder: None, keying: Keying::default() });
     let packets = rig.packets(60);
     for pair in packets.windows(2) {
         let (first, next) = (pair[0].0, pair[1].0);
-        // A busy machine overruns the card, and says so.
-        if next.flags & DISCONTINUITY != 0 {
-            continue;
-        }
         assert_eq!(next.position - first.position, 960);
         assert!((next.captured_ns - first.captured_ns).abs_diff(20_000_000) < 2_000_000, "{first:?} {next:?}");
     }
     let heard = decoded(&packets[10..], 960);
     let edges = heard.windows(2).filter(|w| w[0] < 0 && w[1] >= 0).count();
-    assert!((432..=448).contains(&edges), "{edges} Hz");
+    assert!((436..=444).contains(&edges), "{edges} Hz");
     let level = rig.outlet.meter.take().expect("samples came");
     // A sine at a fifth: -14 dB at its peak, 3 less on average.
     assert!((-1500..=-1300).contains(&level.peak) && (-1800..=-1600).contains(&level.rms), "{level:?}");
@@ -109,9 +106,7 @@ fn packets_of_ten_milliseconds_come_at_twice_the_rate() {
     let microphone = Microphone { frame_ms: 10, ..Microphone::default() };
     let mut rig = Rig::start(real(Script::default()), microphone);
     let packets = rig.packets(20);
-    let follows =
-        |(first, next): (&Meta, &Meta)| next.flags & DISCONTINUITY != 0 || next.position - first.position == 480;
-    assert!(packets.windows(2).all(|pair| follows((&pair[0].0, &pair[1].0))));
+    assert!(packets.windows(2).all(|pair| pair[1].0.position - pair[0].0.position == 480));
     assert_eq!(decoded(&packets, 480).len(), 20 * 480);
 }
 
@@ -128,13 +123,12 @@ fn a_packet_is_in_the_ring_soon_after_its_last_sample() {
 }
 
 #[test]
-fn an_overrun_is_a_gap_and_the_position_follows_the_time() {
+fn an_overrun_is_one_gap_and_the_position_follows_the_time() {
     let faults = vec![(Call::Read, 50, Fault::Errno(libc::EPIPE))];
     let mut rig = Rig::start(real(Script { faults, ..Script::default() }), Microphone::default());
     let packets = rig.packets(60);
     let gaps: Vec<_> = packets.iter().skip(1).filter(|p| p.0.flags & DISCONTINUITY != 0).collect();
-    // A busy machine makes more of them.
-    assert!(!gaps.is_empty());
+    assert_eq!(gaps.len(), 1);
     let (first, last) = (packets[0].0, packets[59].0);
     let samples = (last.captured_ns - first.captured_ns) * 48 / 1_000_000;
     assert!((last.position - first.position).abs_diff(samples) < 200, "{first:?} {last:?}");

@@ -271,7 +271,11 @@ impl Source {
             Ok((ToReader::Attached { format }, fds)) => self.attached(format, fds),
             Ok((ToReader::AttachedSpeaker, _)) => Happening::Gone("a speaker is no source".into()),
             Ok((ToReader::Running { .. }, _)) => Happening::Running,
-            Ok((ToReader::Lost { why }, _)) => Happening::Lost(why),
+            Ok((ToReader::Lost { why }, _)) => {
+                // The last units before it would be taken for the device's return.
+                self.start_anew();
+                Happening::Lost(why)
+            }
             Err(error) => Happening::Gone(error.to_string()),
         }
     }

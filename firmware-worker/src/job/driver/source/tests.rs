@@ -141,6 +141,20 @@ async fn an_owner_that_always_has_one_more_unit_does_not_hide_its_messages() {
 }
 
 #[tokio::test]
+async fn nothing_of_before_a_loss_is_handed_on_after_it() {
+    let mut source = Source::new("microphone".into(), Instant::now());
+    let mut owner = Owner::attach(&mut source, AUDIO).await;
+    source.demand(Demand::Live);
+    owner.push(1, 960, ring::KEY);
+    owner.link.send(&ToReader::Lost { why: "unplugged".into() }, &[]).expect("sent");
+    while !matches!(poll_fn(|context| source.poll(context)).await, Happening::Lost(_)) {
+        tokio::task::yield_now().await;
+    }
+    owner.push(2, 1920, ring::KEY);
+    assert_eq!(first_bytes(&read(&mut source).await.0), [2]);
+}
+
+#[tokio::test]
 async fn a_lapped_video_reader_asks_for_a_keyframe_and_goes_on_with_it() {
     let mut source = Source::new("camera".into(), Instant::now());
     let mut owner = Owner::attach(&mut source, VIDEO).await;

@@ -12,7 +12,6 @@ use hal::process::monotonic_ns;
 use hal::ring::{DISCONTINUITY, KEY, Layout, MAX_ARENA, Meta};
 use hal::video::{Capture, Encoded, Handle, Mode, Picture, PixelFormat, Setting, Wanted};
 use std::io;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -35,7 +34,7 @@ pub enum Source {
     /// The test picture.
     Pattern,
     /// An opened V4L2 node and its path, for messages.
-    Node(OwnedFd, String),
+    Node(Handle, String),
 }
 
 /// The ring for this camera.
@@ -92,10 +91,9 @@ fn unix_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| t.as_millis() as u64)
 }
 
-fn node_loop(stage: &Stage, camera: &config::Camera, node: OwnedFd, path: &str) -> Result<(), String> {
+fn node_loop(stage: &Stage, camera: &config::Camera, handle: Handle, path: &str) -> Result<(), String> {
     let (width, height, fps) = (camera.width, camera.height, camera.fps);
     let wanted = Wanted { width, height, fps, format: camera.format.map(pixels), encoded: Encoded::Never };
-    let handle = Handle::from(node);
     set_controls(&handle, path, &camera.controls);
     let flipped = hal::video::flip(&handle, camera.hflip, camera.vflip);
     let mut capture = Capture::start(handle, path, &wanted).map_err(|e| e.to_string())?;
@@ -105,7 +103,10 @@ fn node_loop(stage: &Stage, camera: &config::Camera, node: OwnedFd, path: &str) 
     let mut pace = Pace::new(camera.fps.saturating_mul(1000));
     let mut sequence = None;
     let mut silent = Duration::ZERO;
-    stage.tell(Event::Running { description: format!("{path} {} {}", mode.format, frames.describe()), hardware: true });
+    stage.tell(Event::Running {
+        description: format!("{path} {} {}{}", mode.format, frames.describe(), asked(&wanted, mode)),
+        hardware: true,
+    });
     while !stage.wanted.stop() {
         let Some(taken) = capture.next(STOP_CHECK).map_err(|e| e.to_string())? else {
             silent += STOP_CHECK;
@@ -115,6 +116,10 @@ fn node_loop(stage: &Stage, camera: &config::Camera, node: OwnedFd, path: &str) 
             continue;
         };
         silent = Duration::ZERO;
+        if sequence.is_none() {
+            let moment = if taken.exposed { "start of exposure" } else { "end of the frame" };
+            tracing::info!("{path}: stamps are of the {moment}");
+        }
         let gap = sequence.replace(taken.sequence).map_or(0, |last: u32| taken.sequence.wrapping_sub(last) - 1);
         // A driver that restarts its counter has not lost a billion frames.
         frames.missed(u64::from(if gap > u32::from(u16::MAX) { 0 } else { gap }));

@@ -334,7 +334,7 @@ impl Owner {
         }
         let path = std::fs::read_link(format!("/proc/self/fd/{}", node.as_raw_fd()))
             .map_or_else(|_| "camera".into(), |path| path.to_string_lossy().into_owned());
-        let started = camera::start(config, camera::Source::Node(node, path), self.outlet.clone());
+        let started = camera::start(config, camera::Source::Node(node.into(), path), self.outlet.clone());
         self.started(started);
     }
 

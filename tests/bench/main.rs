@@ -6,6 +6,7 @@
 mod cpu;
 mod ends;
 mod memory;
+mod picture;
 mod start;
 mod table;
 
@@ -50,5 +51,8 @@ fn measure(bench: &Bench, repeats: Repeats) -> Vec<Row> {
 }
 
 fn benches() -> Vec<Bench> {
-    [memory::benches(), cpu::benches(), start::benches(), ends::benches()].into_iter().flatten().collect()
+    [memory::benches(), cpu::benches(), picture::benches(), start::benches(), ends::benches()]
+        .into_iter()
+        .flatten()
+        .collect()
 }

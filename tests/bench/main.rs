@@ -8,6 +8,7 @@ mod devices;
 mod encode;
 mod ends;
 mod memory;
+mod picture;
 mod start;
 mod table;
 
@@ -52,8 +53,16 @@ fn measure(bench: &Bench, repeats: Repeats) -> Vec<Row> {
 }
 
 fn benches() -> Vec<Bench> {
-    [memory::benches(), cpu::benches(), encode::benches(), start::benches(), ends::benches(), devices::benches()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        memory::benches(),
+        cpu::benches(),
+        encode::benches(),
+        picture::benches(),
+        start::benches(),
+        ends::benches(),
+        devices::benches(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }

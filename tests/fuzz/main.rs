@@ -1,9 +1,10 @@
-//! Damaged input: what a server, a network, an attacker or a camera can send, changed at random. Nothing may
-//! panic, and time must always go on.
+//! Damaged input: for both machines what a server, a network or an attacker can send, and what devices hand over, changed at
+//! random. Nothing may panic, and time must always go on.
 //!
 //! The seed of a run is printed; `FUZZ_SEED` repeats it, `FUZZ_COUNT` says how many inputs (`tools/test soak fuzz` takes
 //! many).
 
+mod device;
 mod h264;
 mod mutate;
 mod room;

@@ -18,7 +18,7 @@ fn soak() -> bool {
 /// Two cameras, the second of the multi-planar API.
 fn script() -> String {
     let options = "n_devs=2 node_types=0x1,0x1 num_inputs=1,1 input_types=0x0,0x0 multiplanar=1,2";
-    let cycles = if soak() { format!("CYCLES={SOAK_CYCLES} ") } else { String::new() };
+    let cycles = if soak() { format!("export CYCLES={SOAK_CYCLES}\n") } else { String::new() };
     format!("modprobe -r vivid\nmodprobe vivid {options}\n{cycles}exec /devices --ignored --test-threads=1 --nocapture")
 }
 
@@ -29,5 +29,8 @@ fn the_device_layer_does_on_real_drivers_what_its_tests_say() {
     let mut guest = Guest::boot("devices", &files, &script());
     guest.wait_off(LIMIT * if soak() { 10 } else { 1 });
     let result = guest.console().find(&["test result:"]).expect("the tests came to their end").text;
+    if let Some(line) = guest.console().find(&["cycles, the slowest"]) {
+        println!("{}", line.text.trim());
+    }
     assert!(result.contains("ok.") && !result.contains(" 0 passed"), "{}", guest.console().text());
 }

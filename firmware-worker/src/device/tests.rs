@@ -1,5 +1,6 @@
 //! A whole owner in this process: the test is its supervisor and its jobs.
 
+mod cameras;
 mod epochs;
 mod hostile;
 mod opening;

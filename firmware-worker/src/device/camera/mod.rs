@@ -20,6 +20,7 @@ use super::pipeline::Pipeline;
 use crate::config::{self, CameraDevice, EncoderWish};
 use crate::media::h264::Settings;
 use hal::ring::{Layout, MAX_ARENA, MAX_SLOTS};
+use hal::video::Handle;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
@@ -45,7 +46,7 @@ pub enum Source {
     /// The test picture.
     Pattern,
     /// An opened V4L2 node and its path, for messages.
-    Node(OwnedFd, String),
+    Node(Handle, String),
     /// A command that writes H.264, and how long before its first byte a picture was taken.
     Pipe(Vec<String>, Duration),
 }
@@ -55,7 +56,7 @@ impl Source {
     pub fn node(node: OwnedFd) -> Self {
         let path = std::fs::read_link(format!("/proc/self/fd/{}", node.as_raw_fd()));
         let path = path.map_or_else(|_| "camera".into(), |path| path.to_string_lossy().into_owned());
-        Self::Node(node, path)
+        Self::Node(node.into(), path)
     }
 }
 

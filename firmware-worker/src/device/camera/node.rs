@@ -9,15 +9,13 @@ use crate::device::pipeline::{Failure, Stage};
 use crate::media::{I420, convert, jpeg};
 use hal::process::monotonic_ns;
 use hal::video::{Capture, Encoded, Handle, Mode, Picture, PixelFormat, Setting, Wanted};
-use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 /// Captures from `node` until the pipeline is to stop or the camera is lost.
-pub fn run(stage: &Stage, camera: &config::Camera, node: OwnedFd, path: &str) -> Result<(), Failure> {
+pub fn run(stage: &Stage, camera: &config::Camera, handle: Handle, path: &str) -> Result<(), Failure> {
     let choice = choice::for_pictures(camera.encoder).map_err(|why| format!("{path}: {why}"))?;
     let (width, height, fps) = (camera.width, camera.height, camera.fps);
     let wanted = Wanted { width, height, fps, format: camera.format.map(pixels), encoded: Encoded::Never };
-    let handle = Handle::from(node);
     set_controls(&handle, path, &camera.controls);
     let flipped = hal::video::flip(&handle, camera.hflip, camera.vflip);
     let mut capture = Capture::start(handle, path, &wanted)?;
@@ -39,6 +37,10 @@ pub fn run(stage: &Stage, camera: &config::Camera, node: OwnedFd, path: &str) ->
             continue;
         };
         silent = Duration::ZERO;
+        if sequence.is_none() {
+            let moment = if taken.exposed { "start of exposure" } else { "end of the frame" };
+            tracing::info!("{path}: stamps are of the {moment}");
+        }
         stage.outlet.counters.stages.since(OwnerStage::Capture, taken.captured_ns);
         let gap = sequence.replace(taken.sequence).map_or(0, |last: u32| taken.sequence.wrapping_sub(last) - 1);
         // A driver that restarts its counter has not lost a billion frames.

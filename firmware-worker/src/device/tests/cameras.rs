@@ -1,0 +1,115 @@
+//! The camera's thread on made-up cameras.
+
+use super::{PATIENCE, camera as configured};
+use crate::config::{Camera, CameraDevice, ControlValue, DeviceKind};
+use crate::device::camera;
+use crate::device::outlet::Outlet;
+use crate::device::pipeline::{Event, Pipeline};
+use hal::ring::{Next, Reader};
+use hal::video::fake::{self, Device, Frame, Knob, Script};
+use hal::video::{Mode, PixelFormat};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// 32x16, left half white, right half red.
+const BARS: &[u8] = include_bytes!("../../media/testdata/bars.jpg");
+
+fn config() -> Camera {
+    let DeviceKind::Camera(camera) = configured(CameraDevice::Auto).kind else { unreachable!() };
+    Camera { width: 32, height: 16, ..camera }
+}
+
+/// A camera that sends JPEG, 100 times a second.
+fn jpegs(frames: impl FnMut(u32) -> Frame + Send + 'static) -> Device {
+    let modes = vec![Mode { format: PixelFormat::Mjpeg, width: 32, height: 16, milli_fps: 100_000 }];
+    let knobs = vec![Knob::number("Gain", 0, 100, 1), Knob::flip(false)];
+    fake::Camera::device(Script { modes, knobs, paced: true, frames: Box::new(frames), ..Script::default() })
+}
+
+fn start(device: &Device, config: &Camera) -> (Pipeline, Arc<Outlet>, Reader) {
+    let outlet = Arc::new(Outlet::create("camera", camera::layout(config)).unwrap());
+    let reader = Reader::map(outlet.ring().unwrap()).unwrap();
+    let source = camera::Source::Node(device.open(), "/dev/video7".into());
+    (camera::start(config, source, outlet.clone()).unwrap(), outlet, reader)
+}
+
+async fn running(pipeline: &mut Pipeline) -> String {
+    let description = match timeout(PATIENCE, pipeline.event()).await.unwrap() {
+        Some(Event::Running { description, hardware: true }) => description,
+        other => panic!("{other:?}"),
+    };
+    pipeline.set_epoch(1);
+    pipeline.set_bitrate(400_000);
+    pipeline.encode(true);
+    description
+}
+
+/// Waits for that many units.
+async fn units(reader: &mut Reader, count: usize) {
+    let (mut found, mut payload) = (0, Vec::new());
+    let collect = async {
+        while found < count {
+            match reader.next(&mut payload) {
+                Next::Unit(_) => found += 1,
+                Next::Lapped(lost) => panic!("{lost} lost"),
+                Next::Empty => tokio::time::sleep(Duration::from_millis(1)).await,
+            }
+        }
+    };
+    timeout(PATIENCE, collect).await.unwrap();
+}
+
+#[tokio::test]
+async fn damaged_pictures_are_dropped_and_counted_and_the_others_go_on() {
+    let device = jpegs(|number| match number % 4 {
+        1 => Frame::of(BARS[..BARS.len() / 2].to_vec()),
+        2 => Frame::of(Vec::new()),
+        _ => Frame::of(BARS.to_vec()),
+    });
+    let config = Camera { fps: 100, ..config() };
+    let (mut pipeline, outlet, mut reader) = start(&device, &config);
+    running(&mut pipeline).await;
+    units(&mut reader, 10).await;
+    drop(pipeline);
+    let counters = &outlet.counters;
+    let (captured, written, dropped) =
+        (counters.captured.load(Relaxed), counters.written.load(Relaxed), counters.dropped.load(Relaxed));
+    assert!(written >= 10 && dropped >= 8, "{captured} captured, {written} written, {dropped} dropped");
+    assert_eq!(device.in_use(), (0, 0));
+}
+
+#[tokio::test]
+async fn a_camera_that_fails_is_lost_with_its_reason_and_starts_again() {
+    let device = jpegs(|number| if number < 5 { Frame::of(BARS.to_vec()) } else { Frame::Stopped });
+    for _ in 0..3 {
+        let (mut pipeline, ..) = start(&device, &config());
+        running(&mut pipeline).await;
+        let lost = loop {
+            match timeout(PATIENCE, pipeline.event()).await.unwrap() {
+                Some(Event::Lost(why)) => break why,
+                Some(_) => {}
+                None => panic!("it ended without a word"),
+            }
+        };
+        assert!(lost.starts_with("/dev/video7: the camera is gone"), "{lost}");
+        drop(pipeline);
+        assert_eq!(device.in_use(), (0, 0));
+    }
+}
+
+#[tokio::test]
+async fn controls_and_flips_are_set_at_each_start_and_what_came_instead_is_said() {
+    let device = jpegs(|_| Frame::of(BARS.to_vec()));
+    let controls = vec![("gain".to_owned(), ControlValue::Number(7)), ("focus".to_owned(), ControlValue::Number(1))];
+    let config = Camera { hflip: true, width: 640, height: 360, controls, ..config() };
+    for start_number in 1..=2 {
+        let (mut pipeline, ..) = start(&device, &config);
+        let description = running(&mut pipeline).await;
+        assert!(description.contains("640x360@30 was asked for, the camera gives MJPEG 32x16@100"), "{description}");
+        let set = device.knobs();
+        let set: Vec<_> = set.iter().map(|(name, value)| (name.as_str(), *value)).collect();
+        assert_eq!(set, [("Gain", 7), ("Horizontal Flip", 1)].repeat(start_number));
+    }
+}

@@ -8,6 +8,8 @@
 //!
 //! Every input goes into `protocol::device::Owner`; its actions are carried out in one `match`.
 
+mod opening;
+
 use super::media::Media;
 use super::pipeline::{Event, Failure, Pipeline};
 use super::readers::{Ended, Readers};
@@ -320,63 +322,6 @@ impl Owner {
     fn tell_all(&mut self, message: &ToReader) {
         for (id, why) in self.readers.tell_all(message) {
             self.let_go(id, &why);
-        }
-    }
-
-    fn open(&mut self) {
-        let started = match &self.device.kind {
-            DeviceKind::Speaker(config) => speaker::start(config, self.media.inlet()),
-            DeviceKind::Microphone(config) => microphone::start(config, !self.had_hardware, self.media.outlet()),
-            DeviceKind::Camera(config) => {
-                let source = match &config.device {
-                    CameraDevice::TestPattern => camera::Source::Pattern,
-                    CameraDevice::Pipe { command, latency_offset } => {
-                        camera::Source::Pipe(command.clone(), *latency_offset)
-                    }
-                    CameraDevice::Auto => return self.ask_for_node("the first camera"),
-                    named => return self.ask_for_node(&named.to_string()),
-                };
-                camera::start(config, source, self.media.outlet())
-            }
-        };
-        self.started(started);
-    }
-
-    fn ask_for_node(&mut self, path: &str) {
-        self.awaiting_node = true;
-        self.report(&FromOwner::NeedNode { path: path.to_owned() });
-    }
-
-    fn started(&mut self, started: std::io::Result<Pipeline>) {
-        match started {
-            Ok(pipeline) => self.pipeline = Some(pipeline),
-            Err(error) => self.lost(&format!("{}: start a thread: {error}", self.device.name)),
-        }
-    }
-
-    fn node(&mut self, node: Option<OwnedFd>) {
-        if !std::mem::take(&mut self.awaiting_node) {
-            return;
-        }
-        let DeviceKind::Camera(config) = &self.device.kind else { return };
-        let Some(node) = node else { return self.lost("the supervisor sent no descriptor") };
-        if self.pipeline.is_some() {
-            return self.replace("a camera has appeared");
-        }
-        let started = camera::start(config, camera::Source::node(node), self.media.outlet());
-        self.started(started);
-    }
-
-    fn no_node(&mut self, why: String) {
-        if !std::mem::take(&mut self.awaiting_node) || self.pipeline.is_some() {
-            return;
-        }
-        match &self.device.kind {
-            DeviceKind::Camera(config) if config.device == CameraDevice::Auto && !self.had_hardware => {
-                let started = camera::start(config, camera::Source::Pattern, self.media.outlet());
-                self.started(started);
-            }
-            _ => self.lost(&why),
         }
     }
 

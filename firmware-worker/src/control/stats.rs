@@ -1,0 +1,80 @@
+//! What children count and tell with each pong.
+
+use super::{Latency, OwnerStage, SourceStages};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// Counters that a job reports with each pong.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobStats {
+    /// RTP packets sent.
+    pub packets_out: u64,
+    /// RTP payload bytes sent.
+    pub bytes_out: u64,
+    /// Units lost because this job was too slow for a ring.
+    pub lapped: u64,
+    /// Full reconnects.
+    pub rejoins: u64,
+    /// Resumes.
+    pub resumes: u64,
+    /// Of its sources.
+    pub stages: Vec<SourceStages>,
+}
+
+/// Counters of an owner.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OwnerStats {
+    /// Frames or periods captured; periods played.
+    pub captured: u64,
+    /// Units written to the ring; periods played in which a job was heard.
+    pub written: u64,
+    /// Frames dropped before or in encoding, periods lost by xruns.
+    pub dropped: u64,
+    /// Keyframes forced.
+    pub keyframes: u64,
+    /// Attached readers.
+    pub readers: u32,
+    /// Encoders that are running now.
+    pub encoders: u32,
+    /// As [`OwnerStage`].
+    pub stages: Box<[Latency; OwnerStage::NAMES.len()]>,
+    /// Of a microphone that runs, since the last pong.
+    pub level: Option<SoundLevel>,
+    /// What an encoder in software leaves out because it takes too long: 0 nothing, up to 4.
+    pub saving: u32,
+    /// What codes the pictures of a camera that runs.
+    pub encoder: Option<Encoder>,
+    /// Speaker: times that a job's ring ran dry while it was played.
+    pub dry: u64,
+    /// Speaker: frames of jobs that were thrown away because a backlog had built up.
+    pub skipped: u64,
+    /// Speaker: mean over the last second of a job's lead over the card, in µs; that of the job with most.
+    pub buffer_us: u32,
+}
+
+/// How loud sound was, in hundredths of a dB below full scale; -120 dB is silence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SoundLevel {
+    /// The loudest sample.
+    pub peak: i16,
+    /// The mean power.
+    pub rms: i16,
+}
+
+/// What makes access units of a camera's pictures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Encoder {
+    /// openh264.
+    Software,
+    /// The camera itself, or the command behind it.
+    Passthrough,
+}
+
+impl fmt::Display for Encoder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Software => "software",
+            Self::Passthrough => "passthrough",
+        })
+    }
+}

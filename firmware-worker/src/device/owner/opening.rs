@@ -1,0 +1,67 @@
+//! How the device is opened: by itself, by a node from the supervisor, or by the generator that stands in for it.
+
+use super::Owner;
+use crate::config::{CameraDevice, DeviceKind};
+use crate::control::FromOwner;
+use crate::device::pipeline::Pipeline;
+use crate::device::{camera, microphone, speaker};
+use std::os::fd::OwnedFd;
+
+impl Owner {
+    pub(super) fn open(&mut self) {
+        let started = match &self.device.kind {
+            DeviceKind::Speaker(config) => speaker::start(config, self.media.inlet()),
+            DeviceKind::Microphone(config) => microphone::start(config, !self.had_hardware, self.media.outlet()),
+            DeviceKind::Camera(config) => {
+                let source = match &config.device {
+                    CameraDevice::TestPattern => camera::Source::Pattern,
+                    CameraDevice::Pipe { command, latency_offset } => {
+                        camera::Source::Pipe(command.clone(), *latency_offset)
+                    }
+                    CameraDevice::Auto => return self.ask_for_node("the first camera"),
+                    named => return self.ask_for_node(&named.to_string()),
+                };
+                camera::start(config, source, self.media.outlet())
+            }
+        };
+        self.started(started);
+    }
+
+    pub(super) fn ask_for_node(&mut self, path: &str) {
+        self.awaiting_node = true;
+        self.report(&FromOwner::NeedNode { path: path.to_owned() });
+    }
+
+    pub(super) fn started(&mut self, started: std::io::Result<Pipeline>) {
+        match started {
+            Ok(pipeline) => self.pipeline = Some(pipeline),
+            Err(error) => self.lost(&format!("{}: start a thread: {error}", self.device.name)),
+        }
+    }
+
+    pub(super) fn node(&mut self, node: Option<OwnedFd>) {
+        if !std::mem::take(&mut self.awaiting_node) {
+            return;
+        }
+        let DeviceKind::Camera(config) = &self.device.kind else { return };
+        let Some(node) = node else { return self.lost("the supervisor sent no descriptor") };
+        if self.pipeline.is_some() {
+            return self.replace("a camera has appeared");
+        }
+        let started = camera::start(config, camera::Source::node(node), self.media.outlet());
+        self.started(started);
+    }
+
+    pub(super) fn no_node(&mut self, why: String) {
+        if !std::mem::take(&mut self.awaiting_node) || self.pipeline.is_some() {
+            return;
+        }
+        match &self.device.kind {
+            DeviceKind::Camera(config) if config.device == CameraDevice::Auto && !self.had_hardware => {
+                let started = camera::start(config, camera::Source::Pattern, self.media.outlet());
+                self.started(started);
+            }
+            _ => self.lost(&why),
+        }
+    }
+}

@@ -14,19 +14,6 @@ fn a_network_without_udp_is_crossed_over_tcp() {
     Judge::join(&server, "studio", "judge").sees_and_hears(0, 13.0, SOON);
 }
 
-/// The server's own word that media stand is enough: the SDK's loopback is IPv4.
-#[test]
-fn a_server_that_has_no_ipv4_is_registered_with_joined_and_sent_media() {
-    let server = Server::start_on_ipv6();
-    let worker = Setup::new(&server).start();
-    server.api().dispatch("studio", AGENT, "");
-    worker.wait_log("media connected as", SOON);
-    let active = || server.api().participants("studio").first().filter(|one| one["state"] == "ACTIVE").map(drop);
-    poll::until("the board is active", SOON, active);
-    let sends = || (worker.metric("firmware_worker_job_packets_out_total") > 100.0).then_some(());
-    poll::until("picture and sound are sent", SOON, sends);
-}
-
 #[test]
 fn media_that_die_while_signalling_lives_are_back_within_seconds() {
     let (back, ..) = interrupted(|path| path.cut(true));

@@ -11,9 +11,9 @@
 mod opening;
 
 use super::media::Media;
+use super::microphone;
 use super::pipeline::{Event, Failure, Pipeline};
 use super::readers::{Ended, Readers};
-use super::{camera, microphone, speaker};
 use crate::config::{CameraDevice, Device, DeviceKind};
 use crate::control::{
     Demand, Encoder, FromOwner, FromReader, Link, LinkError, OwnerState, OwnerStats, ToOwner, ToReader, VERSION,

@@ -80,7 +80,8 @@ impl Inlet {
         }
     }
 
-    /// Fills a period with the sum of all voices; `now_us` is [`pcm::now_us`]. Who breaks the rules of the ring is forgotten and named to `broken`.
+    /// Fills a period with the sum of all voices; `now_us` is [`pcm::now_us`]. Who breaks the rules of the ring is forgotten
+    /// and named to `broken`.
     pub fn mix(&self, now_us: u32, frames: &mut [pcm::Frame], mut broken: impl FnMut(ReaderId, pcm::Violation)) {
         let mut shared = self.shared();
         let Shared { period, voices, sum } = &mut *shared;

@@ -4,7 +4,7 @@ use super::{PATIENCE, camera as configured};
 use crate::config::{Camera, CameraDevice, ControlValue, DeviceKind};
 use crate::device::camera;
 use crate::device::outlet::Outlet;
-use crate::device::pipeline::{Event, Pipeline};
+use crate::device::pipeline::{Event, Failure, Pipeline};
 use hal::ring::{Next, Reader};
 use hal::video::fake::{self, Device, Frame, Knob, Script};
 use hal::video::{Mode, PixelFormat};
@@ -37,7 +37,7 @@ fn start(device: &Device, config: &Camera) -> (Pipeline, Arc<Outlet>, Reader) {
 
 async fn running(pipeline: &mut Pipeline) -> String {
     let description = match timeout(PATIENCE, pipeline.event()).await.unwrap() {
-        Some(Event::Running { description, hardware: true }) => description,
+        Some(Event::Running { description, hardware: true, .. }) => description,
         other => panic!("{other:?}"),
     };
     pipeline.set_epoch(1);
@@ -88,7 +88,7 @@ async fn a_camera_that_fails_is_lost_with_its_reason_and_starts_again() {
         running(&mut pipeline).await;
         let lost = loop {
             match timeout(PATIENCE, pipeline.event()).await.unwrap() {
-                Some(Event::Lost(why)) => break why,
+                Some(Event::Lost(Failure::Lost(why))) => break why,
                 Some(_) => {}
                 None => panic!("it ended without a word"),
             }

@@ -17,6 +17,10 @@ const PACE: Duration = Duration::from_millis(10);
 /// A mix that is so much behind starts anew instead of catching up: the card was away.
 const STALL: Duration = Duration::from_millis(200);
 
+/// With so much waiting for the card, which was slow to open or away, nothing is caught up with: it would keep the ring full
+/// for ever, as a ring that is full hides from the owner that it has a backlog.
+const CROWDED: Duration = Duration::from_millis(100);
+
 /// From a track's task.
 enum Heard {
     Frames(TrackSid, Vec<Frame>),
@@ -95,8 +99,8 @@ async fn play(context: &JobContext, speaker: &str, mut inbox: mpsc::Receiver<Hea
                 mix.next(&mut block);
                 speaker.write(&block).await?;
                 due += PACE;
-                if due.elapsed() > STALL {
-                    due = Instant::now();
+                if speaker.waiting() > CROWDED || due.elapsed() > STALL {
+                    due = Instant::now() + PACE;
                 }
             }
         }

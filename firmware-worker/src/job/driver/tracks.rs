@@ -7,7 +7,7 @@ use super::held::Held;
 use super::session::Session;
 use super::source::{Happening, Source};
 use super::timeline::Anchor;
-use crate::control::{Demand, Format, Granted};
+use crate::control::{Format, Granted};
 use crate::job::publication::TrackState;
 use crate::job::request::{OwnFrame, Reply, TrackWatch};
 use crate::job::{Error, Event as UserEvent};

@@ -3,6 +3,7 @@
 use super::super::session::Session;
 use super::super::timeline::Anchor;
 use super::{Feed, Local};
+use crate::control::Demand;
 use crate::job::Event as UserEvent;
 use protocol::room::{Command, LocalTrack};
 

@@ -169,7 +169,9 @@ impl Owner {
             return;
         }
         match &self.device.kind {
-            DeviceKind::Camera(config) if config.device == CameraDevice::Auto => self.ask_for_node("the first camera"),
+            DeviceKind::Camera(config) if config.device == CameraDevice::Auto => {
+                self.ask_for_node("the first camera".into());
+            }
             DeviceKind::Microphone(config) if microphone::appeared(config) => self.replace("a sound card has appeared"),
             _ => {}
         }
@@ -312,9 +314,9 @@ impl Owner {
                     CameraDevice::Pipe { command, latency_offset } => {
                         camera::Source::Pipe(command.clone(), *latency_offset)
                     }
-                    CameraDevice::Auto => return self.ask_for_node("the first camera"),
-                    CameraDevice::Path(path) => return self.ask_for_node(&path.to_string_lossy().into_owned()),
-                    CameraDevice::Card(card) => return self.ask_for_node(&card.clone()),
+                    CameraDevice::Auto => return self.ask_for_node("the first camera".into()),
+                    CameraDevice::Path(path) => return self.ask_for_node(path.to_string_lossy().into_owned()),
+                    CameraDevice::Card(card) => return self.ask_for_node(card.clone()),
                 };
                 camera::start(config, source, self.outlet.clone())
             }
@@ -322,9 +324,9 @@ impl Owner {
         self.started(started);
     }
 
-    fn ask_for_node(&mut self, path: &str) {
+    fn ask_for_node(&mut self, path: String) {
         self.awaiting_node = true;
-        self.report(&FromOwner::NeedNode { path: path.to_owned() });
+        self.report(&FromOwner::NeedNode { path });
     }
 
     fn started(&mut self, started: std::io::Result<Pipeline>) {

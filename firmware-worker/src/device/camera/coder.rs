@@ -27,7 +27,7 @@ pub struct Unit {
 /// A running encoder. Its first unit is a keyframe, or, where they cannot be asked for, the first that comes.
 pub enum Coder {
     /// openh264.
-    Software(h264::Encoder),
+    Software(Box<h264::Encoder>),
     /// The camera itself, which hears neither of keyframes nor of bitrates.
     Passthrough,
 }
@@ -36,7 +36,10 @@ impl Coder {
     /// Makes the chosen encoder.
     pub fn new(choice: Choice, settings: Settings) -> Result<Self, String> {
         match choice.encoder {
-            Encoder::Software => h264::Encoder::new(settings).map(Self::Software).map_err(|e| e.to_string()),
+            Encoder::Software => match h264::Encoder::new(settings) {
+                Ok(encoder) => Ok(Self::Software(Box::new(encoder))),
+                Err(error) => Err(error.to_string()),
+            },
             Encoder::Passthrough => Ok(Self::Passthrough),
         }
     }

@@ -173,7 +173,9 @@ impl Owner {
             return;
         }
         match &self.device.kind {
-            DeviceKind::Camera(config) if config.device == CameraDevice::Auto => self.ask_for_node("the first camera"),
+            DeviceKind::Camera(config) if config.device == CameraDevice::Auto => {
+                self.ask_for_node("the first camera".into());
+            }
             DeviceKind::Microphone(config) if microphone::appeared(config) => self.replace("a sound card has appeared"),
             _ => {}
         }

@@ -14,6 +14,7 @@ use crate::control::{
 };
 use hal::process::Socket;
 use hal::ring::{DISCONTINUITY, KEY, Meta, Next, Reader};
+use protocol::room::rtp::h264::{Rate, nals, rewrite};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::thread::JoinHandle;
@@ -170,6 +171,13 @@ impl Job {
     }
 }
 
+/// Whether a keyframe's parameter set says that pictures come in order, and the level of a camera of these tests: it would
+/// not change if it were rewritten.
+fn is_fit(keyframe: &[u8]) -> bool {
+    let sps = nals(keyframe).find(|nal| nal.is_sps()).expect("a keyframe has a parameter set").0;
+    rewrite(sps, Rate { milli_fps: 30_000, bitrate: 500_000 }).is_some_and(|rewritten| rewritten.unit == sps)
+}
+
 #[tokio::test]
 async fn an_automatic_camera_that_is_there_but_broken_is_lost_with_advice_and_tried_again() {
     let mut supervisor = Supervisor::start(&camera(CameraDevice::Auto)).await;
@@ -191,6 +199,7 @@ async fn a_job_reads_a_decodable_picture_from_its_first_unit_on() {
     job.go_live();
     let units = job.units(30).await;
     assert_eq!(units[0].0.flags, KEY | DISCONTINUITY);
+    assert!(is_fit(&units[0].1));
     assert!(units[1..].iter().all(|(meta, _)| meta.flags == 0));
     assert!(units.iter().all(|(m, _)| (m.width, m.height, m.epoch) == (320, 180, 1) && m.written_ns >= m.captured_ns));
     assert!(units.is_sorted_by(|(a, _), (b, _)| a.position < b.position && a.captured_ns < b.captured_ns));

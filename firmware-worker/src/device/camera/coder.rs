@@ -36,9 +36,10 @@ impl Coder {
     /// Makes the chosen encoder.
     pub fn new(choice: Choice, settings: Settings) -> Result<Self, String> {
         match choice.encoder {
-            Encoder::Software => {
-                h264::Encoder::new(settings).map(|encoder| Self::Software(Box::new(encoder))).map_err(|e| e.to_string())
-            }
+            Encoder::Software => match h264::Encoder::new(settings) {
+                Ok(encoder) => Ok(Self::Software(Box::new(encoder))),
+                Err(error) => Err(error.to_string()),
+            },
             Encoder::Passthrough => Ok(Self::Passthrough),
         }
     }

@@ -45,7 +45,7 @@ pub fn run(stage: &Stage, camera: &config::Camera, command: &[String], offset: D
         match program.read(&mut buffer, stream.patience()).map_err(|e| format!("pipe: read from {name:?}: {e}"))? {
             Output::Bytes(count) => stream.push(&buffer[..count], &mut pictures)?,
             Output::Complaint(count) => complaints.push(&buffer[..count]),
-            Output::Silence => stream.silence(&mut pictures)?,
+            Output::Silence => {}
             Output::End => {
                 for _ in 0..LAST_READS {
                     let Ok(Output::Complaint(count)) = program.read(&mut buffer, Duration::ZERO) else { break };
@@ -54,6 +54,7 @@ pub fn run(stage: &Stage, camera: &config::Camera, command: &[String], offset: D
                 return Err(format!("{name:?} {}{}", ending(program.stop(GRACE)), complaints.last_words()));
             }
         }
+        stream.silence(&mut pictures)?;
         if let Some(why) = stream.stalled(&pictures) {
             program.stop(GRACE);
             return Err(format!("{name:?} {why}{}", complaints.last_words()));
@@ -95,10 +96,10 @@ impl Stream {
             pictures.take(unit)?;
         }
         self.note(pictures);
-        // Complaints may have kept us from looking in time.
-        self.silence(pictures)
+        Ok(())
     }
 
+    /// Looked for after complaints, too: a flood of them must not hold a picture back.
     fn silence(&mut self, pictures: &mut Pictures<'_>) -> Result<(), String> {
         let Some(unit) = self.assembler.after_silence(monotonic_ns()) else { return Ok(()) };
         self.last = Instant::now();

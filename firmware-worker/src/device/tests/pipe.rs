@@ -12,6 +12,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 /// Pictures from one keyframe to the next: half a second.
 const GROUP: usize = 15;
 
+/// Place of `level_idc` in a unit that starts with its parameter set.
+const LEVEL: usize = 7;
+
 /// Two groups of pictures as files, and scripts that write them.
 struct Writer(PathBuf);
 
@@ -28,6 +31,10 @@ impl Writer {
         for n in 0..2 * GROUP {
             let picture = pattern.draw(n as u64, n as u64 * 33);
             encoder.encode(picture, n as u64 * 33_000_000, n % GROUP == 0, &mut unit).expect("a unit");
+            if n % GROUP == 0 {
+                // As hardware encoders do, it claims the highest level there is.
+                unit[LEVEL] = 51;
+            }
             fs::write(path.join(format!("unit{n:02}")), &unit).expect("a file");
         }
         Self(path)
@@ -58,6 +65,14 @@ fn decoded(units: &[(Meta, Vec<u8>)]) -> usize {
     units.iter().filter(|(_, unit)| decoder.decode(unit).is_ok_and(|picture| picture.is_some())).count()
 }
 
+/// What a picture in the middle took to the ring: 40 ms of offset, 3 ms of silence, and what this machine takes. One that
+/// waits for the next takes 70 ms.
+fn lateness_ms(units: &[(Meta, Vec<u8>)]) -> u64 {
+    let mut late: Vec<_> = units.iter().map(|(m, _)| (m.written_ns - m.captured_ns) / 1_000_000).collect();
+    late.sort_unstable();
+    late[units.len() / 2]
+}
+
 #[tokio::test]
 async fn a_job_reads_what_a_command_writes_and_no_picture_waits_for_the_next() {
     let writer = Writer::new();
@@ -68,12 +83,12 @@ async fn a_job_reads_what_a_command_writes_and_no_picture_waits_for_the_next() {
     assert_eq!(units[0].0.flags, KEY | DISCONTINUITY | PERIODIC);
     let keys: Vec<_> = units.iter().enumerate().filter(|(_, (m, _))| m.flags & KEY != 0).map(|(n, _)| n).collect();
     assert_eq!(keys, [0, GROUP]);
+    assert!(keys.iter().all(|key| is_fit(&units[*key].1)));
+    assert!(!is_fit(&fs::read(writer.0.join("unit00")).unwrap()), "the command itself does not write it so");
     assert!(units.iter().all(|(m, _)| (m.width, m.height, m.epoch) == (320, 180, 1)));
     assert!(decoded(&units) >= 2 * GROUP - 2, "{} decoded", decoded(&units));
-    let mut late: Vec<_> = units.iter().map(|(m, _)| (m.written_ns - m.captured_ns) / 1_000_000).collect();
-    late.sort_unstable();
-    // 40 ms of offset, 3 ms of silence, and what this machine takes.
-    assert!((43..70).contains(&late[units.len() / 2]), "{late:?} ms");
+    let late = lateness_ms(&units);
+    assert!((43..70).contains(&late), "{late} ms");
     let OwnerState::Running(what) = supervisor.state().await else { panic!("not running") };
     assert!(what.contains("pipe of \"sh\", latency offset 40 ms, 320x180@30"), "{what}");
     assert!(what.ends_with("passthrough (the command writes H.264)"), "{what}");
@@ -171,5 +186,7 @@ async fn floods_on_standard_error_and_garbage_before_the_stream_do_no_harm() {
     let units = job.units(2 * GROUP).await;
     assert!(units[0].0.flags & KEY != 0);
     assert!(decoded(&units) >= 2 * GROUP - 2, "{} decoded", decoded(&units));
+    let late = lateness_ms(&units);
+    assert!((43..70).contains(&late), "{late} ms");
     assert!(matches!(supervisor.state().await, OwnerState::Running(_)));
 }

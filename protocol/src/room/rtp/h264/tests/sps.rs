@@ -11,8 +11,10 @@ fn bytes(hex: &str) -> Vec<u8> {
 
 /// Name, size, as written by the encoder, as it must go out at 30 frames and 2 Mbit/s. The expected ones were put together
 /// from the fields that ffmpeg's `trace_headers` reads in the given ones, and read by it again.
-const SAMPLES: [(&str, u32, u32, &str, &str); 9] = [
-    ("openh264 constrained baseline", 1280, 720, "6742c01f8c8d402802dc80", "6742c01f8c8d402802dd00da08042a"),
+const SAMPLES: [(&str, u32, u32, &str, &str); 11] = [
+    ("constrained baseline without a VUI", 1280, 720, "6742c01f8c8d402802dc80", "6742c01f8c8d402802dd00da08042a"),
+    ("openh264", 1280, 720, "6742c01f8c6805005ba01e1108d4", "6742c01f8c6805005ba01e1108d4"),
+    ("openh264, cropped", 320, 180, "6742c00d8c68141979e01e1108d4", "6742c0148c68141979e01e1108d4"),
     (
         "x264 --profile baseline --ref 1",
         1280,
@@ -82,11 +84,11 @@ fn what_encoders_write_is_rewritten_bit_by_bit() {
 
 #[test]
 fn the_level_follows_the_rate_and_not_what_the_encoder_claims() {
-    let level = |milli_fps, bitrate| rewrite(&bytes(SAMPLES[1].3), Rate { milli_fps, bitrate }).expect("valid").unit[3];
+    let level = |milli_fps, bitrate| rewrite(&bytes(SAMPLES[3].3), Rate { milli_fps, bitrate }).expect("valid").unit[3];
     assert_eq!(level(60_000, 2_000_000), 32);
     assert_eq!(level(30_000, 15_000_000), 32);
     assert_eq!(level(120_000, 60_000_000), 42 + 8);
-    let claims_too_much = [&bytes(SAMPLES[1].3)[..3], &[52], &bytes(SAMPLES[1].3)[4..]].concat();
+    let claims_too_much = [&bytes(SAMPLES[3].3)[..3], &[52], &bytes(SAMPLES[3].3)[4..]].concat();
     assert_eq!(rewrite(&claims_too_much, HD_RATE).expect("valid").unit[3], 31);
 }
 

@@ -174,7 +174,7 @@ impl Owner {
         }
         match &self.device.kind {
             DeviceKind::Camera(config) if config.device == CameraDevice::Auto => {
-                self.ask_for_node("the first camera".into());
+                self.ask_for_node("the first camera");
             }
             DeviceKind::Microphone(config) if microphone::appeared(config) => self.replace("a sound card has appeared"),
             _ => {}

@@ -55,8 +55,8 @@ async fn a_warm_device_opens_without_a_job_and_stays_open() {
     let asked = Instant::now();
     job.go_live();
     job.unit().await;
-    // Nothing has to be opened: a frame interval and the encoder's first picture.
-    assert!(asked.elapsed() < Duration::from_millis(250), "{:?}", asked.elapsed());
+    // Nothing has to be opened: a frame interval and the encoder's first picture, and the patience of a busy machine.
+    assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());
 }
 
 #[tokio::test]
@@ -65,8 +65,9 @@ async fn stages_are_counted_from_capture_to_ring() {
     let mut job = supervisor.attached("a").await;
     job.go_live();
     job.units(10).await;
+    // A unit is in the ring a moment before it is counted.
+    let counted = |stats: &OwnerStats, stage: usize| stats.stages[stage].counts.iter().sum::<u64>();
+    supervisor.stats_until(|stats| counted(stats, 2) >= 10 && counted(stats, 3) >= 10).await;
     let stats = supervisor.stats().await;
-    let [encoded, published] = [2, 3].map(|stage: usize| stats.stages[stage].counts.iter().sum::<u64>());
-    assert!(encoded >= 10 && published >= 10 && published <= stats.written + 1, "{stats:?}");
-    assert!(stats.stages[2].sum_us > 0);
+    assert!(counted(&stats, 3) <= stats.written + 1 && stats.stages[2].sum_us > 0, "{stats:?}");
 }

@@ -8,12 +8,16 @@ use tests::worker::AGENT;
 use tests::{Judge, Server};
 
 /// Seconds for which each wrong clock is watched; `tools/test soak clock` takes two minutes.
-const WATCH: u32 = 20;
+const WATCH: u32 = 30;
 const WATCH_SOAK: u32 = 120;
 
-/// What the level is kept at, and how far a second's mean may be from it.
+/// What the level is kept at, and how far it may be from it.
 const TARGET_US: f64 = 40_000.0;
 const TOLERANCE_US: f64 = 10_000.0;
+
+/// Readings of which the middle one is judged. A burst over the emulated network shows in one or two of them, as half a
+/// percent takes it back within seconds; a clock that is not followed would have moved all of the last by 20 ms and more.
+const JUDGED: usize = 5;
 
 /// A supervisor asks its owners every 2.5 s.
 const FRESH_S: u32 = 3;
@@ -52,18 +56,24 @@ fn a_card_clock_that_is_1000_ppm_off_runs_the_speaker_neither_dry_nor_full() {
         let judge = speak(&server, &name);
         hears_itself(&judge, 0);
         let first = Reading::settled(&mut guest);
-        let (mut lowest, mut highest) = (f64::MAX, 0.0f64);
-        let mut last = first;
-        for _ in 0..seconds.div_ceil(FRESH_S) {
-            last = Reading::take(&mut guest);
-            (lowest, highest) = (lowest.min(last.buffer_us), highest.max(last.buffer_us));
-        }
-        println!("{shift}: {seconds} s, means of a second from {:.1} to {:.1} ms", lowest / 1000.0, highest / 1000.0);
+        let readings: Vec<_> = (0..seconds.div_ceil(FRESH_S)).map(|_| Reading::take(&mut guest)).collect();
+        let last = readings[readings.len() - 1];
+        let levels: Vec<_> = readings.iter().map(|reading| reading.buffer_us).collect();
+        println!("{shift}: {seconds} s, means of a second, us: {levels:?}");
         assert!(last.played > first.played + 50.0 * f64::from(seconds), "{first:?} {last:?}");
         assert!(last.dry - first.dry <= LATE_A_MINUTE * f64::from(seconds) / 60.0, "{first:?} {last:?}");
         assert_eq!(last.skipped, first.skipped, "{first:?} {last:?}");
-        assert!(lowest > TARGET_US - TOLERANCE_US && highest < TARGET_US + TOLERANCE_US, "{lowest} to {highest} us");
+        for judged in levels.rchunks_exact(JUDGED) {
+            let middle = median(judged);
+            assert!((middle - TARGET_US).abs() < TOLERANCE_US, "a median of {middle} in {levels:?}");
+        }
     }
+}
+
+fn median(levels: &[f64]) -> f64 {
+    let mut sorted = levels.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted[sorted.len() / 2]
 }
 
 /// Somebody whose tone the board plays, and who hears what the board hears.

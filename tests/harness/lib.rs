@@ -9,6 +9,7 @@ pub mod api;
 pub mod guest;
 pub mod http;
 pub mod judge;
+pub mod namespace;
 pub mod path;
 pub mod paths;
 pub mod poll;

@@ -2,9 +2,9 @@
 
 use crate::process::{Process, clean_command};
 use crate::token::Token;
-use crate::{Api, Path, Proxy, http, paths, poll};
+use crate::{Api, Path, Proxy, http, namespace, paths, poll};
 use serde_json::Value;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -13,6 +13,8 @@ pub const KEY: &str = "devkey";
 
 /// Its secret; the server wants 32 characters.
 pub const SECRET: &str = "secret00000000000000000000000000";
+
+const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// A server listens after a fraction of this even on a busy machine.
 const START: Duration = Duration::from_secs(20);
@@ -47,14 +49,25 @@ impl Server {
 
     /// The same with more YAML, for example `room: {departure_timeout: 1}`.
     pub fn start_with(yaml: &str) -> Self {
-        Self::start_settings(&|ports| settings(ports, yaml))
+        Self::start_settings(LOOPBACK, &|ports| settings(ports, yaml))
+    }
+
+    /// One that knows no IPv4, neither for signalling nor for media. Only [`namespace::without_ipv4`] has its address.
+    pub fn start_on_ipv6() -> Self {
+        let host = namespace::ADDRESS;
+        let settings = |ports| {
+            settings(ports, "")
+                .replace("127.0.0.1/32", &format!("'{host}/128'"))
+                .replace("127.0.0.1", &format!("'{host}'"))
+        };
+        Self::start_settings(host.parse().expect("an address"), &settings)
     }
 
     /// One whose UDP media go through a path that can be cut and narrowed, for those who come through the proxy: there
     /// the server's UDP candidate is exchanged for the path. As an ICE-lite server it sends nothing to who did not send
     /// first, so that nobody learns of the way past the path. ICE over TCP goes past it.
     pub fn start_behind_path() -> (Self, Proxy, Path) {
-        let server = Self::start_settings(&|ports| {
+        let server = Self::start_settings(LOOPBACK, &|ports| {
             settings(ports, "").replace("enable_loopback_candidate", "use_ice_lite: true, enable_loopback_candidate")
         });
         let path = Path::start((Ipv4Addr::LOCALHOST, server.udp).into());
@@ -62,13 +75,12 @@ impl Server {
         (server, proxy, path)
     }
 
-    fn start_settings(settings: &dyn Fn([u16; 3]) -> String) -> Self {
+    fn start_settings(host: IpAddr, settings: &dyn Fn([u16; 3]) -> String) -> Self {
         for _ in 0..ATTEMPTS {
             let ports = [free_tcp(), free_tcp(), free_udp()];
             let config = std::env::temp_dir().join(format!("livekit-{}-{}.yaml", std::process::id(), ports[0]));
             std::fs::write(&config, settings(ports)).expect("the temporary directory is writable");
-            let mut server =
-                Self { process: None, config, http: (Ipv4Addr::LOCALHOST, ports[0]).into(), udp: ports[2] };
+            let mut server = Self { process: None, config, http: (host, ports[0]).into(), udp: ports[2] };
             if server.try_start() {
                 return server;
             }
@@ -79,7 +91,7 @@ impl Server {
     /// One whose media a guest behind QEMU's user network reaches: at the machine's own address, as loopback there is
     /// the guest's.
     pub fn start_for_guest() -> Self {
-        Self::start_settings(&|[http, tcp, udp]| {
+        Self::start_settings(LOOPBACK, &|[http, tcp, udp]| {
             format!(
                 "port: {http}\nbind_addresses: [127.0.0.1]\nkeys: {{{KEY}: {SECRET}}}\nlogging: {{level: info, component_levels: {{api: error}}}}\n\
                  rtc: {{tcp_port: {tcp}, udp_port: {udp}, use_external_ip: false}}\n"

@@ -3,7 +3,7 @@
 use crate::SOON;
 use std::time::Duration;
 use tests::worker::{AGENT, Setup};
-use tests::{Judge, Path, Server, poll};
+use tests::{Judge, Path, Server, namespace, poll};
 
 #[test]
 fn a_network_without_udp_is_crossed_over_tcp() {
@@ -12,6 +12,17 @@ fn a_network_without_udp_is_crossed_over_tcp() {
     let _worker = Setup::with_url(&proxy.url()).start();
     server.api().dispatch("studio", AGENT, "");
     Judge::join(&server, "studio", "judge").sees_and_hears(0, 13.0, SOON);
+}
+
+#[test]
+fn a_server_that_has_no_ipv4_is_joined_and_its_subscriber_sees_and_hears_the_board() {
+    let name = "network::a_server_that_has_no_ipv4_is_joined_and_its_subscriber_sees_and_hears_the_board";
+    namespace::without_ipv4(name, || {
+        let server = Server::start_on_ipv6();
+        let _worker = Setup::new(&server).start();
+        server.api().dispatch("studio", AGENT, "");
+        Judge::join(&server, "studio", "judge").sees_and_hears(0, 13.0, SOON);
+    });
 }
 
 #[test]

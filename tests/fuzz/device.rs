@@ -22,7 +22,7 @@ fn corpus(name: &str) -> Vec<Vec<u8>> {
 }
 
 /// Tries every input of the corpus, then `count` of them with damage.
-fn each(name: &str, mut attempt: impl FnMut(&[u8])) {
+pub fn each(name: &str, mut attempt: impl FnMut(&[u8])) {
     let (corpus, mut random) = (corpus(name), random(name));
     for input in &corpus {
         attempt(input);

@@ -7,6 +7,7 @@
 mod device;
 mod h264;
 mod mutate;
+mod ring;
 mod room;
 mod worker;
 

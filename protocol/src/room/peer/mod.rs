@@ -6,6 +6,7 @@
 mod media;
 mod sdp;
 
+use super::rtp::report::Report;
 use super::{Kind, LocalAddress, Proto};
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
@@ -88,6 +89,8 @@ pub(super) struct Arrived {
     pub(super) marker: bool,
     pub(super) payload: Arc<[u8]>,
     pub(super) at: Instant,
+    /// The newest of its stream.
+    pub(super) report: Option<Report>,
 }
 
 /// A media packet to send.

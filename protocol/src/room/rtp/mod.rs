@@ -6,6 +6,7 @@
 pub mod bandwidth;
 pub mod h264;
 pub mod reorder;
+pub mod report;
 pub mod video;
 
 /// How the packets of a frame are known on the wire, for who wants to know when the last of them has left.

@@ -23,6 +23,20 @@ fn a_subscriber_decodes_the_picture_and_the_tone_of_one_job() {
     assert_eq!(board.text("kind"), "PARTICIPANT_KIND_AGENT");
 }
 
+#[test]
+fn the_server_takes_the_description_of_stereo_in_short_packets_with_pauses() {
+    let server = Server::start();
+    let camera = "[[camera]]\ndevice = \"test-pattern\"\nwidth = 320\nheight = 240\nfps = 15\nbitrate = 400000\n";
+    let sound =
+        "[[microphone]]\ndevice = \"tone\"\nchannels = 2\nframe_ms = 10\ndtx = true\nfec = false\nbitrate = 96000\n";
+    let _worker = Setup::new(&server).toml(&format!("{camera}{sound}")).start();
+    server.api().dispatch("studio", AGENT, "");
+    let judge = Judge::join(&server, "studio", "judge");
+    let second = judge.sees_and_hears(0, 13.0, SOON);
+    let (pitch, level) = (second.number("audio", "pitch_hz"), second.number("audio", "level_dbfs"));
+    assert!((pitch - 440.0).abs() < 3.0 && (level + 23.0).abs() < 2.0, "{pitch} Hz, {level} dBFS");
+}
+
 /// A camera that is a command.
 fn pipe() -> String {
     let command = format!("command = [{:?}, \"320\", \"240\", \"30\"]", env!("CARGO_BIN_EXE_writer"));

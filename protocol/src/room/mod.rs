@@ -25,6 +25,7 @@ mod respond;
 pub mod rtp;
 mod signal;
 mod signoff;
+mod sound;
 mod subscribe;
 #[cfg(test)]
 mod tests;
@@ -32,7 +33,8 @@ mod track;
 
 pub use machine::Room;
 pub use signoff::{SignOff, Step};
-pub use track::{Kind, LocalTrack, RemoteTrack, Sound, Source, TrackId, TrackSid};
+pub use sound::Sound;
+pub use track::{Kind, LocalTrack, RemoteTrack, Source, TrackId, TrackSid};
 
 use crate::clock::Clocks;
 use crate::secret::Secret;

@@ -20,7 +20,7 @@ use str0m::net::{Protocol, Receive};
 use str0m::{Candidate, Input, Output, PacerReason, Reason, Rtc};
 
 /// Payload types offered; the server adopts the offerer's numbers.
-const PT_OPUS: u8 = 111;
+pub(super) const PT_OPUS: u8 = 111;
 const PT_H264: u8 = 108;
 const PT_H264_RTX: u8 = 109;
 /// Constrained baseline 3.1; the server compares the first two bytes only, so any level may be sent.

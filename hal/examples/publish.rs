@@ -2,14 +2,12 @@
 //! while. Prints one line: p50, p99 and largest in µs of the whole, p99 of the write into the ring alone, and how often the
 //! publishing thread allocated.
 
+use hal::allocations::{self, Counting};
 use hal::doorbell::Doorbell;
 use hal::process::monotonic_ns;
 use hal::ring::{Layout, Meta, Next, Reader, Writer};
-use std::alloc::{GlobalAlloc, Layout as Memory, System};
-use std::cell::Cell;
 use std::io::Read;
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread;
 use std::time::Duration;
 
@@ -19,29 +17,6 @@ const UNITS: usize = 3000;
 /// Between units: faster than any camera, and long enough for the readers to be done.
 const INTERVAL: Duration = Duration::from_millis(5);
 
-static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
-
-thread_local! {
-    static COUNTED: Cell<bool> = const { Cell::new(false) };
-}
-
-struct Counting;
-
-// SAFETY: it gives out what the system allocator gives, and counts; counting allocates nothing itself.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, memory: Memory) -> *mut u8 {
-        if COUNTED.get() {
-            ALLOCATIONS.fetch_add(1, Relaxed);
-        }
-        // SAFETY: the caller keeps the contract of this very function.
-        unsafe { System.alloc(memory) }
-    }
-    unsafe fn dealloc(&self, pointer: *mut u8, memory: Memory) {
-        // SAFETY: as above.
-        unsafe { System.dealloc(pointer, memory) }
-    }
-}
-
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
@@ -50,7 +25,7 @@ fn main() {
     let bells: Vec<_> = (0..READERS).map(|_| reader(&writer)).collect();
     let unit = vec![7; UNIT];
     let (mut times, mut writes) = (Vec::with_capacity(UNITS), Vec::with_capacity(UNITS));
-    COUNTED.set(true);
+    let before = allocations::so_far();
     for position in 0..UNITS as u64 {
         let start = monotonic_ns();
         writer.push(Meta { written_ns: start, position, ..Meta::default() }, &unit).expect("it fits");
@@ -61,8 +36,7 @@ fn main() {
         times.push(monotonic_ns() - start);
         thread::sleep(INTERVAL);
     }
-    COUNTED.set(false);
-    let allocations = ALLOCATIONS.load(Relaxed);
+    let allocations = allocations::so_far() - before;
     let [whole, write] = [times, writes].map(|mut times| {
         times.sort_unstable();
         [50, 99, 100].map(|percent| times[(times.len() * percent).div_ceil(100) - 1] as f64 / 1000.0)

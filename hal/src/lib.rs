@@ -4,6 +4,8 @@
 
 #![warn(missing_docs)]
 
+#[cfg(any(test, feature = "fake"))]
+pub mod allocations;
 pub mod audio;
 pub mod board;
 pub mod codec;

@@ -1,4 +1,4 @@
-//! The device layer alone, on vivid and snd-aloop.
+//! The device layer alone, on vivid, snd-aloop and a USB sound card.
 
 use std::time::Duration;
 use tests::guest::{Content, Guest};
@@ -19,7 +19,9 @@ fn soak() -> bool {
 fn script() -> String {
     let options = "n_devs=2 node_types=0x1,0x1 num_inputs=1,1 input_types=0x0,0x0 multiplanar=1,2";
     let cycles = if soak() { format!("export CYCLES={SOAK_CYCLES}\n") } else { String::new() };
-    format!("modprobe -r vivid\nmodprobe vivid {options}\n{cycles}exec /devices --ignored --test-threads=1 --nocapture")
+    format!(
+        "modprobe -r vivid\nmodprobe vivid {options}\nmodprobe xhci-pci\nmodprobe snd-usb-audio\n{cycles}exec /devices --ignored --test-threads=1 --nocapture"
+    )
 }
 
 #[test]

@@ -4,4 +4,5 @@ mod board;
 mod devices;
 mod limits;
 mod media;
+mod replugs;
 mod speaker;

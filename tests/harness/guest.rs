@@ -37,6 +37,8 @@ impl Guest {
         command.args(["-M", "virt", "-cpu", "cortex-a72", "-smp", "2", "-m", "512", "-accel", "tcg,thread=multi"]);
         command.args(["-nographic", "-no-reboot", "-append", "console=ttyAMA0 quiet panic=-1"]);
         command.args(["-netdev", "user,id=n", "-device", "virtio-net-pci,netdev=n,romfile="]);
+        // A card with a mixer, for tests that load its driver.
+        command.args(["-device", "qemu-xhci", "-audiodev", "none,id=a", "-device", "usb-audio,audiodev=a"]);
         command.arg("-kernel").arg(paths::guest_image().join("vmlinuz")).arg("-initrd").arg(&initrd);
         let mut process = Process::start_talking("guest", command.stdin(Stdio::piped()));
         let stdin = process.take_stdin();

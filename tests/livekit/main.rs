@@ -13,6 +13,7 @@ mod owners;
 mod rig;
 mod room;
 mod speaker;
+mod together;
 
 use std::time::Duration;
 

@@ -2,6 +2,7 @@
 //! metadata says, so that one binary plays well-behaved and ill-behaved user code.
 
 mod puppet;
+mod watch;
 
 use firmware_worker::media::h264::{self, Coded, Settings};
 use firmware_worker::media::opus::{self, PACKET_SAMPLES};
@@ -37,6 +38,7 @@ async fn entrypoint(context: JobContext) -> Result<(), BoxError> {
         "draw" => return draw(&context).await,
         "chime" => return chime(&context).await,
         "puppet" => return puppet::run(context).await,
+        "watch" => return watch::run(&context).await,
         _ => {}
     }
     for source in context.sources().to_vec() {

@@ -122,7 +122,8 @@ fn describe_device(device: &Device, board: &Board) -> String {
                 Some(Volume::Percent(percent)) => format!("volume {percent} %"),
                 Some(Volume::Decibel(value)) => format!("volume {value} dB"),
             };
-            format!("speaker     {name}: {which}, {channels}, {volume}")
+            let muted = if speaker.mute { ", muted" } else { "" };
+            format!("speaker     {name}: {which}, {channels}, {volume}{muted}")
         }
     }
 }
@@ -257,10 +258,14 @@ mod tests {
         assert_eq!(board.speaker(&SpeakerDevice::Auto), "hw:CARD=Headphones,DEV=0 (the Headphones)");
         assert!(none.speaker(&SpeakerDevice::Auto).contains("NOT THERE"));
         assert!(board.speaker(&alsa("hw:CARD=Gone,DEV=0")).contains("NOT THERE"));
-        let kind =
-            DeviceKind::Speaker(Speaker { device: alsa("hw:0"), channels: 1, volume: Some(Volume::Decibel(-12.5)) });
+        let kind = DeviceKind::Speaker(Speaker {
+            device: alsa("hw:0"),
+            channels: 1,
+            volume: Some(Volume::Decibel(-12.5)),
+            mute: true,
+        });
         let line = describe_device(&Device { name: "hall".into(), kind }, &board);
-        assert_eq!(line, "speaker     hall: hw:0, mono, volume -12.5 dB");
+        assert_eq!(line, "speaker     hall: hw:0, mono, volume -12.5 dB, muted");
     }
 
     #[test]

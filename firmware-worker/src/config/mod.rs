@@ -344,8 +344,10 @@ pub struct Speaker {
     pub device: SpeakerDevice,
     /// Channels wanted of the card: 1 or 2.
     pub channels: u8,
-    /// Set when the card is opened; `None` leaves it as it is.
+    /// Set when the card is opened; `None` leaves it, unless it is 0.
     pub volume: Option<Volume>,
+    /// The switches of the card's outputs are off.
+    pub mute: bool,
 }
 
 /// Which speaker.

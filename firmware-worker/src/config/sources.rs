@@ -286,7 +286,7 @@ fn volume(text: &str, key: String) -> Result<Volume, Error> {
 impl Default for Speaker {
     /// What an empty `[[speaker]]` means.
     fn default() -> Self {
-        Self { device: SpeakerDevice::Auto, channels: 2, volume: None }
+        Self { device: SpeakerDevice::Auto, channels: 2, volume: None, mute: false }
     }
 }
 
@@ -299,7 +299,7 @@ fn speaker(name: &str, written: &SpeakerWritten) -> Result<Speaker, Error> {
         other => SpeakerDevice::Card(card(other).map_err(|why| wrong(key("device"), format!("{why}; or auto")))?),
     };
     let volume = written.volume.as_deref().map(|text| volume(text, key("volume"))).transpose()?;
-    Ok(Speaker { device, channels, volume })
+    Ok(Speaker { device, channels, volume, mute: written.mute.unwrap_or(unwritten.mute) })
 }
 
 /// The table `[job]` as JSON; dates become strings.

@@ -205,6 +205,8 @@ pub struct SpeakerWritten {
     pub channels: Option<u8>,
     /// `70%` or `-12dB`.
     pub volume: Option<String>,
+    /// Switches the card's outputs off.
+    pub mute: Option<bool>,
 }
 
 impl Written {

@@ -15,7 +15,7 @@ pub use link::{Link, LinkError};
 pub use stats::{Encoder, JobStats, OwnerStats, SoundLevel};
 pub use watch::{Owned, watch};
 
-use crate::config::{Device, DeviceKind};
+use crate::config::{self, Device, DeviceKind};
 use protocol::secret::Secret;
 use protocol::worker::{Answer, JobResult};
 use serde::{Deserialize, Serialize};
@@ -176,7 +176,8 @@ impl Granted {
                 bitrate: camera.bitrate,
             },
             DeviceKind::Microphone(microphone) => {
-                Format::Opus { channels: microphone.channels, frame_ms: microphone.frame_ms, dtx: microphone.dtx }
+                let config::Microphone { channels, frame_ms, dtx, fec, bitrate, .. } = *microphone;
+                Format::Opus { channels, frame_ms, dtx, fec, bitrate }
             }
             DeviceKind::Speaker(_) => return None,
         };
@@ -339,5 +340,9 @@ pub enum Format {
         frame_ms: u8,
         /// No packets come while it is quiet.
         dtx: bool,
+        /// Packets carry the one before them.
+        fec: bool,
+        /// bit/s.
+        bitrate: u32,
     },
 }

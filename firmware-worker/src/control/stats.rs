@@ -38,7 +38,7 @@ pub struct OwnerStats {
     pub encoders: u32,
     /// As [`OwnerStage`].
     pub stages: Box<[Latency; OwnerStage::NAMES.len()]>,
-    /// Of a microphone that runs, since the last pong.
+    /// Of a sound card that runs, since the last pong.
     pub level: Option<SoundLevel>,
     /// What an encoder in software leaves out because it takes too long: 0 nothing, up to 4.
     pub saving: u32,

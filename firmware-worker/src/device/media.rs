@@ -96,6 +96,7 @@ impl Media {
                     dry: counters.dry.load(Relaxed),
                     skipped: counters.skipped.load(Relaxed),
                     buffer_us: counters.buffer_us.load(Relaxed),
+                    level: inlet.meter.take(),
                     ..OwnerStats::default()
                 }
             }

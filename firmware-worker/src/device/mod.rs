@@ -12,6 +12,7 @@
 //! from a job and never waits on anything that a job can change.
 
 mod camera;
+mod level;
 mod media;
 mod microphone;
 mod outlet;

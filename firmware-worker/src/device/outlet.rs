@@ -3,7 +3,7 @@
 //! The one lock of an owner is here, between its control loop and its encode thread. It is held for a copy into the
 //! ring and a byte per reader; nothing under it depends on what a reader does.
 
-use super::microphone::Meter;
+use super::level::Meter;
 use super::stages::Stages;
 use crate::control::{OwnerStage, OwnerStats};
 use hal::doorbell::Doorbell;

@@ -296,7 +296,7 @@ async fn the_encoder_stops_five_seconds_after_the_last_viewer_and_starts_again_w
 async fn a_microphone_gives_20_ms_packets_at_counted_positions() {
     let supervisor = Supervisor::start(&tone()).await;
     let mut job = supervisor.attached("a").await;
-    assert_eq!(job.format, Format::Opus { channels: 1, frame_ms: 20, dtx: false });
+    assert_eq!(job.format, Format::Opus { channels: 1, frame_ms: 20, dtx: false, fec: true, bitrate: 32_000 });
     job.go_live();
     let units = job.units(50).await;
     assert_eq!(units[0].0.flags, KEY | DISCONTINUITY);

@@ -144,8 +144,8 @@ impl AudioOptions {
             source: self.source,
             width: 0,
             height: 0,
-            // Its writer may leave out what is quiet.
-            sound: Sound { stereo: false, dtx: true },
+            // What its writer may do.
+            sound: Sound { stereo: false, dtx: true, fec: true, packet_ms: None },
             bitrate: self.bitrate,
             muted: false,
         }

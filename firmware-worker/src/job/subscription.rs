@@ -4,6 +4,7 @@ use super::Error;
 use super::request::{AudioPacket, Request, VideoFrame};
 use opusic_c::{Channels, Decoder, SampleRate};
 use protocol::room::TrackSid;
+use std::time::SystemTime;
 use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::sync::mpsc;
 
@@ -80,6 +81,8 @@ pub struct PcmStream {
 pub struct Pcm<'a> {
     /// RTP time of the first sample, 48 kHz.
     pub timestamp: u64,
+    /// As [`AudioPacket::captured`].
+    pub captured: Option<SystemTime>,
     /// Samples from -1 to 1, interleaved.
     pub samples: &'a [f32],
 }
@@ -93,7 +96,8 @@ impl PcmStream {
                 continue;
             }
             if let Ok(frames) = self.decoder.decode_float_to_slice(&packet.payload, &mut self.samples, false) {
-                return Some(Pcm { timestamp: packet.timestamp, samples: &self.samples[..frames * self.channels] });
+                let AudioPacket { timestamp, captured, .. } = packet;
+                return Some(Pcm { timestamp, captured, samples: &self.samples[..frames * self.channels] });
             }
         }
     }
@@ -159,7 +163,7 @@ mod tests {
     use std::time::Instant;
 
     fn packet(sequence: u64, payload: Vec<u8>) -> AudioPacket {
-        AudioPacket { sequence, timestamp: sequence * 960, payload, arrived: Instant::now() }
+        AudioPacket { sequence, timestamp: sequence * 960, payload, arrived: Instant::now(), captured: None }
     }
 
     #[tokio::test]
@@ -178,7 +182,7 @@ mod tests {
         let (sender, receiver) = broadcast::channel(2);
         let (requests, mut asked) = mpsc::channel(4);
         let mut stream = VideoStream::new(TrackSid("TR_1".into()), receiver, requests);
-        let frame = |timestamp, keyframe| VideoFrame { timestamp, data: vec![], keyframe };
+        let frame = |timestamp, keyframe| VideoFrame { timestamp, captured: None, data: vec![], keyframe };
         sender.send(frame(0, true)).expect("the stream listens");
         assert_eq!(stream.next().await.map(|f| f.timestamp), Some(0));
         for (timestamp, keyframe) in [(1, false), (2, false), (3, false), (4, true)] {

@@ -32,7 +32,7 @@ impl Supervisor {
         let job = std::thread::spawn(move || run(theirs, options));
         let mut supervisor = Self { link: Link::new(ours).expect("link"), job };
         assert!(matches!(supervisor.next().await, FromJob::Hello { version } if version == crate::control::VERSION));
-        let sound = Format::Opus { channels: 1, frame_ms: 20, dtx: false };
+        let sound = Format::Opus { channels: 1, frame_ms: 20, dtx: false, fec: true, bitrate: 48_000 };
         let setup = JobSetup {
             url: "ws://127.0.0.1:1".into(),
             sources: vec![

@@ -102,7 +102,7 @@ impl Supervisor {
         let (device, start, events) = (owner.device.clone(), owner.starts, self.events.clone());
         tokio::spawn(async move {
             let name = device.name.clone();
-            let opened = tokio::task::spawn_blocking(move || nodes::open(&device)).await;
+            let opened = tokio::task::spawn_blocking(move || nodes::open(Path::new("/proc"), &device)).await;
             let result = opened.unwrap_or_else(|_| Err("shutting down".into()));
             let _ = events.send(Event::Node { device: name, start, result }).await;
         });

@@ -1,5 +1,6 @@
 //! Opens camera nodes for their owners. What is opened follows from the configuration, not from what an owner asks.
 
+use super::holder;
 use crate::config::{CameraDevice, Device, DeviceKind};
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -10,8 +11,9 @@ use std::path::Path;
 /// Linux's character major of Video4Linux, fixed since the beginning (Documentation/admin-guide/devices.txt).
 const V4L2_MAJOR: u32 = 81;
 
-/// Opens the node that `device` is configured to be, or says why there is none. Blocks while drivers wake hardware.
-pub(crate) fn open(device: &Device) -> Result<OwnedFd, String> {
+/// Opens the node that `device` is configured to be, or says why there is none; who holds a busy one is looked up under
+/// `proc`. Blocks while drivers wake hardware.
+pub(crate) fn open(proc: &Path, device: &Device) -> Result<OwnedFd, String> {
     let DeviceKind::Camera(camera) = &device.kind else {
         return Err(format!("{} is no camera", device.name));
     };
@@ -21,14 +23,19 @@ pub(crate) fn open(device: &Device) -> Result<OwnedFd, String> {
         CameraDevice::Path(path) => path.clone(),
         named => named.find(&hal::video::list())?.path.clone(),
     };
-    open_path(&path).map(OwnedFd::from).map_err(|e| format!("{}: {}", path.display(), in_plain_words(&e)))
+    let opened = open_path(&path).map(OwnedFd::from);
+    opened.map_err(|error| format!("{}: {}", path.display(), in_plain_words(proc, device, &path, &error)))
 }
 
-fn in_plain_words(error: &io::Error) -> String {
+fn in_plain_words(proc: &Path, device: &Device, path: &Path, error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::NotFound => "no such camera (`firmware-worker devices` lists those there are)".into(),
         io::ErrorKind::PermissionDenied => "permission denied: is this user in the group `video`?".into(),
-        io::ErrorKind::ResourceBusy => "in use by another program".into(),
+        // Loopback cameras, and others that let so many programs in.
+        io::ErrorKind::ResourceBusy => {
+            let node = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+            holder::describe(proc, device, &node.to_string_lossy(), &[std::process::id()])
+        }
         // The node is still there when its device has just gone.
         _ if matches!(error.raw_os_error(), Some(libc::ENODEV | libc::ENXIO)) => "unplugged".into(),
         _ => error.to_string(),
@@ -55,6 +62,11 @@ fn open_path(path: &Path) -> io::Result<File> {
 mod tests {
     use super::*;
     use crate::config::Camera;
+    use std::process::{Command, Stdio};
+
+    fn open(device: &Device) -> Result<OwnedFd, String> {
+        super::open(Path::new("/proc"), device)
+    }
 
     fn camera(device: CameraDevice) -> Device {
         Device { name: "camera".into(), kind: DeviceKind::Camera(Camera { device, ..Camera::default() }) }
@@ -82,9 +94,23 @@ mod tests {
 
     #[test]
     fn what_keeps_a_node_from_being_opened_is_said_with_its_remedy() {
-        let words = |errno| in_plain_words(&io::Error::from_raw_os_error(errno));
-        assert!(words(libc::EACCES).contains("group `video`"));
-        assert_eq!(words(libc::EBUSY), "in use by another program");
-        assert_eq!(words(libc::ENODEV), "unplugged");
+        let words = |errno, path: &Path| {
+            let camera = camera(CameraDevice::Path(path.into()));
+            in_plain_words(Path::new("/proc"), &camera, path, &io::Error::from_raw_os_error(errno))
+        };
+        let node = std::env::temp_dir().join(format!("video-busy-{}", std::process::id()));
+        let link = node.with_extension("link");
+        let held = File::create(&node).unwrap();
+        std::os::unix::fs::symlink(&node, &link).unwrap();
+        let mut holder = Command::new("sleep").arg("60").stdin(Stdio::from(held)).spawn().unwrap();
+        let busy = words(libc::EBUSY, &link);
+        holder.kill().unwrap();
+        holder.wait().unwrap();
+        for path in [&node, &link] {
+            fs::remove_file(path).unwrap();
+        }
+        assert_eq!(busy, format!("in use by sleep (pid {})", holder.id()));
+        assert!(words(libc::EACCES, &node).contains("group `video`"));
+        assert_eq!(words(libc::ENODEV, &node), "unplugged");
     }
 }

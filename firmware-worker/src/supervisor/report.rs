@@ -270,7 +270,7 @@ impl Supervisor {
         self.write_levels(text);
     }
 
-    /// Of microphones that run.
+    /// Of sound cards that run.
     fn write_levels(&self, text: &mut String) {
         type Value = fn(&crate::control::SoundLevel) -> i16;
         const SERIES: [(&str, Value); 2] = [

@@ -1,7 +1,7 @@
 //! A card's playback switches and volume. A fresh system has no stored mixer state, and many cards start muted.
 
 use super::Error;
-use super::mixer::Volume;
+use super::mixer::{Volume, Wish};
 use alsa::Round;
 use alsa::mixer::{MilliBel, Mixer, Selem, SelemChannelId};
 use std::io;
@@ -10,52 +10,77 @@ use std::io;
 const OUTPUTS: [&str; 9] =
     ["Master", "PCM", "Speaker", "Headphone", "Headphones", "Digital", "Line Out", "Lineout", "Front"];
 
-/// Switches on the outputs of the card that the PCM `name` is on, and sets the first one's volume. Says what is set now, in
-/// plain words; `None` when the card has nothing to set.
-pub fn set_playback(name: &str, volume: Option<Volume>) -> Result<Option<String>, Error> {
+/// Words of controls that play what is captured, or what the driver makes up. Where a card has none of [`OUTPUTS`], as USB
+/// cards that name their own, everything without such a word is an output.
+const NO_OUTPUTS: [&str; 10] =
+    ["mic", "microphone", "in", "input", "aux", "cd", "capture", "beep", "loopback", "sidetone"];
+
+/// A volume of 0 is raised to this part of the range, in percent: heard on any card, and not its loudest.
+const DEFAULT_PERCENT: u8 = 75;
+
+/// Switches the outputs of the card that the PCM `name` is on as wished, and sets the first one's volume. Says what is set
+/// now, in plain words; `None` when the card has nothing to set.
+pub fn set_playback(name: &str, wish: Wish) -> Result<Option<String>, Error> {
     let Some(control) = control_of(name) else { return Ok(None) };
     let failed = |error: alsa::Error| {
         let source = io::Error::from_raw_os_error(error.errno().abs());
         Error::Call { device: control.clone(), call: error.func(), source }
     };
     let mixer = Mixer::new(&control, false).map_err(failed)?;
-    let mut outputs: Vec<_> = mixer
-        .iter()
-        .filter_map(Selem::new)
-        .filter_map(|element| {
-            let name = element.get_id().get_name().ok()?.to_owned();
-            Some((rank(&name)?, name, element))
-        })
-        .collect();
-    outputs.sort_by_key(|(rank, _, _)| *rank);
-    for (_, _, element) in outputs.iter().filter(|(_, _, element)| element.has_playback_switch()) {
-        element.set_playback_switch_all(1).map_err(failed)?;
+    let playing = |element: &Selem<'_>| element.has_playback_switch() || element.has_playback_volume();
+    let elements = mixer.iter().filter_map(Selem::new).filter(playing);
+    let elements: Vec<_> = elements.filter_map(|e| Some((e.get_id().get_name().ok()?.to_owned(), e))).collect();
+    let names: Vec<_> = elements.iter().map(|(name, _)| name.as_str()).collect();
+    let outputs: Vec<_> = outputs(&names).into_iter().map(|place| &elements[place]).collect();
+    for (_, element) in outputs.iter().filter(|(_, element)| element.has_playback_switch()) {
+        element.set_playback_switch_all((!wish.mute).into()).map_err(failed)?;
     }
-    let Some((_, name, element)) = outputs.iter().find(|(_, _, element)| element.has_playback_volume()) else {
-        return Ok(None);
-    };
+    let switch = if wish.mute { "off" } else { "on" };
+    match (outputs.iter().find(|(_, element)| element.has_playback_volume()), outputs.first()) {
+        (Some((name, element)), _) => {
+            let level = set_volume(element, wish.volume).map_err(failed)?;
+            Ok(Some(format!("{name} {switch} {level}")))
+        }
+        (None, Some((name, _))) => Ok(Some(format!("{name} {switch}"))),
+        (None, None) => Ok(None),
+    }
+}
+
+fn set_volume(element: &Selem<'_>, wish: Option<Volume>) -> Result<String, alsa::Error> {
     let (low, high) = element.get_playback_volume_range();
-    match volume {
-        Some(Volume::Percent(percent)) => {
-            element.set_playback_volume_all(raw(low, high, percent)).map_err(failed)?;
-        }
-        Some(Volume::Decibel(db)) => {
-            element.set_playback_db_all(MilliBel::from_db(db), Round::Floor).map_err(failed)?;
-        }
+    let value = || element.get_playback_volume(SelemChannelId::mono());
+    match wish {
+        Some(Volume::Percent(percent)) => element.set_playback_volume_all(raw(low, high, percent))?,
+        Some(Volume::Decibel(db)) => element.set_playback_db_all(MilliBel::from_db(db), Round::Floor)?,
+        None if value()? <= low => element.set_playback_volume_all(raw(low, high, DEFAULT_PERCENT))?,
         None => {}
     }
-    let value = element.get_playback_volume(SelemChannelId::mono()).map_err(failed)?;
-    Ok(Some(format!("{name} {} %", percent(low, high, value))))
+    let level = format!("{} %", percent(low, high, value()?));
+    Ok(match element.get_playback_vol_db(SelemChannelId::mono()) {
+        Ok(db) => format!("{level} ({:.1} dB)", db.to_db()),
+        Err(_) => level,
+    })
+}
+
+/// Places of the names that are outputs, the best first.
+fn outputs(names: &[&str]) -> Vec<usize> {
+    let rank = |place: &usize| OUTPUTS.iter().position(|output| *output == names[*place]);
+    let mut known: Vec<_> = (0..names.len()).filter(|place| rank(place).is_some()).collect();
+    known.sort_by_key(rank);
+    if !known.is_empty() {
+        return known;
+    }
+    let other = |place: &usize| {
+        let name = names[*place].to_ascii_lowercase();
+        !name.split(' ').any(|word| NO_OUTPUTS.contains(&word.trim_end_matches(char::is_numeric)))
+    };
+    (0..names.len()).filter(other).collect()
 }
 
 /// The control device of a PCM's card; `None` for plugins, which have none of their own.
 fn control_of(pcm: &str) -> Option<String> {
     let card = pcm.strip_prefix("plug").unwrap_or(pcm).strip_prefix("hw:")?.split(',').next()?;
     Some(format!("hw:{card}"))
-}
-
-fn rank(name: &str) -> Option<usize> {
-    OUTPUTS.iter().position(|output| *output == name)
 }
 
 fn raw(low: i64, high: i64, percent: u8) -> i64 {
@@ -89,8 +114,16 @@ mod tests {
 
     #[test]
     fn a_card_without_controls_has_nothing_to_set_and_a_missing_one_is_named() {
-        assert!(matches!(set_playback("null", Some(Volume::Percent(50))), Ok(None)));
-        let error = set_playback("hw:CARD=none_such,DEV=0", None).unwrap_err().to_string();
+        let wish = Wish { volume: Some(Volume::Percent(50)), mute: false };
+        assert!(matches!(set_playback("null", wish), Ok(None)));
+        let error = set_playback("hw:CARD=none_such,DEV=0", wish).unwrap_err().to_string();
         assert!(error.starts_with("hw:CARD=none_such: "), "{error}");
+    }
+
+    #[test]
+    fn outputs_are_those_of_known_names_else_all_that_play_nothing_captured() {
+        assert_eq!(outputs(&["Mic", "Headphone", "Beep", "Master"]), [3, 1]);
+        assert_eq!(outputs(&["Mic Sidetone", "Audio Output Volume Control", "DAC"]), [1, 2]);
+        assert_eq!(outputs(&["Mic1", "Loopback Mixing", "Line In"]), [0_usize; 0]);
     }
 }

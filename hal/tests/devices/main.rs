@@ -1,8 +1,9 @@
-//! Real drivers without hardware: vivid as camera, snd-aloop as sound card, as the arm64 guest has them. One at a time:
+//! Real drivers without hardware: vivid as camera, snd-aloop and a USB speaker as sound cards, as the arm64 guest has them. One at a time:
 //! `devices --ignored --test-threads=1`, as root.
 
 mod camera;
 mod sound;
+mod usb_sound;
 
 use std::fs;
 use std::path::Path;

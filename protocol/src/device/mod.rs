@@ -37,6 +37,10 @@ pub const DEVICE_LINGER: Duration = Duration::from_secs(30);
 /// First and longest wait before a lost device is tried again. A hotplug event cuts the wait short.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
+/// A device comes one node after the other, and the first event is of the first of them: for this long after an event, a
+/// try that fails is repeated after that short a wait. Such tries make no later wait longer.
+const NEWS: (Duration, Duration) = (Duration::from_secs(2), Duration::from_millis(500));
+
 /// A device that fails sooner than this after it was opened has not recovered: the waits go on growing.
 const STABLE: Duration = Duration::from_secs(10);
 
@@ -153,6 +157,8 @@ pub struct Owner {
     device: Device,
     epoch: u32,
     backoff: Backoff,
+    /// The last [`Input::Rescan`].
+    rescanned: Option<Instant>,
     actions: VecDeque<Action>,
 }
 
@@ -184,7 +190,8 @@ impl Owner {
     /// Without readers; closed, unless it is to be warm: then there is something to poll at once.
     pub fn new(config: Config, now: Instant) -> Self {
         let (readers, backoff) = (Readers::new(config.warm, now), Backoff::new(RETRY.0, RETRY.1));
-        let mut owner = Self { config, readers, device: Device::Closed, epoch: 0, backoff, actions: VecDeque::new() };
+        let (device, actions) = (Device::Closed, VecDeque::new());
+        let mut owner = Self { config, readers, device, epoch: 0, backoff, rescanned: None, actions };
         owner.settle(now);
         owner
     }
@@ -272,9 +279,11 @@ impl Owner {
     }
 
     fn lost(&mut self, why: String, now: Instant) {
-        let told = match &self.device {
+        let (told, news) = match &self.device {
             Device::Closed | Device::Lost { .. } => return,
-            Device::Opening { lost } => lost.as_ref() == Some(&why),
+            Device::Opening { lost } => {
+                (lost.as_ref() == Some(&why), self.rescanned.is_some_and(|at| now < at + NEWS.0))
+            }
             Device::Running { since, encoder, .. } => {
                 if now.duration_since(*since) >= STABLE {
                     self.backoff.reset();
@@ -282,18 +291,19 @@ impl Owner {
                 if encoder.is_some() {
                     self.actions.push_back(Action::StopEncoder);
                 }
-                false
+                (false, false)
             }
         };
         if !told {
             self.actions.push_back(Action::TellLost(why.clone()));
         }
         // One owner a device: there is no herd to spread by jitter.
-        let retry_at = now + self.backoff.fail(u64::MAX);
+        let retry_at = now + if news { NEWS.1 } else { self.backoff.fail(u64::MAX) };
         self.device = Device::Lost { why, retry_at };
     }
 
     fn rescan(&mut self, now: Instant) {
+        self.rescanned = Some(now);
         if let Device::Lost { retry_at, .. } = &mut self.device {
             *retry_at = now;
         }

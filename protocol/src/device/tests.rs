@@ -166,6 +166,35 @@ fn a_lost_device_is_retried_with_growing_waits_and_told_once() {
     assert_eq!(sim.input(Input::Opened(Keying::Forced)), [TellRunning(2), StartEncoder(CEILING)]);
 }
 
+/// A card's event comes before its last node does, or while a try is under way.
+#[test]
+fn a_device_that_is_not_ready_at_its_first_event_is_tried_again_soon_and_other_waits_grow_no_longer() {
+    let mut sim = Sim::live();
+    sim.pass(60_000);
+    sim.input(Input::Lost("unplugged".into()));
+    for _ in 0..4 {
+        sim.now = sim.owner.deadline().unwrap();
+        assert_eq!(sim.input(Input::Timeout), [Open]);
+        // Of another device, and of ours: it is being opened, and the try is too early for it.
+        assert_eq!(sim.input(Input::Rescan), []);
+        assert_eq!(sim.input(Input::Lost("unplugged".into())), []);
+    }
+    let tries = |sim: &mut Sim| {
+        let mut waits = Vec::new();
+        for _ in 0..6 {
+            let before = sim.now;
+            sim.now = sim.owner.deadline().unwrap();
+            assert_eq!(sim.input(Input::Timeout), [Open]);
+            sim.input(Input::Lost("unplugged".into()));
+            waits.push(sim.now.duration_since(before).as_millis());
+        }
+        waits
+    };
+    assert_eq!(tries(&mut sim), [500, 500, 500, 500, 2_000, 4_000]);
+    assert_eq!(sim.input(Input::Rescan), [Open]);
+    assert_eq!(sim.input(Input::Opened(Keying::Forced)), [TellRunning(2), StartEncoder(CEILING)]);
+}
+
 #[test]
 fn another_reason_for_the_loss_is_told_again() {
     let mut sim = Sim::live();

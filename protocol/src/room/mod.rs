@@ -25,6 +25,7 @@ mod respond;
 pub mod rtp;
 mod signal;
 mod signoff;
+mod sound;
 mod subscribe;
 #[cfg(test)]
 mod tests;
@@ -32,13 +33,14 @@ mod track;
 
 pub use machine::Room;
 pub use signoff::{SignOff, Step};
-pub use track::{Kind, LocalTrack, RemoteTrack, Sound, Source, TrackId, TrackSid};
+pub use sound::Sound;
+pub use track::{Kind, LocalTrack, RemoteTrack, Source, TrackId, TrackSid};
 
 use crate::clock::Clocks;
 use crate::secret::Secret;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// Does now what the first peer connection of a process would do while a room is being joined: the cryptography seeds
 /// its random generator from timing noise, which takes tens of milliseconds.
@@ -262,6 +264,9 @@ pub enum Event {
         payload: Vec<u8>,
         /// When it came.
         arrived: Instant,
+        /// When it was captured by its publisher's wall clock, as the server passes it on. The same clock for all tracks of
+        /// one publisher; none before the first sender report.
+        captured: Option<SystemTime>,
     },
     /// One complete H.264 access unit (Annex B), in order.
     Video {
@@ -269,6 +274,8 @@ pub enum Event {
         track: TrackSid,
         /// RTP time, 90 kHz, extended.
         timestamp: u64,
+        /// As that of [`Event::Audio`].
+        captured: Option<SystemTime>,
         /// Annex B.
         data: Vec<u8>,
         /// Starts with an IDR.

@@ -1,9 +1,9 @@
 //! Local tracks: their publication, their RTP clocks and sequence numbers.
 
 use super::peer::{Outgoing, Peer, Section};
-use super::rtp::{Stamp, h264};
+use super::rtp::{Stamp, h264, opus};
 use super::signal::lk;
-use super::{Frame, Kind, LocalTrack, TrackId, TrackSid};
+use super::{Frame, Kind, LocalTrack, Sound, TrackId, TrackSid};
 use std::time::{Duration, Instant};
 
 /// RTP payload bytes: with all headers a packet stays under 1,200 bytes, which every path carries.
@@ -97,13 +97,12 @@ impl Publication {
     }
 
     fn write_audio(&mut self, peer: &mut Peer, section: Section, frame: &Frame<'_>, captured: Instant) -> Written {
-        let marker = self.stream.last.is_none() || frame.discontinuity;
-        let timestamp = self.stream.audio_time(frame, captured);
+        let (timestamp, pause) = self.stream.audio_time(frame, captured);
         let packet = Outgoing {
             sequence: self.stream.take_sequence(),
             timestamp,
             captured,
-            marker,
+            marker: pause || frame.discontinuity,
             level: Some(frame.level),
             payload: frame.data.into(),
         };
@@ -167,6 +166,8 @@ struct Sent {
     captured: Instant,
     time: u64,
     samples: u64,
+    /// How long it lasts, for audio.
+    ticks: u64,
 }
 
 impl Stream {
@@ -198,12 +199,13 @@ impl Stream {
         };
         // The remainder of the division must not add up: only what was counted is taken off.
         let counted = self.last.map_or(captured, |last| last.captured + duration(time - last.time, 90_000));
-        self.last = Some(Sent { captured: counted, time, samples: 0 });
+        self.last = Some(Sent { captured: counted, time, samples: 0, ticks: 0 });
         time as u32
     }
 
-    /// 48 kHz from the sample count; where the count does not go on, from the capture time.
-    fn audio_time(&mut self, frame: &Frame<'_>, captured: Instant) -> u32 {
+    /// 48 kHz from the sample count; where the count does not go on, from the capture time. Also whether this is the first
+    /// packet, or the first after a pause.
+    fn audio_time(&mut self, frame: &Frame<'_>, captured: Instant) -> (u32, bool) {
         let time = match self.last {
             None => self.base,
             Some(last) => {
@@ -219,8 +221,10 @@ impl Stream {
                 last.time.wrapping_add(step)
             }
         };
-        self.last = Some(Sent { captured, time, samples: frame.samples });
-        time as u32
+        let pause = self.last.is_none_or(|last| time > last.time.saturating_add(last.ticks));
+        let ticks = opus::ticks(frame.data).unwrap_or(OPUS_TICKS);
+        self.last = Some(Sent { captured, time, samples: frame.samples, ticks });
+        (time as u32, pause)
     }
 }
 
@@ -314,6 +318,12 @@ impl Publications {
         }
     }
 
+    /// Sections that send sound, with what they send and its bit/s.
+    pub(super) fn sounds(&self) -> Vec<(Section, Sound, u32)> {
+        let audio = self.iter().filter(|p| p.track.kind == Kind::Audio);
+        audio.filter_map(|p| Some((p.section()?, p.track.sound, p.track.bitrate))).collect()
+    }
+
     /// The offer was answered: offered sections send now. Returns those of video.
     pub(super) fn answered(&mut self) -> Vec<Section> {
         let mut video = Vec::new();
@@ -367,7 +377,7 @@ mod tests {
         let mut stream = Stream::new(u64::MAX);
         let mut time = |samples, ms| {
             let frame = Frame { data: &[1], captured: start, samples, discontinuity: false, level: 0 };
-            stream.audio_time(&frame, start + Duration::from_millis(ms))
+            stream.audio_time(&frame, start + Duration::from_millis(ms)).0
         };
         let first = time(0, 0);
         time(u64::MAX, 20);

@@ -9,6 +9,7 @@ use super::negotiate::Negotiation;
 use super::path::MediaPath;
 use super::peer::Peer;
 use super::signal::{self, Request, lk};
+use super::sound::announce;
 use super::{End, Event, Output, SignalError};
 use crate::clock::Clocks;
 use std::collections::BTreeMap;
@@ -328,7 +329,7 @@ impl Room {
         }
         let offer = self.peer.offer(&changes);
         self.publications.offered(&offer.sections);
-        self.negotiation.offered(offer.sdp, now)
+        self.negotiation.offered(announce(&offer.sdp, &self.publications.sounds()), now)
     }
 
     /// The job wants to leave.

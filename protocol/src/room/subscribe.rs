@@ -2,10 +2,15 @@
 
 use super::participants::Roster;
 use super::peer::{Arrived, Peer, Section};
+use super::rtp::report::Report;
 use super::rtp::video::{Received, Receiver};
 use super::{Event, Kind, TrackSid};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
+
+/// Ticks a second of RTP time.
+const AUDIO_RATE: u32 = 48_000;
+const VIDEO_RATE: u32 = 90_000;
 
 /// Remote tracks by sid.
 #[derive(Debug, Default)]
@@ -24,6 +29,8 @@ struct Subscription {
     ssrc: Option<u32>,
     /// The stream of the track that had this section before; its tail may still arrive.
     retired: Option<u32>,
+    /// The newest of its stream.
+    report: Option<Report>,
     video: Receiver,
 }
 
@@ -43,6 +50,7 @@ impl Subscriptions {
                 kind: Kind::Audio,
                 ssrc: None,
                 retired: former.get(&section).copied(),
+                report: None,
                 video: Receiver::new(),
             });
         }
@@ -87,6 +95,7 @@ impl Subscriptions {
             s.ssrc = Some(packet.ssrc);
             s.video = Receiver::new();
         }
+        s.report = packet.report;
         match s.kind {
             Kind::Audio => vec![Event::Audio {
                 track: sid.clone(),
@@ -94,6 +103,7 @@ impl Subscriptions {
                 timestamp: packet.timestamp,
                 payload: packet.payload.to_vec(),
                 arrived: packet.at,
+                captured: s.captured(packet.timestamp, AUDIO_RATE),
             }],
             Kind::Video => {
                 s.video.push(packet.sequence, packet.timestamp, packet.marker, packet.payload, packet.at);
@@ -126,6 +136,10 @@ impl Subscriptions {
 }
 
 impl Subscription {
+    fn captured(&self, timestamp: u64, rate: u32) -> Option<SystemTime> {
+        self.report?.captured(timestamp, rate)
+    }
+
     fn drain(&mut self, sid: &TrackSid, peer: &mut Peer) -> Vec<Event> {
         let mut events = Vec::new();
         while let Some(received) = self.video.poll() {
@@ -133,6 +147,7 @@ impl Subscription {
                 Received::Unit(unit) => events.push(Event::Video {
                     track: sid.clone(),
                     timestamp: unit.timestamp,
+                    captured: self.captured(unit.timestamp, VIDEO_RATE),
                     data: unit.data,
                     keyframe: unit.keyframe,
                 }),

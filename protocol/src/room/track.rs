@@ -1,5 +1,7 @@
 //! Tracks as the room and its user speak of them.
 
+use super::Sound;
+
 /// Audio or video.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
@@ -51,15 +53,6 @@ pub struct LocalTrack {
     pub bitrate: u32,
     /// Publish as muted.
     pub muted: bool,
-}
-
-/// Opus, as far as it is announced.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Sound {
-    /// Two channels.
-    pub stereo: bool,
-    /// Packets are left out while it is quiet.
-    pub dtx: bool,
 }
 
 /// A track that somebody else publishes.

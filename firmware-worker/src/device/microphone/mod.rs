@@ -7,7 +7,6 @@
 
 mod assembler;
 mod clock;
-mod level;
 mod mix;
 mod press;
 mod reader;
@@ -16,8 +15,6 @@ mod timeline;
 
 #[cfg(test)]
 mod tests;
-
-pub use level::Meter;
 
 use super::outlet::Outlet;
 use super::pipeline::{Event, Failure, Pipeline, Stage};

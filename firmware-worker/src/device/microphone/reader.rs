@@ -52,7 +52,7 @@ pub struct Reader<'a> {
 }
 
 enum Source {
-    Tone,
+    Tone(Tone),
     Card(Box<Card>),
 }
 
@@ -93,7 +93,7 @@ impl<'a> Reader<'a> {
     ) -> Result<Self, String> {
         let channels = microphone.channels();
         let source = match input {
-            Input::Tone => Source::Tone,
+            Input::Tone => Source::Tone(Tone::default()),
             Input::Card(capture, name) => Source::Card(Box::new(Card::new(capture, name, microphone)?)),
         };
         let block = Block::first(0);
@@ -104,8 +104,8 @@ impl<'a> Reader<'a> {
     pub fn run(self) -> Result<(), String> {
         let Self { source, mut out } = self;
         let result = match source {
-            Source::Tone => {
-                tone(&mut out);
+            Source::Tone(tone) => {
+                play(tone, &mut out);
                 Ok(())
             }
             Source::Card(card) => card.run(&mut out),
@@ -117,8 +117,7 @@ impl<'a> Reader<'a> {
 }
 
 /// Paced by the monotonic clock, as a card would be by its own.
-fn tone(out: &mut Out<'_>) {
-    let mut tone = Tone::default();
+fn play(mut tone: Tone, out: &mut Out<'_>) {
     let mut samples = [0; TONE_PERIOD * MAX_CHANNELS];
     let samples = &mut samples[..TONE_PERIOD * out.channels];
     let mut from_ns = monotonic_ns();

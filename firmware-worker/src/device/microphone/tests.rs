@@ -2,11 +2,15 @@
 
 use super::*;
 use crate::config::Microphone;
+use hal::allocations::{self, Counting};
 use hal::audio::SampleFormat;
 use hal::audio::fake::{Call, Fault, Script, Time};
 use hal::ring::{DISCONTINUITY, Meta, Next, Reader as Ring};
 use std::f64::consts::TAU;
 use std::time::Instant;
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
 
 /// Far above what anything here takes.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -164,4 +168,43 @@ fn the_stamps_of_a_card_whose_clock_is_wrong_stay_true() {
     let counted = (last.position - first.position) * 1_000_000 / 48;
     let real = last.captured_ns - first.captured_ns;
     assert!((counted as f64 / real as f64 - 1.01).abs() < 0.002, "{counted} {real}");
+}
+
+/// How often its capture thread allocates in `periods` periods, nobody taking the blocks after the first few.
+fn allocated(microphone: Microphone, input: impl FnOnce() -> Input + Send + 'static, periods: u64) -> u64 {
+    let outlet = Arc::new(Outlet::create("microphone", LAYOUT).unwrap());
+    let (count, counted) = std::sync::mpsc::channel();
+    let body = move |stage: &Stage| {
+        let mut queue = Box::new(Queue::<Block, QUEUE>::new());
+        let (producer, _consumer) = queue.split();
+        let status = Status::default();
+        let reader = Reader::new(stage, &microphone, producer, &status, input())?;
+        let before = allocations::so_far();
+        reader.run()?;
+        count.send(allocations::so_far() - before).map_err(|e| e.to_string())
+    };
+    let pipeline = Pipeline::spawn("microphone", outlet.clone(), body).unwrap();
+    let asked = Instant::now();
+    while outlet.counters.captured.load(std::sync::atomic::Ordering::Relaxed) < periods {
+        assert!(asked.elapsed() < PATIENCE, "no samples");
+        thread::sleep(Duration::from_millis(1));
+    }
+    drop(pipeline);
+    counted.recv_timeout(PATIENCE).expect("a thread that ends well")
+}
+
+#[test]
+fn a_capture_thread_allocates_nothing_after_its_start() {
+    let _something = vec![0; allocations::so_far() as usize + 1];
+    assert!(allocations::so_far() > 0, "this program counts its allocations");
+    for (format, rate, channels) in [(SampleFormat::S16, 48_000, 1), (SampleFormat::S24Packed, 44_100, 2)] {
+        let card = move || {
+            let faults =
+                vec![(Call::Read, 50, Fault::Errno(libc::EPIPE)), (Call::Wait, 90, Fault::Errno(libc::ESTRPIPE))];
+            let script = Script { formats: vec![format], rates: vec![rate], faults, ..Script::default() };
+            Input::Card(Capture::start_fake(script, 2).unwrap(), "fake".into())
+        };
+        assert_eq!(allocated(Microphone { channels, ..Microphone::default() }, card, 1_000), 0, "{format:?}");
+    }
+    assert_eq!(allocated(Microphone::default(), || Input::Tone, 20), 0, "tone");
 }

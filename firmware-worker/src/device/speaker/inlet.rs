@@ -3,6 +3,7 @@
 //! The one lock of a speaker's owner is here, between its control loop and its thread. It is held for the mix of a period;
 //! nothing under it waits.
 
+use super::super::level::Meter;
 use super::voice::{Step, Voice};
 use hal::doorbell::Doorbell;
 use hal::ring::{self, pcm};
@@ -37,6 +38,8 @@ pub struct Inlet {
     shared: Mutex<Shared>,
     /// See [`Counters`].
     pub counters: Counters,
+    /// Of what the card plays.
+    pub meter: Meter,
 }
 
 #[derive(Debug)]
@@ -50,7 +53,7 @@ struct Shared {
 impl Default for Inlet {
     fn default() -> Self {
         let shared = Shared { period: PERIOD, voices: Vec::new(), sum: vec![0.0; PERIOD * 2] };
-        Self { shared: Mutex::new(shared), counters: Counters::default() }
+        Self { shared: Mutex::new(shared), counters: Counters::default(), meter: Meter::default() }
     }
 }
 
@@ -107,6 +110,7 @@ impl Inlet {
             *frame = [*left as i16, *right as i16];
         }
         drop(shared);
+        self.meter.add(frames.as_flattened());
         self.counters.heard.fetch_add(heard.into(), Relaxed);
         self.counters.buffer_us.store(buffer_us, Relaxed);
     }

@@ -7,8 +7,8 @@ mod voice;
 pub use inlet::Inlet;
 
 use super::pipeline::{Event, Events, Failure, Pipeline, Wanted};
-use crate::config::{self, SpeakerDevice, Volume};
-use hal::audio::{Card, Identity, Playback, Turn, find, set_playback};
+use crate::config::{self, SpeakerDevice};
+use hal::audio::{Card, Identity, Playback, Turn, find, mixer, set_playback};
 use hal::ring::pcm;
 use protocol::device::Keying;
 use std::io;
@@ -30,7 +30,7 @@ pub fn start(speaker: &config::Speaker, inlet: Arc<Inlet>) -> io::Result<Pipelin
             SpeakerDevice::Auto => choose(hal::audio::list()).ok_or_else(|| "no sound card plays".to_owned())?,
         };
         let playback = Playback::start(&name, speaker.channels)?;
-        let description = format!("{name} {} ch{}", playback.channels(), apply(&name, speaker.volume));
+        let description = format!("{name} {} ch{}", playback.channels(), apply(&name, &speaker));
         inlet.begin(playback.period());
         events.tell(Event::Running { description, hardware: true, encoder: None, keying: Keying::default() });
         Ok::<_, Failure>(run(&name, playback, &inlet, wanted, events)?)
@@ -58,11 +58,12 @@ pub fn choose(cards: Vec<Card>) -> Option<String> {
 }
 
 /// Sets the card's mixer. A card without one, or with one that refuses, is played as it is.
-fn apply(name: &str, volume: Option<Volume>) -> String {
-    match set_playback(name, volume.map(Into::into)) {
+fn apply(name: &str, speaker: &config::Speaker) -> String {
+    let wish = mixer::Wish { volume: speaker.volume.map(Into::into), mute: speaker.mute };
+    match set_playback(name, wish) {
         Ok(Some(set)) => format!(", {set}"),
-        Ok(None) if volume.is_none() => String::new(),
-        Ok(None) => ", which has no volume control".into(),
+        Ok(None) if wish == mixer::Wish::default() => String::new(),
+        Ok(None) => ", whose mixer has nothing to set".into(),
         Err(error) => format!(", its volume could not be set: {error}"),
     }
 }

@@ -199,3 +199,16 @@ fn the_automatic_speaker_is_no_display_and_no_digital_connector_where_there_is_a
     assert_eq!(choose(cards().into_iter().take(2).collect()).as_deref(), Some("hw:CARD=vc4hdmi0,DEV=0"));
     assert_eq!(choose(Vec::new()), None);
 }
+
+#[test]
+fn the_meter_shows_what_is_played_and_not_what_one_job_writes() {
+    let inlet = Inlet::default();
+    let (mut loud, mut louder) = (Job::attach(&inlet, 1, 0.0, 440.0), Job::attach(&inlet, 2, 0.0, 440.0));
+    (loud.amplitude, louder.amplitude) = (30_000.0, 30_000.0);
+    play(&inlet, &mut [&mut loud, &mut louder], 50);
+    assert_eq!(inlet.meter.take().map(|level| level.peak), Some(0), "the sum is cut at full scale");
+    inlet.detach(ReaderId(1));
+    inlet.detach(ReaderId(2));
+    play(&inlet, &mut [], 10);
+    assert_eq!(inlet.meter.take().map(|level| level.peak), Some(-12_000), "silence");
+}

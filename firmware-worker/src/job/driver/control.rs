@@ -186,12 +186,12 @@ impl Driver {
             room::Event::Resumed => self.publish([Event::Reconnected]),
             room::Event::ParticipantChanged(participant) => self.change(|roster| roster.changed(participant)),
             room::Event::ParticipantLeft(participant) => self.change(|roster| roster.left(&participant)),
-            room::Event::Audio { track, sequence, timestamp, payload, arrived } => {
-                let packet = AudioPacket { sequence, timestamp, payload, arrived };
+            room::Event::Audio { track, sequence, timestamp, payload, arrived, captured } => {
+                let packet = AudioPacket { sequence, timestamp, payload, arrived, captured };
                 self.subscriptions.packet(&track, packet, session);
             }
-            room::Event::Video { track, timestamp, data, keyframe } => {
-                self.subscriptions.frame(&track, VideoFrame { timestamp, data, keyframe }, session);
+            room::Event::Video { track, timestamp, captured, data, keyframe } => {
+                self.subscriptions.frame(&track, VideoFrame { timestamp, captured, data, keyframe }, session);
             }
             room::Event::SubscribeFailed(sid, why) => {
                 self.subscriptions.end(&sid);

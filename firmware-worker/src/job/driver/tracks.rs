@@ -19,9 +19,6 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 use tokio::sync::watch;
 
-/// What a microphone's track wants at most; Opus at full band needs less.
-const AUDIO_BITRATE: u32 = 64_000;
-
 /// All local tracks, by their id.
 #[derive(Debug)]
 pub struct Tracks {
@@ -318,11 +315,13 @@ fn describe(granted: &Granted) -> LocalTrack {
         Format::H264 { width, height, bitrate, .. } => {
             (Kind::Video, TrackSource::Camera, u32::from(width), u32::from(height), bitrate)
         }
-        Format::Opus { .. } => (Kind::Audio, TrackSource::Microphone, 0, 0, AUDIO_BITRATE),
+        Format::Opus { bitrate, .. } => (Kind::Audio, TrackSource::Microphone, 0, 0, bitrate),
     };
     let sound = match granted.format {
         Format::H264 { .. } => Sound::default(),
-        Format::Opus { channels, dtx, .. } => Sound { stereo: channels == 2, dtx },
+        Format::Opus { channels, frame_ms, dtx, fec, .. } => {
+            Sound { stereo: channels == 2, dtx, fec, packet_ms: Some(frame_ms) }
+        }
     };
     let id = TrackId(String::new());
     LocalTrack { id, name: granted.name.clone(), kind, source, width, height, sound, bitrate, muted: false }

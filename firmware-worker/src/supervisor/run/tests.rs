@@ -2,6 +2,7 @@
 
 mod broker;
 mod child;
+mod rescan;
 
 use super::*;
 use crate::config::{Defaults, Written, load};

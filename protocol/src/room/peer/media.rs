@@ -3,6 +3,7 @@
 use super::{Arrived, Channel, Outgoing, Peer, PeerEvent, Section};
 use super::{MAX_SSRCS, PT_H264, PT_OPUS};
 use crate::room::Kind;
+use crate::room::rtp::report::Report;
 use str0m::bwe::{Bitrate, BweKind};
 use str0m::channel::ChannelId;
 use str0m::error::SctpError;
@@ -44,6 +45,7 @@ impl Peer {
             Some(mid) => *mid,
             None => self.learn(ssrc, &packet)?,
         };
+        let report = packet.last_sender_info.map(|s| Report { rtp: s.rtp_time.numer() as u32, at: s.ntp_time });
         let arrived = Arrived {
             ssrc,
             sequence: *packet.seq_no,
@@ -51,6 +53,7 @@ impl Peer {
             marker: packet.header.marker,
             payload: packet.payload,
             at: packet.timestamp,
+            report,
         };
         Some(PeerEvent::Media(Section(mid), arrived))
     }

@@ -6,6 +6,7 @@
 mod media;
 mod sdp;
 
+use super::rtp::report::Report;
 use super::{Kind, LocalAddress, Proto};
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
@@ -19,7 +20,7 @@ use str0m::net::{Protocol, Receive};
 use str0m::{Candidate, Input, Output, PacerReason, Reason, Rtc};
 
 /// Payload types offered; the server adopts the offerer's numbers.
-const PT_OPUS: u8 = 111;
+pub(super) const PT_OPUS: u8 = 111;
 const PT_H264: u8 = 108;
 const PT_H264_RTX: u8 = 109;
 /// Constrained baseline 3.1; the server compares the first two bytes only, so any level may be sent.
@@ -88,6 +89,8 @@ pub(super) struct Arrived {
     pub(super) marker: bool,
     pub(super) payload: Arc<[u8]>,
     pub(super) at: Instant,
+    /// The newest of its stream.
+    pub(super) report: Option<Report>,
 }
 
 /// A media packet to send.

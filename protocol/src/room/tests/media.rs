@@ -22,7 +22,7 @@ fn tracks_and_offer_travel_in_the_first_upgrade() {
 #[test]
 fn stereo_and_pauses_are_announced_and_their_absence_too() {
     let announced = |stereo, dtx| {
-        let world = World::live(vec![LocalTrack { sound: Sound { stereo, dtx }, ..microphone() }]);
+        let world = World::live(vec![LocalTrack { sound: Sound { stereo, dtx, ..Sound::default() }, ..microphone() }]);
         let features = &world.sfu.joins[0].add_track_requests[0].audio_features;
         features.iter().filter_map(|f| lk::AudioTrackFeature::try_from(*f).ok()).collect::<Vec<_>>()
     };
@@ -30,6 +30,47 @@ fn stereo_and_pauses_are_announced_and_their_absence_too() {
     assert_eq!(announced(false, false), [TfNoDtx]);
     assert_eq!(announced(true, false), [TfStereo, TfNoDtx]);
     assert_eq!(announced(true, true), [TfStereo]);
+}
+
+#[test]
+fn every_offer_says_of_each_track_how_its_opus_is_encoded() {
+    let sound = Sound { stereo: true, dtx: true, fec: false, packet_ms: Some(10) };
+    let music = LocalTrack { id: TrackId("music".to_owned()), sound, bitrate: 96_000, ..microphone() };
+    let mut world = World::live(vec![music, microphone()]);
+    world.command(Command::Publish(camera()));
+    world.run(SECOND);
+    let offers = world.sfu.joins.iter().filter_map(|join| join.publisher_offer.as_ref());
+    let again = world.sfu.requests.iter().filter_map(|request| match request {
+        lk::signal_request::Message::Offer(offer) => Some(offer),
+        _ => None,
+    });
+    let offers: Vec<_> = offers.chain(again).map(|offer| offer.sdp.as_str()).collect();
+    assert_eq!(offers.len(), 2);
+    for offer in offers {
+        let opus: Vec<_> =
+            offer.lines().filter(|line| line.starts_with("a=fmtp:111") || line.starts_with("a=ptime")).collect();
+        let stereo = "a=fmtp:111 minptime=10;usedtx=1;stereo=1;sprop-stereo=1;maxaveragebitrate=96000";
+        let (mono, received) =
+            ("a=fmtp:111 minptime=10;maxaveragebitrate=32000", "a=fmtp:111 minptime=10;useinbandfec=1");
+        assert_eq!(opus, [stereo, "a=ptime:10", mono, received]);
+    }
+}
+
+#[test]
+fn the_first_packet_after_a_pause_is_marked() {
+    let mut world = World::live(vec![microphone()]);
+    // One frame of 20 ms in each packet; between the third and the fourth it was quiet for 400 ms.
+    for count in [0, 1, 2, 23, 24] {
+        let frame =
+            Frame { data: &[31 << 3, 7], captured: world.now, samples: count * 960, discontinuity: false, level: 0 };
+        world.room.write(&microphone().id, frame, world.now);
+        world.run(Duration::from_millis(if count == 2 { 420 } else { 20 }));
+    }
+    world.run(SECOND);
+    let marked: Vec<_> = world.sfu.packets.iter().map(|p| p.marker).collect();
+    assert_eq!(marked, [true, false, false, true, false]);
+    let steps: Vec<_> = world.sfu.packets.windows(2).map(|p| p[1].timestamp - p[0].timestamp).collect();
+    assert_eq!(steps, [960, 960, 21 * 960, 960]);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::future::poll_fn;
 use std::os::fd::{AsFd, BorrowedFd};
 
 const VIDEO: Format = Format::H264 { width: 640, height: 360, milli_fps: 30_000, bitrate: 500_000 };
-const AUDIO: Format = Format::Opus { channels: 1, frame_ms: 20, dtx: false };
+const AUDIO: Format = Format::Opus { channels: 1, frame_ms: 20, dtx: false, fec: true, bitrate: 48_000 };
 
 /// What was handed on: first payload byte, samples, discontinuity.
 type Sent = (u8, u64, bool);

@@ -1,4 +1,4 @@
-//! How loud a microphone is, for operators: is it alive, is it overdriven?
+//! How loud a microphone is, or what a speaker plays, for operators: is it alive, is it overdriven?
 
 use crate::control::SoundLevel;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 /// Hundredths of a decibel: what is quieter is silence.
 const FLOOR: i16 = -12_000;
 
-/// Samples since the last look. The capture thread adds, the control loop takes; a period that falls between two of the
+/// Samples since the last look. The thread of the card adds, the control loop takes; a period that falls between two of the
 /// three numbers shows in the next look.
 #[derive(Debug, Default)]
 pub struct Meter {

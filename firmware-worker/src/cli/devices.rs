@@ -2,7 +2,7 @@
 
 use crate::config::{CameraDevice, camera_names};
 use hal::audio::{Card, Offer};
-use hal::video::{Camera, ControlState, Encoder, Mode};
+use hal::video::{Camera, ControlState, Encoder, Mode, PixelFormat};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -89,6 +89,12 @@ fn video_table(cameras: &[Camera], encoders: &[Encoder]) -> String {
         for (format, best) in best_modes(&camera.modes) {
             let _ = writeln!(out, "    {format:<6} {best}");
         }
+        if camera.modes.iter().any(|mode| mode.format == PixelFormat::H264) {
+            let _ = writeln!(
+                out,
+                "    gives H.264: passed through by `auto` at a width, height and fps listed, unmirrored"
+            );
+        }
         if !camera.controls.is_empty() {
             let names: Vec<_> = camera.controls.iter().map(|control| control.name.as_str()).collect();
             let _ = writeln!(out, "    controls (--json tells what they take) {}", names.join(", "));
@@ -161,7 +167,7 @@ fn best_modes(modes: &[Mode]) -> BTreeMap<String, String> {
 mod tests {
     use super::*;
     use hal::audio::SampleFormat;
-    use hal::video::{Identity, PixelFormat, Usb};
+    use hal::video::{Identity, Usb};
 
     fn camera() -> Camera {
         let mode = |format, width, height, milli_fps| Mode { format, width, height, milli_fps };
@@ -218,6 +224,15 @@ mod tests {
         let expected = "hw:CARD=Mic,DEV=0  USB Mic  (capture)\n    usb:046d:0825  usb-port:1-1.2  card:Mic\n    \
                         S16_LE S24_3LE  44100 48000 Hz  1 to 2 ch\n";
         assert_eq!(sound_table(&[card()]), expected);
+    }
+
+    #[test]
+    fn a_camera_that_encodes_is_said_to_be_passed_through() {
+        let mut camera = camera();
+        assert!(!video_table(std::slice::from_ref(&camera), &[]).contains("passed through"));
+        camera.modes.push(Mode { format: PixelFormat::H264, width: 1280, height: 720, milli_fps: 30_000 });
+        let table = video_table(&[camera], &[]);
+        assert!(table.contains("H264   1280x720@30\n") && table.contains("gives H.264: passed through"), "{table}");
     }
 
     #[test]

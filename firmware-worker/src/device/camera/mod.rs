@@ -4,7 +4,7 @@
 //! ```text
 //! pattern \ picture                      / software    \
 //! node    /---------\ frames --> coder --               -- unit --> frames (parameter sets) --> ring
-//! pipe -------------/ unit                \ passthrough /
+//! node, pipe -------/ unit                \ passthrough /
 //! ```
 
 mod choice;
@@ -14,6 +14,7 @@ mod node;
 mod pattern;
 mod pipe;
 mod saving;
+mod units;
 
 use super::outlet::Outlet;
 use super::pipeline::Pipeline;
@@ -40,6 +41,9 @@ const STOP_CHECK: Duration = Duration::from_millis(100);
 /// A camera that gives nothing for this long is taken as lost: some hang after a USB error instead of failing.
 const SILENCE_LIMIT: Duration = Duration::from_secs(3);
 
+/// Until the owner has noted that the first picture has come, so that it is not lost for those who wait for it.
+const SETTLE: Duration = Duration::from_millis(200);
+
 /// Where pictures come from.
 #[derive(Debug)]
 pub enum Source {
@@ -63,13 +67,22 @@ impl Source {
 /// The ring for this camera.
 pub fn layout(camera: &config::Camera) -> Layout {
     let settings = settings(camera, camera.width, camera.height, camera.fps * 1000);
-    let periodic = matches!(camera.device, CameraDevice::Pipe { .. }) || camera.encoder == EncoderWish::Passthrough;
+    let periodic = may_pass(camera);
     let seconds = if periodic { PERIODIC_SECONDS } else { ARENA_SECONDS };
     let arena = (camera.bitrate as usize / 8 * seconds as usize).max(settings.largest_unit() * ARENA_UNITS);
     // A rate beyond all sense gets the largest ring there is, and units that do not fit it are dropped and counted.
     let arena = u32::try_from(arena.next_multiple_of(8)).unwrap_or(MAX_ARENA).min(MAX_ARENA);
     let slots = if periodic { (seconds * camera.fps).next_power_of_two().clamp(SLOTS, MAX_SLOTS) } else { SLOTS };
     Layout { slots, arena }
+}
+
+/// Whether the pictures may come encoded already, which is known only when the device is open.
+fn may_pass(camera: &config::Camera) -> bool {
+    match (&camera.device, camera.encoder) {
+        (CameraDevice::Pipe { .. }, _) | (_, EncoderWish::Passthrough) => true,
+        (CameraDevice::TestPattern, _) | (_, EncoderWish::Hardware | EncoderWish::Software) => false,
+        (_, EncoderWish::Auto) => camera.format.is_none(),
+    }
 }
 
 /// Opens the source on a thread of its own; what happens comes as events.

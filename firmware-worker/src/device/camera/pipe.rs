@@ -5,7 +5,7 @@
 
 use super::coder::Input;
 use super::frames::Frames;
-use super::{SILENCE_LIMIT, STOP_CHECK, choice, layout, settings};
+use super::{SETTLE, SILENCE_LIMIT, STOP_CHECK, choice, layout, settings};
 use crate::config;
 use crate::device::pipeline::Stage;
 use hal::process::{Ended, Output, Program, monotonic_ns};
@@ -17,9 +17,6 @@ const START_LIMIT: Duration = Duration::from_secs(10);
 
 /// From SIGTERM to SIGKILL. Bounds how long closing takes.
 const GRACE: Duration = Duration::from_millis(500);
-
-/// Until the owner has noted that the first picture has come, so that it is not lost for those who wait for it.
-const SETTLE: Duration = Duration::from_millis(200);
 
 /// Bytes of one read: the size of a pipe.
 const READ: usize = 64 * 1024;

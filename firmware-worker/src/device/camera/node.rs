@@ -35,11 +35,17 @@ pub fn run(stage: &Stage, camera: &config::Camera, handle: Handle, path: &str) -
     let mut frames = Frames::new(stage, settings(camera, mode.width, mode.height, milli_fps), most, choice);
     let mut sequence = None;
     let mut silent = Duration::ZERO;
+    if capture.makes_keyframes() {
+        frames.keyframes_on_request();
+    }
     frames.running(&format!("{path} {}{}", mode.format, asked(&wanted, mode)), true);
     if matches!(pictures, Pictures::Encoded(_)) {
         stage.await_encode(SETTLE);
     }
     while !stage.wanted.stop() {
+        if let Pictures::Encoded(units) = &mut pictures {
+            units.ask_for_keyframe(&capture, stage);
+        }
         let Some(taken) = capture.next(STOP_CHECK)? else {
             silent += STOP_CHECK;
             if silent >= SILENCE_LIMIT {

@@ -2,7 +2,8 @@
 
 use super::coder::Input;
 use super::frames::Frames;
-use hal::video::Picture;
+use crate::device::pipeline::Stage;
+use hal::video::{Capture, Picture};
 use protocol::room::rtp::h264::{Gate, Passed};
 
 /// See the module.
@@ -11,17 +12,32 @@ pub struct Units {
     gate: Gate,
     /// What is left out is told once, and not for each unit.
     waiting: bool,
+    /// The same for keyframes that it does not make.
+    refused: bool,
 }
 
 impl Units {
     /// Of the node `path`, for a ring that takes units of up to `limit` bytes.
     pub fn new(path: &str, limit: usize) -> Self {
-        Self { path: path.to_owned(), gate: Gate::new(limit), waiting: false }
+        Self { path: path.to_owned(), gate: Gate::new(limit), waiting: false, refused: false }
     }
 
     /// A unit did not come, or was not taken.
     pub fn missed(&mut self) {
         self.gate.lost();
+    }
+
+    /// Asks for the keyframe that a reader wants, or that the stream cannot go on without, where the camera makes any.
+    pub fn ask_for_keyframe(&mut self, capture: &Capture, stage: &Stage) {
+        let wanted = capture.makes_keyframes() && stage.wanted.encode();
+        // Both wishes are taken away by asking: one keyframe serves both.
+        if !wanted || !(self.gate.wants_key() | stage.wanted.take_key()) {
+            return;
+        }
+        let Err(error) = capture.force_keyframe() else { return };
+        if !std::mem::replace(&mut self.refused, true) {
+            tracing::warn!("{error}; its keyframes come when it likes");
+        }
     }
 
     /// Carries a unit into the ring, or counts it as lost.

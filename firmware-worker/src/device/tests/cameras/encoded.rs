@@ -7,6 +7,7 @@ use crate::media::pattern::Pattern;
 use hal::ring::{DISCONTINUITY, KEY, Meta, PERIODIC};
 use hal::video::fake::Stamp;
 use protocol::room::rtp::h264::{Rate, nals, rewrite};
+use std::sync::atomic::AtomicU32;
 
 /// Pictures from one keyframe to the next.
 const GROUP: u32 = 10;
@@ -173,4 +174,64 @@ async fn passthrough_that_cannot_be_had_is_one_error_with_its_remedy() {
     let description = running(&mut pipeline).await;
     assert!(description.contains("64x48@30 was asked for") && description.contains("320x180"), "{description}");
     assert!(description.ends_with("passthrough (as configured)"), "{description}");
+}
+
+/// An interface with the H.264 extension unit as its unit 12.
+const DESCRIPTORS: [u8; 33] = [
+    9, 4, 0, 0, 0, 14, 1, 0, 0, 24, 0x24, 6, 12, 0x41, 0x76, 0x9e, 0xa2, 0x04, 0xde, 0xe3, 0x47, 0x8b, 0x2b, 0xf4,
+    0x34, 0x1a, 0xff, 0x00, 0x3b, 1, 0, 0, 0,
+];
+
+/// A camera that makes keyframes when asked, and by itself none after its first.
+fn on_request(knobs: Vec<Knob>, descriptors: Vec<u8>) -> (Device, Arc<AtomicU32>) {
+    let (stream, keyframes) = (stream(), Arc::new(AtomicU32::new(0)));
+    let (asked, mut seen, mut at) = (keyframes.clone(), 0, 0);
+    let frames = move |number| {
+        let asked = asked.load(Relaxed);
+        at = if number == 0 || std::mem::replace(&mut seen, asked) != asked { 0 } else { at + 1 };
+        Frame::of(stream[if at == 0 { 0 } else { 1 + (at - 1) % (GROUP as usize - 1) }].clone())
+    };
+    let modes = vec![mode(PixelFormat::H264, WIDTH, HEIGHT)];
+    let script = Script { modes, knobs, descriptors, keyframes: keyframes.clone(), paced: true, ..Script::default() };
+    (fake::Camera::device(Script { frames: Box::new(frames), ..script }), keyframes)
+}
+
+#[tokio::test]
+async fn a_camera_that_makes_keyframes_is_asked_by_its_control_or_its_extension_unit() {
+    for (knobs, descriptors) in [(vec![Knob::force_key_frame()], Vec::new()), (Vec::new(), DESCRIPTORS.to_vec())] {
+        let (device, asked) = on_request(knobs, descriptors);
+        let (mut pipeline, outlet, mut reader) = start(&device, &sized());
+        running(&mut pipeline).await;
+        let first = read(&mut reader, 30).await;
+        assert_eq!(first[0].0.flags, KEY | DISCONTINUITY, "a ring that nobody has to search for a keyframe");
+        let before = asked.load(Relaxed);
+        assert!(first.iter().skip(5).all(|(meta, _)| meta.flags & KEY == 0));
+        pipeline.force_key();
+        let next = read(&mut reader, 30).await;
+        assert_eq!(next.iter().filter(|(meta, _)| meta.flags & KEY != 0).count(), 1);
+        assert_eq!(asked.load(Relaxed), before + 1);
+        // Nobody looks for a while, and then somebody does.
+        pipeline.encode(false);
+        let rests = async {
+            while outlet.counters.encoders.load(Relaxed) != 0 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        timeout(PATIENCE, rests).await.unwrap();
+        while !matches!(reader.next(&mut Vec::new()), Next::Empty) {}
+        pipeline.encode(true);
+        let again = read(&mut reader, 5).await;
+        assert_eq!(again[0].0.flags, KEY | DISCONTINUITY);
+    }
+}
+
+#[tokio::test]
+async fn a_camera_whose_extension_unit_does_not_answer_keeps_its_own_keyframes() {
+    let (device, asked) = on_request(Vec::new(), Vec::new());
+    let (mut pipeline, _, mut reader) = start(&device, &sized());
+    running(&mut pipeline).await;
+    assert_eq!(read(&mut reader, 1).await[0].0.flags, KEY | DISCONTINUITY | PERIODIC);
+    pipeline.force_key();
+    read(&mut reader, 10).await;
+    assert_eq!(asked.load(Relaxed), 0);
 }

@@ -3,5 +3,6 @@
 mod board;
 mod devices;
 mod limits;
+mod loopback;
 mod media;
 mod speaker;

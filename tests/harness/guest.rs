@@ -78,7 +78,7 @@ impl Drop for Guest {
 }
 
 /// What a file of the guest holds.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub enum Content<'a> {
     /// This text.
     Text(&'a str),

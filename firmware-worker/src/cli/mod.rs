@@ -67,7 +67,7 @@ fn command(command: Command, options: &WorkerOptions) -> ExitCode {
         Command::Start(settings) => start(settings, false, options),
         Command::Dev(settings) => start(settings, true, options),
         Command::Connect { room, identity, settings } => connect(settings, room, identity),
-        Command::Devices { json } => devices::print(json),
+        Command::Devices { json, config } => devices::print(json, config.as_deref()),
         Command::Bench(Bench::Camera(options)) => bench::print(bench::Kind::Camera, &options),
         Command::Bench(Bench::Microphone(options)) => bench::print(bench::Kind::Microphone, &options),
         Command::Snapshot { camera, config } => snapshot::print(config.as_deref(), &camera),

@@ -11,6 +11,7 @@ pub mod http;
 pub mod judge;
 pub mod path;
 pub mod paths;
+pub mod pipe;
 pub mod poll;
 pub mod process;
 pub mod procfs;

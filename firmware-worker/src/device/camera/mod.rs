@@ -20,6 +20,7 @@ use super::outlet::Outlet;
 use super::pipeline::Pipeline;
 use crate::config::{self, CameraDevice, EncoderWish};
 use crate::media::h264::Settings;
+use hal::process::Program;
 use hal::ring::{Layout, MAX_ARENA, MAX_SLOTS};
 use hal::video::Handle;
 use std::io;
@@ -51,8 +52,8 @@ pub enum Source {
     Pattern,
     /// An opened V4L2 node and its path, for messages.
     Node(Handle, String),
-    /// A command that writes H.264, and how long before its first byte a picture was taken.
-    Pipe(Vec<String>, Duration),
+    /// The camera's command, which runs.
+    Pipe(Box<Program>),
 }
 
 impl Source {
@@ -91,7 +92,7 @@ pub fn start(camera: &config::Camera, source: Source, outlet: Arc<Outlet>) -> io
     Pipeline::spawn("camera", outlet, move |stage| match source {
         Source::Pattern => Ok(pattern::run(stage, &camera)?),
         Source::Node(node, path) => node::run(stage, &camera, node, &path),
-        Source::Pipe(command, offset) => Ok(pipe::run(stage, &camera, &command, offset)?),
+        Source::Pipe(program) => Ok(pipe::run(stage, &camera, *program)?),
     })
 }
 

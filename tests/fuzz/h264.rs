@@ -1,7 +1,9 @@
 //! What cameras and commands write as H.264: damaged parameter sets, and damaged streams cut at any place.
 
 use crate::mutate::{Random, damage};
-use protocol::room::rtp::h264::{Assembler, ParameterSets, Rate, nals, picture_size, rewrite};
+use protocol::room::rtp::h264::{
+    Assembler, Gate, ParameterSets, Passed, Rate, is_keyframe, nals, picture_size, rewrite,
+};
 
 const RATE: Rate = Rate { milli_fps: 30_000, bitrate: 2_000_000 };
 
@@ -82,6 +84,29 @@ fn play(
         }
     }
     given
+}
+
+#[test]
+fn damaged_buffers_of_a_camera_close_the_gate_until_a_keyframe() {
+    let mut random = crate::random("gate");
+    let (mut gate, mut given, mut open) = (Gate::new(LIMIT), 0, false);
+    for _ in 0..crate::count() {
+        let stream = random.pick(&STREAMS);
+        let start = random.below(stream.len());
+        let mut buffer = stream[start..(start + random.below(CHUNK)).min(stream.len())].to_vec();
+        if random.below(2) == 0 {
+            damage(&mut buffer, &mut random);
+        }
+        match gate.take(&buffer) {
+            Passed::Unit(unit) => {
+                assert!(unit.len() <= LIMIT && (open || is_keyframe(unit)), "{unit:x?}");
+                (given, open) = (given + 1, true);
+            }
+            Passed::Ahead => {}
+            Passed::Waiting | Passed::Damaged => open = false,
+        }
+    }
+    assert!(given > crate::count() / 20, "{given} units: damage must not cost them all");
 }
 
 fn check(unit: &[u8], key: bool, sets: &mut ParameterSets) {

@@ -25,26 +25,31 @@ const SPEAKER: &str = "[[speaker]]\ndevice = \"hw:CARD=Loopback,DEV=0\"\n[job]\n
 
 /// Boots it with camera and voice, and waits until it is registered.
 pub fn boot(name: &str, server: &Server) -> Guest {
-    boot_with(name, server, &format!("{CAMERA}{MICROPHONE}"), VOICE)
+    boot_with(name, server, &format!("{CAMERA}{MICROPHONE}"), VOICE, &[])
 }
 
 /// Boots it without a camera, its speaker played into its own microphone.
 pub fn boot_playing(name: &str, server: &Server, before: &str) -> Guest {
-    boot_with(name, server, &format!("{MICROPHONE}{SPEAKER}"), before)
+    boot_with(name, server, &format!("{MICROPHONE}{SPEAKER}"), before, &[])
 }
 
-fn boot_with(name: &str, server: &Server, devices: &str, before: &str) -> Guest {
+/// A file of the guest: path, mode, content.
+pub type Extra<'a> = (&'a str, u32, Content<'a>);
+
+/// Boots it with these devices and files after `before` has run, and waits until it is registered.
+pub fn boot_with(name: &str, server: &Server, devices: &str, before: &str, extra: &[Extra<'_>]) -> Guest {
     let config = format!(
         "[server]\nurl = \"ws://{HOST}:{}\"\napi_key = \"{KEY}\"\napi_secret_file = \"/secret\"\n\
          [worker]\nagent_name = \"{AGENT}\"\n{devices}",
         server.address().port()
     );
     let worker = paths::guest_worker();
-    let files = [
+    let mut files = vec![
         ("/firmware-worker", 0o755, Content::File(&worker)),
         ("/worker.toml", 0o644, Content::Text(&config)),
         ("/secret", 0o600, Content::Text(SECRET)),
     ];
+    files.extend(extra.iter().map(|(path, mode, content)| (*path, *mode, *content)));
     let guest = Guest::boot(name, &files, &format!("{before}{SCRIPT}"));
     guest.wait_console("registered as", SLOW);
     guest

@@ -1,8 +1,10 @@
 //! Tests of the arm64 release binary on an emulated board with real kernel drivers, against a server on the host.
 
 mod board;
+mod command;
 mod devices;
 mod limits;
+mod loopback;
 mod media;
 mod replugs;
 mod speaker;

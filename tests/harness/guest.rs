@@ -80,7 +80,7 @@ impl Drop for Guest {
 }
 
 /// What a file of the guest holds.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub enum Content<'a> {
     /// This text.
     Text(&'a str),

@@ -12,6 +12,7 @@ pub mod judge;
 pub mod namespace;
 pub mod path;
 pub mod paths;
+pub mod pipe;
 pub mod poll;
 pub mod process;
 pub mod procfs;

@@ -46,6 +46,11 @@ pub fn guest_devices() -> PathBuf {
     made("GUEST_DEVICES", "tools/guest", "devices")
 }
 
+/// What feeds its v4l2loopback.
+pub fn guest_loopback() -> PathBuf {
+    made("GUEST_LOOPBACK", "tools/guest", "loopback")
+}
+
 /// Kernel and base archive of the emulated board.
 pub fn guest_image() -> PathBuf {
     made("GUEST_IMAGE", "tools/guest", "build")

@@ -215,6 +215,11 @@ impl Worker {
         self.children("__owner")
     }
 
+    /// What keeps the commands that cameras are read from.
+    pub fn keeper_pids(&self) -> Vec<u32> {
+        self.children("__keeper")
+    }
+
     /// Sends the supervisor a signal.
     pub fn signal(&self, signal: Signal) {
         self.process.signal(signal);

@@ -2,6 +2,8 @@
 
 use crate::SOON;
 use rustix::process::Signal;
+use std::path::Path;
+use tests::pipe::Pipe;
 use tests::worker::{AGENT, Setup};
 use tests::{Judge, Server, poll, process, procfs};
 
@@ -37,16 +39,11 @@ fn the_server_takes_the_description_of_stereo_in_short_packets_with_pauses() {
     assert!((pitch - 440.0).abs() < 3.0 && (level + 23.0).abs() < 2.0, "{pitch} Hz, {level} dBFS");
 }
 
-/// A camera that is a command.
-fn pipe() -> String {
-    let command = format!("command = [{:?}, \"320\", \"240\", \"30\"]", env!("CARGO_BIN_EXE_writer"));
-    format!("[[camera]]\ndevice = \"pipe\"\n{command}\nwidth = 320\nheight = 240\n[[microphone]]\ndevice = \"tone\"\n")
-}
-
 #[test]
 fn a_subscriber_decodes_what_a_command_writes_and_nothing_of_it_is_left() {
     let server = Server::start();
-    let worker = Setup::new(&server).toml(&pipe()).start();
+    let pipe = Pipe::new(Path::new(env!("CARGO_BIN_EXE_writer")));
+    let worker = Setup::new(&server).toml(&pipe.toml(320, 240, 30)).start();
     server.api().dispatch("studio", AGENT, "");
     let judge = Judge::join(&server, "studio", "judge");
     let second = judge.sees_and_hears(0, 25.0, SOON);
@@ -57,7 +54,7 @@ fn a_subscriber_decodes_what_a_command_writes_and_nothing_of_it_is_left() {
     });
     let camera = &worker.state()["devices"][0];
     assert_eq!((&camera["state"], &camera["encoder"]), (&"running".into(), &"passthrough".into()));
-    let commands = || worker.owner_pids().into_iter().flat_map(procfs::children).collect::<Vec<_>>();
+    let commands = || worker.keeper_pids().into_iter().flat_map(procfs::children).collect::<Vec<_>>();
     let command = commands();
     assert_eq!(command.len(), 1, "{command:?}");
     // An owner that dies without a word takes its command along, and the next one starts another.

@@ -36,6 +36,9 @@ pub(super) enum Command {
         /// As JSON
         #[arg(long)]
         json: bool,
+        /// Configuration file, for cameras that are commands [default: the one that `start` would read]
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
     },
     /// Measure a configured device: capture to last packet, opening, CPU and memory
     #[command(subcommand)]

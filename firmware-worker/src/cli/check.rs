@@ -59,7 +59,8 @@ fn describe(config: &Config, board: &Board) -> String {
 fn limits(limits: &Limits) -> String {
     let mib = |bytes: Option<u64>| bytes.map_or_else(|| "any memory".into(), |bytes| format!("{} MiB", bytes >> 20));
     let threads = limits.job_pids.map_or_else(String::new, |pids| format!(" and {pids} threads"));
-    format!("job {}{threads}, device owner {}, where cgroups allow", mib(limits.job_memory), mib(limits.owner_memory))
+    let (job, owner, command) = (mib(limits.job_memory), mib(limits.owner_memory), mib(limits.command_memory));
+    format!("job {job}{threads}, device owner {owner}, a camera's command {command}, where cgroups allow")
 }
 
 fn unencrypted(url: &str) -> &'static str {

@@ -1,22 +1,46 @@
 //! `devices`: what this board has.
 
-use crate::config::{CameraDevice, camera_names};
+use super::{config_file, configuration_error, environment};
+use crate::config::{self, CameraDevice, Device, DeviceKind, camera_names};
 use hal::audio::{Card, Offer};
-use hal::video::{Camera, ControlState, Encoder, Mode};
+use hal::video::{Camera, ControlState, Encoder, Mode, PixelFormat};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::path::Path;
 use std::process::ExitCode;
 
-pub(super) fn print(as_json: bool) -> ExitCode {
+pub(super) fn print(as_json: bool, config: Option<&Path>) -> ExitCode {
+    let configured = match config::devices(&environment, config_file(config).as_deref()) {
+        Ok(devices) => devices,
+        Err(error) => return configuration_error(&error),
+    };
+    let pipes = pipes(&configured);
     let (cameras, encoders) = (hal::video::list(), hal::video::encoders());
     let cards: Vec<_> = hal::audio::list().into_iter().map(|card| (capture_of(&card), card)).collect();
     if as_json {
-        println!("{:#}", to_json(&cameras, &encoders, &cards));
+        println!("{:#}", to_json(&cameras, &pipes, &encoders, &cards));
     } else {
-        print!("{}{}", video_table(&cameras, &encoders), sound_table(&cards));
+        print!("{}{}{}", video_table(&cameras, &encoders), pipe_table(&pipes), sound_table(&cards));
     }
     ExitCode::SUCCESS
+}
+
+/// A configured camera that is a command.
+struct Pipe<'a> {
+    name: &'a str,
+    command: &'a [String],
+    offset_ms: u128,
+}
+
+fn pipes(configured: &[Device]) -> Vec<Pipe<'_>> {
+    configured.iter().filter_map(pipe).collect()
+}
+
+fn pipe(device: &Device) -> Option<Pipe<'_>> {
+    let Device { name, kind: DeviceKind::Camera(camera) } = device else { return None };
+    let CameraDevice::Pipe { command, latency_offset } = &camera.device else { return None };
+    Some(Pipe { name, command, offset_ms: latency_offset.as_millis() })
 }
 
 /// What a card captures, or why that cannot be told; nothing for one that does not capture.
@@ -24,7 +48,12 @@ fn capture_of(card: &Card) -> Option<Result<Offer, String>> {
     card.capture.then(|| hal::audio::offer(&card.name).map_err(|e| e.to_string()))
 }
 
-fn to_json(cameras: &[Camera], encoders: &[Encoder], cards: &[(Option<Result<Offer, String>>, Card)]) -> Value {
+fn to_json(
+    cameras: &[Camera],
+    pipes: &[Pipe<'_>],
+    encoders: &[Encoder],
+    cards: &[(Option<Result<Offer, String>>, Card)],
+) -> Value {
     let mode = |mode: &Mode| {
         json!({
             "format": mode.format.to_string(),
@@ -47,6 +76,7 @@ fn to_json(cameras: &[Camera], encoders: &[Encoder], cards: &[(Option<Result<Off
             "modes": camera.modes.iter().map(mode).collect::<Vec<_>>(),
         })
     };
+    let pipe = |pipe: &Pipe<'_>| json!({ "name": pipe.name, "command": pipe.command, "latency_offset_ms": pipe.offset_ms as u64 });
     let encoder = |encoder: &Encoder| {
         json!({
             "device": encoder.path,
@@ -72,6 +102,7 @@ fn to_json(cameras: &[Camera], encoders: &[Encoder], cards: &[(Option<Result<Off
     json!({
         "cameras": cameras.iter().map(camera).collect::<Vec<_>>(),
         "auto": CameraDevice::Auto.find(cameras).ok().map(|camera| &camera.path),
+        "pipes": pipes.iter().map(pipe).collect::<Vec<_>>(),
         "encoders": encoders.iter().map(encoder).collect::<Vec<_>>(),
         "sound_cards": cards.iter().map(card).collect::<Vec<_>>(),
     })
@@ -89,6 +120,12 @@ fn video_table(cameras: &[Camera], encoders: &[Encoder]) -> String {
         for (format, best) in best_modes(&camera.modes) {
             let _ = writeln!(out, "    {format:<6} {best}");
         }
+        if camera.modes.iter().any(|mode| mode.format == PixelFormat::H264) {
+            let _ = writeln!(
+                out,
+                "    gives H.264: passed through by `auto` at a width, height and fps listed, unmirrored"
+            );
+        }
         if !camera.controls.is_empty() {
             let names: Vec<_> = camera.controls.iter().map(|control| control.name.as_str()).collect();
             let _ = writeln!(out, "    controls (--json tells what they take) {}", names.join(", "));
@@ -104,6 +141,16 @@ fn video_table(cameras: &[Camera], encoders: &[Encoder]) -> String {
         Err(why) => format!("the test pattern, as {why}"),
     };
     let _ = writeln!(out, "auto takes {auto}");
+    out
+}
+
+/// Cameras that are commands have no node to be found by; they are those of the configuration.
+fn pipe_table(pipes: &[Pipe<'_>]) -> String {
+    let mut out = String::new();
+    for Pipe { name, command, offset_ms } in pipes {
+        let _ = writeln!(out, "pipe  {name}  ({})", command.join(" "));
+        let _ = writeln!(out, "    H264 as it is written; stamped with the time of its first byte less {offset_ms} ms");
+    }
     out
 }
 
@@ -161,7 +208,8 @@ fn best_modes(modes: &[Mode]) -> BTreeMap<String, String> {
 mod tests {
     use super::*;
     use hal::audio::SampleFormat;
-    use hal::video::{Identity, PixelFormat, Usb};
+    use hal::video::{Identity, Usb};
+    use std::time::Duration;
 
     fn camera() -> Camera {
         let mode = |format, width, height, milli_fps| Mode { format, width, height, milli_fps };
@@ -221,6 +269,31 @@ mod tests {
     }
 
     #[test]
+    fn a_camera_that_encodes_is_said_to_be_passed_through() {
+        let mut camera = camera();
+        assert!(!video_table(std::slice::from_ref(&camera), &[]).contains("passed through"));
+        camera.modes.push(Mode { format: PixelFormat::H264, width: 1280, height: 720, milli_fps: 30_000 });
+        let table = video_table(&[camera], &[]);
+        assert!(table.contains("H264   1280x720@30\n") && table.contains("gives H.264: passed through"), "{table}");
+    }
+
+    fn attic() -> Device {
+        let command = vec!["rpicam-vid".into(), "-n".into()];
+        let device = CameraDevice::Pipe { command, latency_offset: Duration::from_millis(40) };
+        Device {
+            name: "attic".into(),
+            kind: DeviceKind::Camera(config::Camera { device, ..config::Camera::default() }),
+        }
+    }
+
+    #[test]
+    fn a_configured_command_is_listed_with_what_its_stamps_are() {
+        let expected = "pipe  attic  (rpicam-vid -n)\n    \
+                        H264 as it is written; stamped with the time of its first byte less 40 ms\n";
+        assert_eq!(pipe_table(&pipes(&[attic()])), expected);
+    }
+
+    #[test]
     fn an_empty_board_says_what_may_be_missing() {
         let video = video_table(&[], &[]);
         assert!(video.contains("group `video`"));
@@ -230,10 +303,11 @@ mod tests {
 
     #[test]
     fn json_has_every_mode() {
-        let value = to_json(&[camera()], &[encoder()], &[card()]);
+        let value = to_json(&[camera()], &pipes(&[attic()]), &[encoder()], &[card()]);
         assert_eq!(value["cameras"][0]["modes"][3], json!({"format":"MJPEG","width":1280,"height":720,"fps":29.97}));
         assert_eq!(value["cameras"][0]["names"][0], "usb:046d:0825:A1");
         assert_eq!(value["cameras"][0]["controls"][0], json!({"name":"gain","value":7,"takes":"0 to 100"}));
+        assert_eq!(value["pipes"][0]["latency_offset_ms"], 40);
         assert_eq!(value["auto"], "/dev/video0");
         assert_eq!(value["encoders"][0]["outputs"], json!(["H264"]));
         assert_eq!(value["sound_cards"][0]["device"], "hw:CARD=Mic,DEV=0");

@@ -28,6 +28,9 @@ pub const JOB: &str = "__job";
 /// First argument of a device owner process.
 pub const OWNER: &str = "__owner";
 
+/// First argument of the process that keeps a camera's command.
+pub const KEEPER: &str = "__keeper";
+
 /// Read without being asked to, if it exists.
 const CONFIG_FILE: &str = "/etc/firmware-worker/config.toml";
 
@@ -36,6 +39,7 @@ pub fn run(arguments: Vec<OsString>, options: WorkerOptions) -> ExitCode {
     match arguments.get(1).and_then(|argument| argument.to_str()) {
         Some(JOB) => child(|control| job::main(control, options)),
         Some(OWNER) => child(device::main),
+        Some(KEEPER) => child(device::keep_command),
         _ => match Arguments::try_parse_from(arguments) {
             Ok(parsed) => command(parsed.command, &options),
             Err(refusal) => refuse(&refusal),
@@ -67,7 +71,7 @@ fn command(command: Command, options: &WorkerOptions) -> ExitCode {
         Command::Start(settings) => start(settings, false, options),
         Command::Dev(settings) => start(settings, true, options),
         Command::Connect { room, identity, settings } => connect(settings, room, identity),
-        Command::Devices { json } => devices::print(json),
+        Command::Devices { json, config } => devices::print(json, config.as_deref()),
         Command::Bench(Bench::Camera(options)) => bench::print(bench::Kind::Camera, &options),
         Command::Bench(Bench::Microphone(options)) => bench::print(bench::Kind::Microphone, &options),
         Command::Snapshot { camera, config } => snapshot::print(config.as_deref(), &camera),

@@ -22,6 +22,8 @@ const JOB_MEMORY_MIB: u64 = 96;
 const JOB_PIDS: u32 = 64;
 /// Capture buffers, encoder and rings of one 1080p camera, twice.
 const OWNER_MEMORY_MIB: u64 = 128;
+/// What libcamera's programs and ffmpeg take for one camera, twice.
+const COMMAND_MEMORY_MIB: u64 = 256;
 
 /// Where operators are served unless said otherwise: on the board itself only.
 const HTTP: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8081);
@@ -173,6 +175,7 @@ fn limits(written: &LimitsWritten) -> Result<Limits, Error> {
         job_memory: memory("limits job_memory_mib", written.job_memory_mib, JOB_MEMORY_MIB)?,
         job_pids: Some(within("limits job_pids", written.job_pids, JOB_PIDS, 8..=4096)?),
         owner_memory: memory("limits owner_memory_mib", written.owner_memory_mib, OWNER_MEMORY_MIB)?,
+        command_memory: memory("limits command_memory_mib", written.command_memory_mib, COMMAND_MEMORY_MIB)?,
     })
 }
 

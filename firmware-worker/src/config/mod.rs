@@ -164,6 +164,8 @@ pub struct Limits {
     pub job_pids: Option<u32>,
     /// memory.max of a device owner, bytes.
     pub owner_memory: Option<u64>,
+    /// Bytes a camera's command and all that it starts may use.
+    pub command_memory: Option<u64>,
 }
 
 /// A configured device.

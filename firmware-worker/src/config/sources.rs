@@ -88,17 +88,12 @@ fn camera(name: &str, written: &CameraWritten) -> Result<Camera, Error> {
         other => CameraDevice::parse(other).ok_or_else(|| wrong(key("device"), FORMS))?,
     };
     let encoder = written.encoder.unwrap_or_default();
-    match (&device, encoder) {
-        (CameraDevice::TestPattern, EncoderWish::Passthrough) => {
-            return Err(wrong(key("encoder"), "the test pattern gives no H.264 to pass through; use auto"));
-        }
-        (CameraDevice::Pipe { .. }, EncoderWish::Hardware | EncoderWish::Software) => {
-            return Err(wrong(key("encoder"), "a pipe is H.264 already; use auto or passthrough"));
-        }
-        _ => {}
-    }
+    encoder_fits(&device, encoder).map_err(|why| wrong(key("encoder"), why))?;
     let format = camera_format(written.format.as_deref().unwrap_or("auto"))
         .ok_or_else(|| wrong(key("format"), "must be auto, yuyv, uyvy, nv12, nv16, yu12 or mjpeg"))?;
+    if encoder == EncoderWish::Passthrough && format.is_some() {
+        return Err(wrong(key("format"), "is of pictures; with encoder = \"passthrough\" leave it out"));
+    }
     let turned = match written.rotate.unwrap_or(0) {
         0 => false,
         180 => true,
@@ -108,9 +103,25 @@ fn camera(name: &str, written: &CameraWritten) -> Result<Camera, Error> {
     };
     // Half a turn exchanges both.
     let (hflip, vflip) = (written.hflip.unwrap_or(false) ^ turned, written.vflip.unwrap_or(false) ^ turned);
+    if matches!(device, CameraDevice::Pipe { .. }) && (hflip || vflip) {
+        let why = "is passed through as it is written; let the command mirror it (rpicam-vid --hflip --vflip)";
+        return Err(wrong(key("hflip, vflip, rotate"), format!("what a pipe gives {why}")));
+    }
     let controls = controls(name, written.controls.as_ref())?;
     let warm = written.warm.unwrap_or(unwritten.warm);
     Ok(Camera { device, width, height, fps, bitrate, min_bitrate, format, hflip, vflip, controls, encoder, warm })
+}
+
+fn encoder_fits(device: &CameraDevice, encoder: EncoderWish) -> Result<(), &'static str> {
+    match (device, encoder) {
+        (CameraDevice::TestPattern, EncoderWish::Passthrough) => {
+            Err("the test pattern gives no H.264 to pass through; use auto")
+        }
+        (CameraDevice::Pipe { .. }, EncoderWish::Hardware | EncoderWish::Software) => {
+            Err("a pipe is H.264 already; use auto or passthrough")
+        }
+        _ => Ok(()),
+    }
 }
 
 /// `Some(None)` for any.

@@ -105,6 +105,8 @@ pub struct LimitsWritten {
     pub job_pids: Option<u32>,
     /// MiB a device owner may use.
     pub owner_memory_mib: Option<u64>,
+    /// MiB a camera's command may use.
+    pub command_memory_mib: Option<u64>,
 }
 
 /// `[http]`
@@ -219,6 +221,7 @@ impl Written {
                 job_memory_mib: self.limits.job_memory_mib.or(lower.limits.job_memory_mib),
                 job_pids: self.limits.job_pids.or(lower.limits.job_pids),
                 owner_memory_mib: self.limits.owner_memory_mib.or(lower.limits.owner_memory_mib),
+                command_memory_mib: self.limits.command_memory_mib.or(lower.limits.command_memory_mib),
             },
             http: HttpWritten { listen: self.http.listen.or(lower.http.listen) },
             log: LogWritten { level: self.log.level.or(lower.log.level) },

@@ -94,6 +94,12 @@ impl Link {
         }
     }
 
+    /// Takes the socket out of the runtime.
+    #[cfg(test)]
+    pub fn into_socket(self) -> Socket {
+        self.socket.into_inner().0
+    }
+
     fn decode<T: DeserializeOwned>(
         &mut self,
         received: io::Result<(usize, Vec<OwnedFd>)>,

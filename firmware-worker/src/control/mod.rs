@@ -156,6 +156,21 @@ pub struct JobSetup {
     pub options: String,
 }
 
+/// First byte of a keeper's socket: beside it a memfd with [`Kept`], and the ends that its command writes to. What comes
+/// back is `hal::process::Kept`'s report.
+pub const KEEPER_SETUP: u8 = 1;
+
+/// What a keeper is to keep.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Kept {
+    /// The camera's name, for log lines.
+    pub camera: String,
+    /// Its name and arguments.
+    pub command: Vec<String>,
+    /// Missing layers of its sandbox are to be logged: once is enough.
+    pub tell: bool,
+}
+
 /// A source a job may open.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Granted {
@@ -195,7 +210,8 @@ pub enum ToOwner {
         /// Named in log lines.
         job: String,
     },
-    /// The device node asked for by [`FromOwner::NeedNode`]; the descriptor is beside this message.
+    /// The device node asked for by [`FromOwner::NeedNode`]; the descriptor is beside this message. For a command there
+    /// are three: the socket of its keeper, its standard output and its standard error.
     Node,
     /// It cannot be opened now; the owner retries with backoff.
     NoNode {

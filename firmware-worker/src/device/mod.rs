@@ -12,6 +12,7 @@
 //! from a job and never waits on anything that a job can change.
 
 mod camera;
+mod keeper;
 mod level;
 mod media;
 mod microphone;
@@ -27,6 +28,7 @@ mod trial;
 #[cfg(test)]
 mod tests;
 
+pub use keeper::main as keep_command;
 pub use pipeline::Failure;
 pub use trial::Trial;
 

@@ -153,7 +153,7 @@ impl Owner {
         match message {
             ToOwner::Setup => tracing::warn!("a second setup is ignored"),
             ToOwner::Reader { job } => self.admit(job, fds.pop()),
-            ToOwner::Node => self.node(fds.pop()),
+            ToOwner::Node => self.node(fds),
             ToOwner::NoNode { why } => self.no_node(why),
             ToOwner::Holder { who } => {
                 if let Some(device) = self.busy.take() {

@@ -7,6 +7,7 @@ use super::{camera, microphone};
 use crate::config::{CameraDevice, Device, DeviceKind};
 use crate::control::{Latency, OwnerStage};
 use hal::doorbell::Doorbell;
+use hal::process::Program;
 use hal::ring::{Meta, Next, Reader};
 use protocol::device::ReaderId;
 use std::io::{self, Read};
@@ -117,8 +118,11 @@ fn source(
 ) -> Result<camera::Source, Failure> {
     match (wanted, node) {
         (CameraDevice::TestPattern, _) => Ok(camera::Source::Pattern),
-        (CameraDevice::Pipe { command, latency_offset }, _) => {
-            Ok(camera::Source::Pipe(command.clone(), *latency_offset))
+        // With the rights of whoever has typed it.
+        (CameraDevice::Pipe { command, .. }, _) => {
+            let name = command.first().map_or("", String::as_str);
+            let program = Program::start(command).map_err(|e| format!("pipe: start {name:?}: {e}"))?;
+            Ok(camera::Source::Pipe(Box::new(program)))
         }
         (CameraDevice::Auto, node) => Ok(node(device).map_or(camera::Source::Pattern, camera::Source::node)),
         (

@@ -145,8 +145,9 @@ impl JobContext {
         Ok(Publication::new(track, self.shared.requests.clone()))
     }
 
-    /// Takes a picture with a camera that this job has published, muted or not, before the join or after. It is the
-    /// next keyframe, decoded here; all that ask at a time share one, and its owner makes at most one per 500 ms.
+    /// Takes a picture with a configured camera, published by this job or not, muted or not, before the join or after. It
+    /// is the next keyframe, decoded here; all that ask at a time share one, and its owner makes at most one per 500 ms. A
+    /// camera that nobody else uses is opened for it and stays open for 30 s, so that the next picture comes at once.
     pub async fn snapshot(&self, source: &str) -> Result<Jpeg, Error> {
         let none = |why: String| Error::NoPicture { name: source.to_owned(), why };
         let name = source.to_owned();

@@ -26,8 +26,8 @@ pub enum Error {
     /// One track per name.
     #[error("track {0:?} is published already")]
     PublishedAlready(String),
-    /// A picture was asked of what is no camera of this job's.
-    #[error("source {0:?}: this job has published no such camera")]
+    /// A picture was asked of what is no camera that jobs may use.
+    #[error("source {0:?}: no camera of this name is configured")]
     NoCamera(String),
     /// A camera gave no picture.
     #[error("source {name:?}: {why}")]

@@ -1,5 +1,7 @@
 //! Job processes without the process: a test plays the supervisor at the other end of the control socket.
 
+mod pictures;
+
 use super::*;
 use crate::control::{Demand, Format, FromJob, FromReader, Granted, JobSetup, ToJob, ToReader};
 use crate::media::I420;

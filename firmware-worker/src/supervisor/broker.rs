@@ -3,7 +3,7 @@
 use super::jobs::ProcessId;
 use super::process::Happened;
 use super::run::Supervisor;
-use super::{Event, holder, nodes};
+use super::{Event, commands, holder, nodes};
 use crate::control::{FromOwner, OwnerState, ToJob, ToOwner, VERSION};
 use hal::process::Socket;
 use protocol::worker::Exit;
@@ -96,8 +96,11 @@ impl Supervisor {
     }
 
     /// Drivers may take their time to wake hardware, so the node is opened off the loop.
-    fn open_node(&self, name: &str, path: &str) {
+    fn open_node(&mut self, name: &str, path: &str) {
         let Some(owner) = self.owners.table.get(name) else { return };
+        if commands::of(&owner.device).is_some() {
+            return self.start_command(name);
+        }
         debug!("device {name}: node asked for ({path:?})");
         let (device, start, events) = (owner.device.clone(), owner.starts, self.events.clone());
         tokio::spawn(async move {

@@ -15,6 +15,7 @@ mod announce;
 mod brain;
 mod broker;
 mod cgroup;
+mod commands;
 mod credentials;
 mod devices;
 mod health;

@@ -1,6 +1,7 @@
 //! The table of device owners: one process per configured device, started on first demand; a warm device's at once.
 
 use super::cgroup;
+use super::commands::Command;
 use super::jobs::ProcessId;
 use super::process::{Happened, Plan, Process, Spawner};
 use super::pulse::Pulse;
@@ -8,6 +9,7 @@ use super::stuck::Verdict;
 use crate::config::Device;
 use crate::control::{FromOwner, JOB_STAGES, Latency, OwnerState, OwnerStats, SourceStages, ToOwner};
 use protocol::backoff::Backoff;
+use protocol::worker::Exit;
 use std::collections::{BTreeMap, BTreeSet};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -32,6 +34,8 @@ pub(super) struct Owners {
 pub(super) struct Owner {
     pub device: Device,
     pub process: Option<Process>,
+    /// What it reads from, if that is a command.
+    pub command: Command,
     pub pulse: Pulse,
     pub state: OwnerState,
     pub stats: OwnerStats,
@@ -60,6 +64,7 @@ impl Owners {
         let owner = |device: &Device| Owner {
             device: device.clone(),
             process: None,
+            command: Command::default(),
             pulse: Pulse::default(),
             state: OwnerState::Closed,
             stats: OwnerStats::default(),
@@ -85,6 +90,19 @@ impl Owners {
                 && let Poll::Ready(happened) = process.poll_next(cx)
             {
                 return Poll::Ready((name.clone(), happened));
+            }
+        }
+        Poll::Pending
+    }
+
+    /// The next command that has ended, by its camera.
+    pub(super) fn poll_commands(&mut self, cx: &mut Context<'_>) -> Poll<(String, Exit)> {
+        for (name, owner) in &mut self.table {
+            if let Some(keeper) = &mut owner.command.keeper
+                && let Poll::Ready(happened) = keeper.poll_next::<()>(cx)
+                && let Happened::Ended(exit) = happened
+            {
+                return Poll::Ready((name.clone(), exit));
             }
         }
         Poll::Pending

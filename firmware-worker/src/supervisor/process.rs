@@ -2,7 +2,7 @@
 
 use super::cgroup::{self, Cgroups, Leaf};
 use crate::cli::log;
-use crate::control::{Link, LinkError, Owned, watch};
+use crate::control::{KEEPER_SETUP, Link, LinkError, Owned, watch};
 use hal::process::{Child, Ended, Executable, Socket};
 use protocol::worker::Exit;
 use serde::{Serialize, de::DeserializeOwned};
@@ -38,6 +38,19 @@ pub(super) struct Plan<'a> {
     pub subcommand: &'a str,
     /// Limits of its cgroup.
     pub limits: cgroup::Limits,
+}
+
+/// A command that runs, and what its owner reads it by.
+#[derive(Debug)]
+pub(super) struct Kept {
+    /// It says nothing to us.
+    pub keeper: Process,
+    /// Closing it ends the command.
+    pub control: Socket,
+    /// What the command writes.
+    pub stdout: OwnedFd,
+    /// What it complains of.
+    pub stderr: OwnedFd,
 }
 
 /// A running child.
@@ -84,13 +97,9 @@ impl Spawner {
         setup: &M,
         body: &B,
     ) -> Result<Process, String> {
-        self.started += 1;
-        let leaf = self.cgroups.as_ref().and_then(|cgroups| {
-            let leaf = cgroups.leaf(&format!("{}-{}", plan.name, self.started), plan.limits);
-            leaf.inspect_err(|e| warn!("{} process runs without limits: {e}", plan.name)).ok()
-        });
+        let leaf = self.leaf(plan.name, plan.limits);
         let (ours, theirs) = Socket::pair().map_err(|e| format!("control socket: {e}"))?;
-        let environment: Vec<_> = self.environment.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let environment = self.environment();
         let name = format!("firmware-worker-{}", plan.name);
         let cgroup = leaf.as_ref().map(Leaf::directory);
         let child = self
@@ -102,6 +111,35 @@ impl Spawner {
         let process = Process { child, link: Some(link), leaf, kill_at: None, ended: None };
         process.send_long(setup, "setup", body).map_err(|e| e.to_string())?;
         Ok(process)
+    }
+
+    /// Starts the keeper of a command.
+    pub(super) fn keep(&mut self, limits: cgroup::Limits, setup: &impl Serialize) -> Result<Kept, String> {
+        let failed = |what: &str, error: &dyn std::fmt::Display| format!("{what}: {error}");
+        let leaf = self.leaf("command", limits);
+        let (control, theirs) = Socket::pair().map_err(|e| failed("control socket", &e))?;
+        let (stdout, written) = io::pipe().map_err(|e| failed("pipe", &e))?;
+        let (stderr, complained) = io::pipe().map_err(|e| failed("pipe", &e))?;
+        let body = postcard::to_stdvec(setup).map_err(|e| failed("setup", &e))?;
+        let body = hal::process::sealed_memfd("setup", &body).map_err(|e| failed("memfd", &e))?;
+        let fds = [body.as_fd(), written.as_fd(), complained.as_fd()];
+        control.send(&[KEEPER_SETUP], &fds).map_err(|e| failed("setup", &e))?;
+        let (arguments, cgroup) = ([crate::cli::KEEPER], leaf.as_ref().map(Leaf::directory));
+        let child =
+            self.executable.spawn_apart("firmware-worker-keeper", &arguments, &self.environment(), theirs, cgroup);
+        let child = child.and_then(|child| watch(Pidfd(child))).map_err(|e| failed("keeper process", &e))?;
+        let keeper = Process { child, link: None, leaf, kill_at: None, ended: None };
+        Ok(Kept { keeper, control, stdout: stdout.into(), stderr: stderr.into() })
+    }
+
+    fn leaf(&mut self, name: &str, limits: cgroup::Limits) -> Option<Leaf> {
+        self.started += 1;
+        let leaf = self.cgroups.as_ref()?.leaf(&format!("{name}-{}", self.started), limits);
+        leaf.inspect_err(|e| warn!("{name} process runs without limits: {e}")).ok()
+    }
+
+    fn environment(&self) -> Vec<(&str, &str)> {
+        self.environment.iter().map(|(name, value)| (*name, value.as_str())).collect()
     }
 
     /// Removes cgroups that could not be removed when their process ended.

@@ -18,7 +18,7 @@ use crate::control::{FromJob, FromOwner, Granted, JobSetup, Owned, ToJob, ToOwne
 use crate::net::Tls;
 use hal::board::Board;
 use hal::hotplug::Listener;
-use protocol::worker::{Input, JobEvent, JobId, JobResult, Snapshot};
+use protocol::worker::{Exit, Input, JobEvent, JobId, JobResult, Snapshot};
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::process::ExitCode;
@@ -90,6 +90,7 @@ enum Happening {
     Signal,
     Job(ProcessId, Happened<FromJob>),
     Owner(String, Happened<FromOwner>),
+    Command(String, Exit),
     Event(Event),
     Devices,
     Deadline,
@@ -194,6 +195,9 @@ impl Supervisor {
         if let Poll::Ready((id, happened)) = self.jobs.poll_next(cx) {
             return Poll::Ready(Happening::Job(id, happened));
         }
+        if let Poll::Ready((name, exit)) = self.owners.poll_commands(cx) {
+            return Poll::Ready(Happening::Command(name, exit));
+        }
         self.owners.poll_next(cx).map(|(name, happened)| Happening::Owner(name, happened))
     }
 
@@ -202,6 +206,7 @@ impl Supervisor {
             Happening::Signal => self.signalled(),
             Happening::Job(id, happened) => self.job_happened(id, happened),
             Happening::Owner(name, happened) => self.owner_happened(&name, happened, Instant::now()),
+            Happening::Command(name, exit) => self.command_ended(&name, &exit),
             Happening::Event(event) => self.event(event),
             Happening::Devices => self.owners.rescan(),
             Happening::Deadline => self.time(Instant::now()),

@@ -10,6 +10,9 @@ use tokio::time::timeout;
 /// Children leave their rooms within 250 ms of losing us; what is left after this is killed.
 const CHILDREN_GRACE: Duration = Duration::from_millis(400);
 
+/// Until what was killed is gone: a few ms, but for a child that hangs in the kernel.
+const KILLED: Duration = Duration::from_millis(200);
+
 /// Last statuses and the Close must not wait for a dead server.
 const GOODBYE: Duration = Duration::from_secs(1);
 
@@ -27,17 +30,25 @@ impl Supervisor {
         let signing_off = std::mem::take(&mut self.signoffs).into_values().map(|signing_off| signing_off.task);
         let _ = timeout(GOODBYE, join_all(signing_off)).await;
         let jobs = std::mem::take(&mut self.jobs.processes).into_values().map(|job| job.process);
-        let owners = self.owners.table.values_mut().filter_map(|owner| owner.process.take());
+        let owners = self.owners.table.values_mut();
+        let owners = owners.flat_map(|owner| [owner.process.take(), owner.command.keeper.take()]).flatten();
         let mut children: Vec<_> = jobs.chain(owners).collect();
         children.iter_mut().for_each(Process::hang_up);
-        let gone = std::future::poll_fn(|cx| {
-            children.retain_mut(|child| child.poll_next::<()>(cx).is_pending());
-            if children.is_empty() { Poll::Ready(()) } else { Poll::Pending }
-        });
-        if timeout(CHILDREN_GRACE, gone).await.is_err() {
+        if timeout(CHILDREN_GRACE, gone(&mut children)).await.is_err() {
             children.iter().for_each(Process::kill);
+            // Their cgroups can be removed when they are gone; one that hangs in the kernel is left to the next start.
+            let _ = timeout(KILLED, gone(&mut children)).await;
         }
         drop(children);
         self.spawner.sweep();
     }
+}
+
+/// Waits until all have ended.
+async fn gone(children: &mut Vec<Process>) {
+    std::future::poll_fn(|cx| {
+        children.retain_mut(|child| child.poll_next::<()>(cx).is_pending());
+        if children.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
 }

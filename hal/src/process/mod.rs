@@ -2,26 +2,31 @@
 //! passing.
 
 mod child;
+mod kept;
 mod memfd;
 mod program;
+mod sandbox;
 mod socket;
 mod spawn;
 
 pub use child::{Child, Ended};
+pub use kept::{Kept, Woken};
 #[cfg(any(test, not(loom)))]
 pub(crate) use memfd::create as create_memfd;
 #[cfg(not(loom))]
 pub(crate) use memfd::{add_seals, seals};
 pub use memfd::{read_sealed, sealed_memfd};
 pub use program::{Group, Output, Program};
+pub use sandbox::{Rights, confine};
 pub use socket::{MAX_FDS, Socket, inherited_control};
 pub use spawn::Executable;
 
 use std::fs::OpenOptions;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::time::Duration;
 
 /// CLOCK_MONOTONIC in ns, the clock of rings and kernel capture stamps.
 pub fn monotonic_ns() -> u64 {
@@ -42,6 +47,16 @@ pub fn cpu_ns() -> u64 {
 /// A directory opened for [`Executable::spawn`].
 pub fn open_directory(path: &Path) -> io::Result<OwnedFd> {
     Ok(OpenOptions::new().read(true).custom_flags(libc::O_DIRECTORY).open(path)?.into())
+}
+
+/// Asks a process to end.
+pub const TERMINATE: i32 = libc::SIGTERM;
+/// Ends it.
+pub const KILL: i32 = libc::SIGKILL;
+
+/// Waits until there is something to read, or for `timeout`.
+pub fn await_readable(fd: BorrowedFd<'_>, timeout: Duration) -> io::Result<()> {
+    crate::wait::ready(fd, libc::POLLIN, timeout).map(drop)
 }
 
 /// Ends the process at once: no destructors, no exit handlers, no flushing, so nothing can hold it up.

@@ -6,9 +6,10 @@
 //! The leader is reaped last: as long as it is a zombie, no other group can have its number.
 
 use super::child::{Child, Ended};
-use super::{check, uninterrupted};
+use super::kept::{REPORT, reported};
+use super::{Socket, check, uninterrupted};
 use std::io::{self, Read};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::process::{ChildStderr, ChildStdout, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -27,10 +28,19 @@ const FEW: RawFd = 64;
 /// A running program. Stopped without grace when dropped.
 #[derive(Debug)]
 pub struct Program {
-    child: Child,
+    leader: Leader,
     group: Group,
     stdout: Option<ChildStdout>,
     stderr: Option<ChildStderr>,
+}
+
+/// Whom to ask about its end.
+#[derive(Debug)]
+enum Leader {
+    /// The program itself, which we have started.
+    Child(Child),
+    /// What keeps it; closing the socket ends it.
+    Keeper(Socket),
 }
 
 /// What a program did.
@@ -68,10 +78,8 @@ impl Program {
     /// Starts a command, its name and its arguments, without a shell: stdin from /dev/null, stdout and stderr to us, an
     /// environment of `PATH` alone. The kernel kills it when the calling thread ends.
     pub fn start(command: &[String]) -> io::Result<Self> {
-        let [name, arguments @ ..] = command else { return Err(io::ErrorKind::InvalidInput.into()) };
-        let mut program = Command::new(name);
-        program.args(arguments).env_clear().env("PATH", PATH).process_group(0);
-        program.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut program = self::command(command)?;
+        program.stdout(Stdio::piped()).stderr(Stdio::piped());
         // SAFETY: the closure makes system calls and nothing else, as it must between fork and exec.
         unsafe { program.pre_exec(keep_nothing) };
         let mut started = program.spawn()?;
@@ -80,11 +88,22 @@ impl Program {
         let group = Group(Arc::new(Mutex::new(Some(pid))));
         // From here on, dropping the program ends it.
         let child = Child { pid, pidfd: pidfd(pid).inspect_err(|_| group.kill())? };
-        let program = Self { child, group, stdout, stderr };
-        for fd in [program.stdout.as_ref().map(AsRawFd::as_raw_fd), program.stderr.as_ref().map(AsRawFd::as_raw_fd)] {
+        Self { leader: Leader::Child(child), group, stdout, stderr }.not_blocking()
+    }
+
+    /// One that a keeper has started, whose standard output and error are read here.
+    pub fn kept(keeper: Socket, stdout: OwnedFd, stderr: OwnedFd) -> io::Result<Self> {
+        let (stdout, stderr) = (Some(stdout.into()), Some(stderr.into()));
+        let leader = Leader::Keeper(keeper);
+        // The end of this process closes the socket, which is all that a group is for.
+        Self { leader, group: Group(Arc::default()), stdout, stderr }.not_blocking()
+    }
+
+    fn not_blocking(self) -> io::Result<Self> {
+        for fd in [self.stdout.as_ref().map(AsRawFd::as_raw_fd), self.stderr.as_ref().map(AsRawFd::as_raw_fd)] {
             fd.map_or(Ok(()), not_blocking)?;
         }
-        Ok(program)
+        Ok(self)
     }
 
     /// To end it from another thread.
@@ -110,8 +129,11 @@ impl Program {
             }
         }
         // Its children may hold the pipes open for ever.
-        let ended = self.stdout.is_none() || self.child.wait(libc::WNOHANG | libc::WNOWAIT)?.is_some();
-        Ok(if ended { Output::End } else { Output::Silence })
+        let ended = match &self.leader {
+            Leader::Child(child) => child.wait(libc::WNOHANG | libc::WNOWAIT)?.is_some(),
+            Leader::Keeper(keeper) => crate::wait::ready(keeper.as_fd(), libc::POLLIN, Duration::ZERO)? != 0,
+        };
+        Ok(if ended || self.stdout.is_none() { Output::End } else { Output::Silence })
     }
 
     /// Ends it and all of its group: asks, waits for up to `grace`, kills. How it ended, if it did.
@@ -123,12 +145,16 @@ impl Program {
         self.group.signal(libc::SIGTERM);
         // Whoever still writes is told by SIGPIPE.
         (self.stdout, self.stderr) = (None, None);
-        let _ = crate::wait::ready(self.child.pidfd(), libc::POLLIN, grace);
+        let child = match &self.leader {
+            Leader::Child(child) => child,
+            Leader::Keeper(keeper) => return released(keeper, grace),
+        };
+        let _ = crate::wait::ready(child.pidfd(), libc::POLLIN, grace);
         self.group.signal(libc::SIGKILL);
-        let _ = crate::wait::ready(self.child.pidfd(), libc::POLLIN, KILLED);
+        let _ = crate::wait::ready(child.pidfd(), libc::POLLIN, KILLED);
         let mut leader = self.group.0.lock().unwrap_or_else(PoisonError::into_inner);
         *leader = None;
-        self.child.try_wait().ok().flatten()
+        child.try_wait().ok().flatten()
     }
 
     fn wait(&self, timeout: Duration) -> io::Result<()> {
@@ -136,7 +162,10 @@ impl Program {
         let mut fds = [
             watch(self.stdout.as_ref().map(AsRawFd::as_raw_fd)),
             watch(self.stderr.as_ref().map(AsRawFd::as_raw_fd)),
-            watch(Some(self.child.pidfd().as_raw_fd())),
+            watch(Some(match &self.leader {
+                Leader::Child(child) => child.pidfd().as_raw_fd(),
+                Leader::Keeper(keeper) => keeper.as_raw_fd(),
+            })),
         ];
         let limit = libc::timespec { tv_sec: timeout.as_secs() as _, tv_nsec: timeout.subsec_nanos() as _ };
         // SAFETY: valid structures, and their count; no signal mask.
@@ -152,10 +181,29 @@ impl Program {
 impl Drop for Program {
     fn drop(&mut self) {
         let stopped = self.group.0.lock().unwrap_or_else(PoisonError::into_inner).is_none();
+        // A keeper ends it when its socket closes.
         if !stopped {
             self.finish(Duration::ZERO);
         }
     }
+}
+
+/// A command by its name and arguments: a group of its own, stdin from /dev/null, an environment of `PATH` alone.
+pub(super) fn command(words: &[String]) -> io::Result<Command> {
+    let [name, arguments @ ..] = words else { return Err(io::ErrorKind::InvalidInput.into()) };
+    let mut command = Command::new(name);
+    command.args(arguments).env_clear().env("PATH", PATH).process_group(0).stdin(Stdio::null());
+    Ok(command)
+}
+
+/// Tells the keeper to end its program, and hears how that ended.
+fn released(keeper: &Socket, grace: Duration) -> Option<Ended> {
+    // SAFETY: takes numbers only. What is on its way to us still comes.
+    unsafe { libc::shutdown(keeper.as_raw_fd(), libc::SHUT_WR) };
+    crate::wait::ready(keeper.as_fd(), libc::POLLIN, grace + KILLED).ok().filter(|events| *events != 0)?;
+    let mut packet = [0; REPORT];
+    let length = keeper.receive(&mut packet).map_or(0, |(length, _)| length);
+    Some(reported(&packet[..length]))
 }
 
 /// A read that may have had nothing to read.
@@ -180,7 +228,7 @@ fn keep_nothing() -> io::Result<()> {
     }
 }
 
-fn pidfd(pid: i32) -> io::Result<OwnedFd> {
+pub(super) fn pidfd(pid: i32) -> io::Result<OwnedFd> {
     // SAFETY: takes numbers only; the child has not been reaped, so the number is its own.
     let fd = check(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) } as libc::c_int)?;
     // SAFETY: just made, and nobody else knows it.
@@ -223,6 +271,13 @@ mod tests {
         (String::from_utf8(out).expect("text"), String::from_utf8(complaints).expect("text"))
     }
 
+    fn leader(program: &Program) -> i32 {
+        match &program.leader {
+            Leader::Child(child) => child.pid,
+            Leader::Keeper(_) => panic!("it was started here"),
+        }
+    }
+
     /// Processes of a group, from /proc.
     fn members(group: i32) -> usize {
         let stat = |entry: std::fs::DirEntry| std::fs::read_to_string(entry.path().join("stat")).ok();
@@ -258,7 +313,7 @@ mod tests {
         let mut program = shell("trap '' TERM; (trap '' TERM; sleep 1000) & echo ready; while :; do sleep 1000; done");
         let mut buffer = [0; 64];
         assert_eq!(program.read(&mut buffer, PATIENCE).expect("output"), Output::Bytes(6));
-        let group = program.child.pid;
+        let group = leader(&program);
         assert!(members(group) >= 2);
         let asked = Instant::now();
         assert_eq!(program.stop(Duration::from_millis(200)), Some(Ended::Signal(libc::SIGKILL)));
@@ -282,7 +337,7 @@ mod tests {
     #[test]
     fn a_child_that_keeps_the_pipe_open_does_not_hide_its_end() {
         let mut program = shell("sleep 1000 & echo ready");
-        let group = program.child.pid;
+        let group = leader(&program);
         assert_eq!(everything(&mut program).0, "ready\n");
         drop(program);
         let start = Instant::now();

@@ -49,6 +49,31 @@ impl Executable {
         control: Socket,
         cgroup: Option<BorrowedFd<'_>>,
     ) -> io::Result<Child> {
+        self.spawn_in(false, name, arguments, environment, control, cgroup)
+    }
+
+    /// The same, but where we may do that (as root) as the first process of a PID namespace: all that it starts, and that
+    /// those start, ends with it.
+    pub fn spawn_apart(
+        &self,
+        name: &str,
+        arguments: &[&str],
+        environment: &[(&str, &str)],
+        control: Socket,
+        cgroup: Option<BorrowedFd<'_>>,
+    ) -> io::Result<Child> {
+        self.spawn_in(true, name, arguments, environment, control, cgroup)
+    }
+
+    fn spawn_in(
+        &self,
+        apart: bool,
+        name: &str,
+        arguments: &[&str],
+        environment: &[(&str, &str)],
+        control: Socket,
+        cgroup: Option<BorrowedFd<'_>>,
+    ) -> io::Result<Child> {
         let argv = strings(std::iter::once(name).chain(arguments.iter().copied()).map(str::to_owned))?;
         let envp = strings(environment.iter().map(|(key, value)| format!("{key}={value}")))?;
         let (argv, envp) = (pointers(&argv), pointers(&envp));
@@ -66,6 +91,7 @@ impl Executable {
             reporter: report_end.as_raw_fd(),
             program: program.as_raw_fd(),
             cgroup: cgroup.as_ref().map(|fd| fd.as_raw_fd()),
+            apart,
         };
         // SAFETY: the plan's pointers and descriptors live in this frame, of which the child has a copy.
         let child = with_signals_blocked(|| unsafe { start(&plan) })?;
@@ -148,6 +174,7 @@ struct Plan {
     reporter: RawFd,
     program: RawFd,
     cgroup: Option<RawFd>,
+    apart: bool,
 }
 
 /// Clones and, in the child, runs the plan.
@@ -156,13 +183,15 @@ struct Plan {
 /// The plan's pointers are to arrays that end in null, and its descriptors are open.
 unsafe fn start(plan: &Plan) -> io::Result<Child> {
     let mut pidfd: RawFd = -1;
-    let mut born_inside = plan.cgroup.is_some();
-    // SAFETY: no memory is shared with the child, which runs only `child` below; `pidfd` is a place for the answer.
-    let mut pid = unsafe { clone3(plan, &mut pidfd) };
-    if pid == -1 && is_unavailable(&io::Error::last_os_error()) {
-        born_inside = false;
-        // SAFETY: as above.
-        pid = unsafe { clone(&mut pidfd) };
+    let (mut born_inside, mut pid) = (false, -1);
+    let namespaces = if plan.apart { &[libc::CLONE_NEWPID, 0][..] } else { &[0] };
+    for (namespace, into_cgroup) in namespaces.iter().flat_map(|namespace| [(*namespace, true), (*namespace, false)]) {
+        born_inside = into_cgroup && plan.cgroup.is_some();
+        // SAFETY: no memory is shared with the child, which runs only `child` below; `pidfd` is a place for the answer.
+        pid = unsafe { if into_cgroup { clone3(plan, namespace, &mut pidfd) } else { clone(namespace, &mut pidfd) } };
+        if pid != -1 || !is_unavailable(&io::Error::last_os_error()) {
+            break;
+        }
     }
     match pid {
         -1 => {
@@ -205,9 +234,9 @@ const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
 /// # Safety
 /// The child runs on a copy of everything, and must only make system calls until exec.
-unsafe fn clone3(plan: &Plan, pidfd: &mut RawFd) -> c_long {
+unsafe fn clone3(plan: &Plan, namespace: c_int, pidfd: &mut RawFd) -> c_long {
     let arguments = CloneArguments {
-        flags: libc::CLONE_PIDFD as u64 | if plan.cgroup.is_some() { CLONE_INTO_CGROUP } else { 0 },
+        flags: (libc::CLONE_PIDFD | namespace) as u64 | if plan.cgroup.is_some() { CLONE_INTO_CGROUP } else { 0 },
         pidfd: (&raw mut *pidfd).addr() as u64,
         exit_signal: libc::SIGCHLD as u64,
         cgroup: plan.cgroup.map_or(0, |fd| fd as u64),
@@ -219,8 +248,8 @@ unsafe fn clone3(plan: &Plan, pidfd: &mut RawFd) -> c_long {
 
 /// # Safety
 /// As [`clone3`].
-unsafe fn clone(pidfd: &mut RawFd) -> c_long {
-    let flags = (libc::CLONE_PIDFD | libc::SIGCHLD) as c_long;
+unsafe fn clone(namespace: c_int, pidfd: &mut RawFd) -> c_long {
+    let flags = (libc::CLONE_PIDFD | namespace | libc::SIGCHLD) as c_long;
     // SAFETY: with CLONE_PIDFD the third argument is where the descriptor goes, on all our architectures.
     unsafe { libc::syscall(libc::SYS_clone, flags, 0 as c_long, &raw mut *pidfd, 0 as c_long, 0 as c_long) }
 }

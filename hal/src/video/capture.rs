@@ -1,6 +1,7 @@
 //! Streaming from one node by mapped buffers.
 
 use super::handle::Mapped;
+use super::keyframe::Keyframe;
 use super::layout::{Layout, PLANES};
 use super::list;
 use super::modes::{TAKEN, Wanted, choose, offers};
@@ -27,6 +28,8 @@ pub struct Capture {
     buffers: Vec<Vec<Mapped>>,
     /// Giving a picture back has failed: known only after [`Picture`] was dropped, reported by the next call.
     lost: Cell<Option<i32>>,
+    /// How a keyframe can be had, where the camera encodes.
+    keyframe: Option<Keyframe>,
 }
 
 /// One dequeued picture; given back to the driver when dropped.
@@ -85,7 +88,8 @@ impl Capture {
         let milli_fps = milli_fps.unwrap_or(offer.mode.milli_fps);
         let mode = Mode { format, width: set.width, height: set.height, milli_fps };
         let layout = Layout::of(format, &set);
-        let mut capture = Self { node, mode, layout, buffers: Vec::new(), lost: Cell::new(None) };
+        let keyframe = if format == PixelFormat::H264 { Keyframe::of(&node.handle) } else { None };
+        let mut capture = Self { node, mode, layout, buffers: Vec::new(), lost: Cell::new(None), keyframe };
         capture.watch_source();
         capture.map_buffers()?;
         for index in 0..capture.buffers.len() as u32 {
@@ -99,6 +103,18 @@ impl Capture {
     /// What was chosen.
     pub fn mode(&self) -> Mode {
         self.mode
+    }
+
+    /// Whether the camera encodes and makes keyframes when asked.
+    pub fn makes_keyframes(&self) -> bool {
+        self.keyframe.is_some()
+    }
+
+    /// Asks the camera for a keyframe, if it makes them; it comes with one of the next pictures.
+    pub fn force_keyframe(&self) -> Result<(), Error> {
+        let Some(keyframe) = self.keyframe else { return Ok(()) };
+        let path = self.node.path.clone();
+        keyframe.force(&self.node.handle).map_err(|source| Error::Call { path, call: "force a keyframe", source })
     }
 
     /// The newest picture; older ones waiting are given back and counted by `sequence`. H.264 is given in its order, as

@@ -2,11 +2,13 @@
 
 #[cfg(any(test, feature = "fake"))]
 use super::fake;
+use super::identity;
 use super::sys::{self, Argument, Request};
 use crate::process::check;
 use crate::wait;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 use std::ptr::{NonNull, null_mut};
 use std::slice::from_raw_parts;
 use std::time::Duration;
@@ -60,6 +62,15 @@ impl Handle {
             Kind::Kernel(fd) => Mapped::new(fd.as_fd(), plane.place, plane.length as usize),
             #[cfg(any(test, feature = "fake"))]
             Kind::Fake(file) => file.map(plane),
+        }
+    }
+
+    /// A USB camera's descriptors, and which of its interfaces this node is of.
+    pub(super) fn usb_descriptors(&self) -> Option<(Vec<u8>, u8)> {
+        match &self.0 {
+            Kind::Kernel(fd) => identity::usb_descriptors(Path::new("/"), fd.as_fd()),
+            #[cfg(any(test, feature = "fake"))]
+            Kind::Fake(file) => file.usb_descriptors(),
         }
     }
 

@@ -1,6 +1,8 @@
 //! Who a node is, beyond a number that changes with each replug: from sysfs, under an injectable root.
 
-use std::fs;
+use std::fs::{self, File};
+use std::os::fd::BorrowedFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// A USB camera.
@@ -51,6 +53,15 @@ fn usb(interface: &Path) -> Option<Usb> {
         port: device.file_name()?.to_str()?.to_owned(),
         interface: u8::from_str_radix(&text(&interface.join("bInterfaceNumber"))?, 16).ok()?,
     })
+}
+
+/// The descriptors of the USB device that the open node is of, and the number of its interface.
+pub(super) fn usb_descriptors(root: &Path, node: BorrowedFd<'_>) -> Option<(Vec<u8>, u8)> {
+    let number = File::from(node.try_clone_to_owned().ok()?).metadata().ok()?.rdev();
+    let node = format!("sys/dev/char/{}:{}", libc::major(number), libc::minor(number));
+    let interface = fs::canonicalize(root.join(node).join("device")).ok()?;
+    let number = u8::from_str_radix(&text(&interface.join("bInterfaceNumber"))?, 16).ok()?;
+    Some((fs::read(interface.parent()?.join("descriptors")).ok()?, number))
 }
 
 fn by_path(root: &Path, name: &str) -> Option<PathBuf> {

@@ -6,6 +6,7 @@ mod controls;
 pub mod fake;
 mod handle;
 mod identity;
+mod keyframe;
 mod layout;
 mod list;
 mod modes;

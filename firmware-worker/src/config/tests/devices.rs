@@ -42,6 +42,17 @@ fn half_a_turn_is_both_flips_and_controls_keep_their_kinds() {
 }
 
 #[test]
+fn what_is_passed_through_is_neither_converted_nor_mirrored() {
+    let refused = |text: &str| load_text(&format!("[[camera]]\n{text}")).unwrap_err().to_string();
+    let why = refused("encoder = \"passthrough\"\nformat = \"mjpeg\"");
+    assert!(why.contains("camera \"camera\" format") && why.contains("leave it out"), "{why}");
+    for turn in ["hflip = true", "vflip = true", "rotate = 180"] {
+        let why = refused(&format!("device = \"pipe\"\ncommand = [\"rpicam-vid\"]\n{turn}"));
+        assert!(why.contains("hflip, vflip, rotate") && why.contains("rpicam-vid --hflip"), "{why}");
+    }
+}
+
+#[test]
 fn every_key_of_a_microphone_is_meant_as_written() {
     let config = load_text(
         "[[microphone]]\ndevice = \"usb:046D:0825:A1\"\nchannels = 2\ninput_channels = [3, 4]\nvolume = \"12 dB\"\n\

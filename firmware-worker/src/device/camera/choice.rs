@@ -2,6 +2,7 @@
 
 use crate::config::EncoderWish;
 use crate::control::Encoder;
+use hal::video::Encoded;
 
 /// An encoder, and the reason in plain words for log and `/worker`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -10,6 +11,30 @@ pub struct Choice {
     pub encoder: Encoder,
     /// Why this one.
     pub why: &'static str,
+}
+
+/// Why a camera is not passed through.
+pub const NO_UNITS: &str = "encoder = \"passthrough\", but it gives no H.264; `auto` takes what it gives and encodes";
+
+/// Whether a node's own H.264 is taken. `mirrored`: its pictures must be flipped, which its driver does not do; what is
+/// encoded already cannot be.
+pub fn of_node(wish: EncoderWish, mirrored: bool) -> Result<Encoded, &'static str> {
+    match (wish, mirrored) {
+        (EncoderWish::Passthrough, true) => Err("encoder = \"passthrough\", but its driver cannot mirror pictures; \
+             turn the camera and take out hflip, vflip and rotate, or set encoder = \"auto\""),
+        (EncoderWish::Passthrough, false) => Ok(Encoded::Only),
+        (EncoderWish::Auto, false) => Ok(Encoded::Preferred),
+        (EncoderWish::Auto, true) | (EncoderWish::Hardware | EncoderWish::Software, _) => Ok(Encoded::Never),
+    }
+}
+
+/// A node that gives H.264 and was asked for it.
+pub fn for_units(wish: EncoderWish) -> Choice {
+    let why = match wish {
+        EncoderWish::Auto => "the camera gives H.264 as wanted",
+        EncoderWish::Passthrough | EncoderWish::Hardware | EncoderWish::Software => "as configured",
+    };
+    Choice { encoder: Encoder::Passthrough, why }
 }
 
 /// The encoder for a camera that gives raw pictures or JPEG, or why there is none.
@@ -21,9 +46,7 @@ pub fn for_pictures(wish: EncoderWish) -> Result<Choice, &'static str> {
         EncoderWish::Hardware => {
             Err("encoder = \"hardware\", but no hardware encoder takes its pictures; `auto` encodes in software")
         }
-        EncoderWish::Passthrough => {
-            Err("encoder = \"passthrough\", but it gives no H.264; `auto` takes what it gives and encodes")
-        }
+        EncoderWish::Passthrough => Err(NO_UNITS),
     }
 }
 
@@ -33,6 +56,17 @@ pub const FOR_PIPES: Choice = Choice { encoder: Encoder::Passthrough, why: "the 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_cameras_own_h264_is_taken_unless_something_else_is_wanted_or_it_must_be_mirrored() {
+        use EncoderWish::{Auto, Hardware, Passthrough, Software};
+        assert_eq!(of_node(Auto, false), Ok(Encoded::Preferred));
+        assert_eq!(of_node(Passthrough, false), Ok(Encoded::Only));
+        assert!(of_node(Passthrough, true).is_err_and(|why| why.contains("hflip") && why.contains("auto")));
+        for (wish, mirrored) in [(Auto, true), (Hardware, false), (Hardware, true), (Software, false)] {
+            assert_eq!(of_node(wish, mirrored), Ok(Encoded::Never));
+        }
+    }
 
     #[test]
     fn pictures_are_encoded_in_software_and_a_wish_that_cannot_be_met_is_said() {

@@ -18,6 +18,7 @@ use std::time::Instant;
 pub struct Frames<'a> {
     stage: &'a Stage,
     choice: Choice,
+    keying: Keying,
     settings: Settings,
     pace: Pace,
     /// When the work on the present frame began.
@@ -39,6 +40,7 @@ impl<'a> Frames<'a> {
         Self {
             stage,
             choice,
+            keying: keying(choice.encoder),
             settings,
             pace: Pace::new(milli_fps),
             begun: Instant::now(),
@@ -51,12 +53,17 @@ impl<'a> Frames<'a> {
         }
     }
 
+    /// The camera encodes, and makes keyframes when asked.
+    pub fn keyframes_on_request(&mut self) {
+        self.keying = Keying::Forced;
+    }
+
     /// Says that the camera delivers, from `source`.
     pub fn running(&self, source: &str, hardware: bool) {
         let (s, Choice { encoder, why }) = (&self.settings, self.choice);
         let (width, height, fps) = (s.width, s.height, f64::from(s.milli_fps) / 1000.0);
         let description = format!("{source} {width}x{height}@{fps} {} kbit/s, {encoder} ({why})", s.ceiling / 1000);
-        let keying = keying(encoder);
+        let keying = self.keying;
         self.stage.tell(Event::Running { description, hardware, encoder: Some(encoder), keying });
     }
 
@@ -146,7 +153,7 @@ impl<'a> Frames<'a> {
         let refused = self.sets.refused();
         let unit = self.sets.finish(&self.unit.bytes);
         let (width, height) = unit.size.map_or((self.settings.width, self.settings.height), |s| (s.width, s.height));
-        let (key, periodic) = (unit.key, keying(self.choice.encoder) == Keying::Periodic);
+        let (key, periodic) = (unit.key, self.keying == Keying::Periodic);
         let flag = |set: bool, flag: u32| if set { flag } else { 0 };
         let meta = Meta {
             captured_ns: self.unit.captured_ns,

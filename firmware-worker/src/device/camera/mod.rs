@@ -4,7 +4,7 @@
 //! ```text
 //! pattern \ picture                      / software    \
 //! node    /---------\ frames --> coder --               -- unit --> frames (parameter sets) --> ring
-//! pipe -------------/ unit                \ passthrough /
+//! node, pipe -------/ unit                \ passthrough /
 //! ```
 
 mod choice;
@@ -14,11 +14,13 @@ mod node;
 mod pattern;
 mod pipe;
 mod saving;
+mod units;
 
 use super::outlet::Outlet;
 use super::pipeline::Pipeline;
 use crate::config::{self, CameraDevice, EncoderWish};
 use crate::media::h264::Settings;
+use hal::process::Program;
 use hal::ring::{Layout, MAX_ARENA, MAX_SLOTS};
 use hal::video::Handle;
 use std::io;
@@ -40,6 +42,9 @@ const STOP_CHECK: Duration = Duration::from_millis(100);
 /// A camera that gives nothing for this long is taken as lost: some hang after a USB error instead of failing.
 const SILENCE_LIMIT: Duration = Duration::from_secs(3);
 
+/// Until the owner has noted that the first picture has come, so that it is not lost for those who wait for it.
+const SETTLE: Duration = Duration::from_millis(200);
+
 /// Where pictures come from.
 #[derive(Debug)]
 pub enum Source {
@@ -47,8 +52,8 @@ pub enum Source {
     Pattern,
     /// An opened V4L2 node and its path, for messages.
     Node(Handle, String),
-    /// A command that writes H.264, and how long before its first byte a picture was taken.
-    Pipe(Vec<String>, Duration),
+    /// The camera's command, which runs.
+    Pipe(Box<Program>),
 }
 
 impl Source {
@@ -63,7 +68,7 @@ impl Source {
 /// The ring for this camera.
 pub fn layout(camera: &config::Camera) -> Layout {
     let settings = settings(camera, camera.width, camera.height, camera.fps * 1000);
-    let periodic = matches!(camera.device, CameraDevice::Pipe { .. }) || camera.encoder == EncoderWish::Passthrough;
+    let periodic = may_pass(camera);
     let seconds = if periodic { PERIODIC_SECONDS } else { ARENA_SECONDS };
     let arena = (camera.bitrate as usize / 8 * seconds as usize).max(settings.largest_unit() * ARENA_UNITS);
     // A rate beyond all sense gets the largest ring there is, and units that do not fit it are dropped and counted.
@@ -72,13 +77,22 @@ pub fn layout(camera: &config::Camera) -> Layout {
     Layout { slots, arena }
 }
 
+/// Whether the pictures may come encoded already, which is known only when the device is open.
+fn may_pass(camera: &config::Camera) -> bool {
+    match (&camera.device, camera.encoder) {
+        (CameraDevice::Pipe { .. }, _) | (_, EncoderWish::Passthrough) => true,
+        (CameraDevice::TestPattern, _) | (_, EncoderWish::Hardware | EncoderWish::Software) => false,
+        (_, EncoderWish::Auto) => camera.format.is_none(),
+    }
+}
+
 /// Opens the source on a thread of its own; what happens comes as events.
 pub fn start(camera: &config::Camera, source: Source, outlet: Arc<Outlet>) -> io::Result<Pipeline> {
     let camera = camera.clone();
     Pipeline::spawn("camera", outlet, move |stage| match source {
         Source::Pattern => Ok(pattern::run(stage, &camera)?),
         Source::Node(node, path) => node::run(stage, &camera, node, &path),
-        Source::Pipe(command, offset) => Ok(pipe::run(stage, &camera, &command, offset)?),
+        Source::Pipe(program) => Ok(pipe::run(stage, &camera, *program)?),
     })
 }
 

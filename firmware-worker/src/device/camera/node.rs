@@ -1,34 +1,51 @@
 //! A V4L2 node as a camera.
 
+use super::choice::{self, Choice};
 use super::coder::Input;
 use super::frames::Frames;
-use super::{SILENCE_LIMIT, STOP_CHECK, choice, settings};
+use super::units::Units;
+use super::{SETTLE, SILENCE_LIMIT, STOP_CHECK, layout, settings};
 use crate::config;
 use crate::control::OwnerStage;
 use crate::device::pipeline::{Failure, Stage};
 use crate::media::{I420, convert, jpeg};
 use hal::process::monotonic_ns;
-use hal::video::{Capture, Encoded, Handle, Mode, Picture, PixelFormat, Setting, Wanted};
+use hal::video::{Capture, Encoded, Error, Handle, Mode, Picture, PixelFormat, Setting, Wanted};
 use std::time::Duration;
 
 /// Captures from `node` until the pipeline is to stop or the camera is lost.
 pub fn run(stage: &Stage, camera: &config::Camera, handle: Handle, path: &str) -> Result<(), Failure> {
-    let choice = choice::for_pictures(camera.encoder).map_err(|why| format!("{path}: {why}"))?;
-    let (width, height, fps) = (camera.width, camera.height, camera.fps);
-    let wanted = Wanted { width, height, fps, format: camera.format.map(pixels), encoded: Encoded::Never };
     set_controls(&handle, path, &camera.controls);
     let flipped = hal::video::flip(&handle, camera.hflip, camera.vflip);
-    let mut capture = Capture::start(handle, path, &wanted)?;
+    let flip = (camera.hflip && !flipped.0, camera.vflip && !flipped.1);
+    let (mut capture, wanted, choice) = open(camera, handle, path, flip != (false, false))?;
     let mode = capture.mode();
-    // Some drivers do not tell their rate.
-    let most = fps.saturating_mul(1000);
-    let milli_fps = if mode.milli_fps == 0 { most } else { mode.milli_fps.min(most) };
+    let most = camera.fps.saturating_mul(1000);
+    let mut pictures = match mode.format {
+        PixelFormat::H264 => Pictures::Encoded(Units::new(path, layout(camera).arena as usize)),
+        _ => Pictures::Raw(RawPictures::new(mode, flip)),
+    };
+    let milli_fps = match (mode.milli_fps, &pictures) {
+        // Some drivers do not tell their rate.
+        (0, _) => most,
+        // What is encoded already cannot be thinned.
+        (own, Pictures::Encoded(_)) => own,
+        (own, Pictures::Raw(_)) => own.min(most),
+    };
     let mut frames = Frames::new(stage, settings(camera, mode.width, mode.height, milli_fps), most, choice);
-    let mut raw = RawPictures::new(mode, (camera.hflip && !flipped.0, camera.vflip && !flipped.1));
     let mut sequence = None;
     let mut silent = Duration::ZERO;
+    if capture.makes_keyframes() {
+        frames.keyframes_on_request();
+    }
     frames.running(&format!("{path} {}{}", mode.format, asked(&wanted, mode)), true);
+    if matches!(pictures, Pictures::Encoded(_)) {
+        stage.await_encode(SETTLE);
+    }
     while !stage.wanted.stop() {
+        if let Pictures::Encoded(units) = &mut pictures {
+            units.ask_for_keyframe(&capture, stage);
+        }
         let Some(taken) = capture.next(STOP_CHECK)? else {
             silent += STOP_CHECK;
             if silent >= SILENCE_LIMIT {
@@ -44,25 +61,40 @@ pub fn run(stage: &Stage, camera: &config::Camera, handle: Handle, path: &str) -
         stage.outlet.counters.stages.since(OwnerStage::Capture, taken.captured_ns);
         let gap = sequence.replace(taken.sequence).map_or(0, |last: u32| taken.sequence.wrapping_sub(last) - 1);
         // A driver that restarts its counter has not lost a billion frames.
-        frames.missed(u64::from(if gap > u32::from(u16::MAX) { 0 } else { gap }));
+        let gap = u64::from(if gap > u32::from(u16::MAX) { 0 } else { gap });
+        frames.missed(gap);
         frames.arrived();
-        if !stage.wanted.encode() {
-            frames.rest();
-            continue;
-        }
-        let captured_ns = taken.captured_ns;
-        if !frames.take(captured_ns) {
-            continue;
-        }
-        let dequeued_ns = monotonic_ns();
-        if raw.decode(taken) {
-            stage.outlet.counters.stages.since(OwnerStage::Convert, dequeued_ns);
-            frames.encode(Input::Picture(&raw.picture), captured_ns)?;
+        pictures.missed(gap);
+        if stage.wanted.encode() {
+            pictures.take(taken, &mut frames, stage)?;
         } else {
-            frames.dropped();
+            frames.rest();
+            pictures.missed(1);
         }
     }
     Ok(())
+}
+
+/// Starts the stream, and says what makes H.264 of it.
+fn open(
+    camera: &config::Camera,
+    handle: Handle,
+    path: &str,
+    mirrored: bool,
+) -> Result<(Capture, Wanted, Choice), Failure> {
+    let refused = |why: &str| format!("{path}: {why}");
+    let encoded = choice::of_node(camera.encoder, mirrored).map_err(refused)?;
+    let (width, height, fps) = (camera.width, camera.height, camera.fps);
+    let wanted = Wanted { width, height, fps, format: camera.format.map(pixels), encoded };
+    let capture = Capture::start(handle, path, &wanted).map_err(|error| match error {
+        Error::NoMode(..) if encoded == Encoded::Only => refused(choice::NO_UNITS).into(),
+        other => Failure::from(other),
+    })?;
+    let choice = match capture.mode().format {
+        PixelFormat::H264 => choice::for_units(camera.encoder),
+        _ => choice::for_pictures(camera.encoder).map_err(refused)?,
+    };
+    Ok((capture, wanted, choice))
 }
 
 fn pixels(format: config::CameraFormat) -> PixelFormat {
@@ -98,6 +130,31 @@ fn asked(wanted: &Wanted, mode: Mode) -> String {
     format!(" ({width}x{height}@{fps} was asked for, the camera gives {mode})")
 }
 
+/// What the camera gives.
+enum Pictures {
+    /// To be encoded.
+    Raw(RawPictures),
+    /// Access units.
+    Encoded(Units),
+}
+
+impl Pictures {
+    /// That many did not come, or were not taken.
+    fn missed(&mut self, count: u64) {
+        match self {
+            Self::Encoded(units) if count > 0 => units.missed(),
+            Self::Encoded(_) | Self::Raw(_) => {}
+        }
+    }
+
+    fn take(&mut self, taken: Picture<'_>, frames: &mut Frames<'_>, stage: &Stage) -> Result<(), String> {
+        match self {
+            Self::Encoded(units) => units.take(&taken, frames),
+            Self::Raw(raw) => raw.take(taken, frames, stage),
+        }
+    }
+}
+
 /// Pictures of a camera's format, made into what the encoder takes.
 struct RawPictures {
     format: PixelFormat,
@@ -111,6 +168,21 @@ impl RawPictures {
     fn new(mode: Mode, flip: (bool, bool)) -> Self {
         let (picture, jpeg) = (I420::new(mode.width, mode.height), jpeg::Decoder::default());
         Self { format: mode.format, flip, picture, jpeg }
+    }
+
+    fn take(&mut self, taken: Picture<'_>, frames: &mut Frames<'_>, stage: &Stage) -> Result<(), String> {
+        let captured_ns = taken.captured_ns;
+        if !frames.take(captured_ns) {
+            return Ok(());
+        }
+        let dequeued_ns = monotonic_ns();
+        if self.decode(taken) {
+            stage.outlet.counters.stages.since(OwnerStage::Convert, dequeued_ns);
+            frames.encode(Input::Picture(&self.picture), captured_ns)
+        } else {
+            frames.dropped();
+            Ok(())
+        }
     }
 
     /// Whether the picture could be taken. Its buffer goes back to the driver at the end, before the encoder runs.

@@ -1,12 +1,11 @@
 //! A command that writes H.264 as a camera: `rpicam-vid` for what only libcamera can drive, ffmpeg for the rest.
 //!
-//! The command runs as a child of the owner, in its cgroup and with its rights: a stage of isolation of its own can be put
-//! around it where it is started.
+//! The command is kept by a process of its own, in a cgroup and with rights of its own: `device::keeper`.
 
 use super::coder::Input;
 use super::frames::Frames;
-use super::{SILENCE_LIMIT, STOP_CHECK, choice, layout, settings};
-use crate::config;
+use super::{SETTLE, SILENCE_LIMIT, STOP_CHECK, choice, layout, settings};
+use crate::config::{self, CameraDevice};
 use crate::device::pipeline::Stage;
 use hal::process::{Ended, Output, Program, monotonic_ns};
 use protocol::room::rtp::h264::{Assembled, Assembler, Losses, nals, picture_size};
@@ -18,9 +17,6 @@ const START_LIMIT: Duration = Duration::from_secs(10);
 /// From SIGTERM to SIGKILL. Bounds how long closing takes.
 const GRACE: Duration = Duration::from_millis(500);
 
-/// Until the owner has noted that the first picture has come, so that it is not lost for those who wait for it.
-const SETTLE: Duration = Duration::from_millis(200);
-
 /// Bytes of one read: the size of a pipe.
 const READ: usize = 64 * 1024;
 
@@ -30,10 +26,12 @@ const LAST_READS: usize = 16;
 /// Between pictures at least: two that come at once, after a pause, are still two.
 const LEAST_INTERVAL_NS: u64 = 1_000_000;
 
-/// Reads pictures from `command` until the pipeline is to stop or the command is lost.
-pub fn run(stage: &Stage, camera: &config::Camera, command: &[String], offset: Duration) -> Result<(), String> {
+/// Reads pictures from `program` until the pipeline is to stop or the command is lost.
+pub fn run(stage: &Stage, camera: &config::Camera, mut program: Program) -> Result<(), String> {
+    let CameraDevice::Pipe { command, latency_offset: offset } = &camera.device else {
+        return Err("is no command".into());
+    };
     let name = command.first().map_or("", String::as_str);
-    let mut program = Program::start(command).map_err(|e| format!("pipe: start {name:?}: {e}"))?;
     stage.wanted.started(program.group());
     let limit = layout(camera).arena as usize;
     let offset_ns = u64::try_from(offset.as_nanos()).unwrap_or(u64::MAX);

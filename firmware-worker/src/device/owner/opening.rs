@@ -5,6 +5,8 @@ use crate::config::{CameraDevice, DeviceKind};
 use crate::control::FromOwner;
 use crate::device::pipeline::Pipeline;
 use crate::device::{camera, microphone, speaker};
+use hal::process::{Program, Socket};
+use std::io;
 use std::os::fd::OwnedFd;
 
 impl Owner {
@@ -15,9 +17,7 @@ impl Owner {
             DeviceKind::Camera(config) => {
                 let source = match &config.device {
                     CameraDevice::TestPattern => camera::Source::Pattern,
-                    CameraDevice::Pipe { command, latency_offset } => {
-                        camera::Source::Pipe(command.clone(), *latency_offset)
-                    }
+                    CameraDevice::Pipe { .. } => return self.ask_for_node("its command"),
                     CameraDevice::Auto => return self.ask_for_node("the first camera"),
                     named => return self.ask_for_node(&named.to_string()),
                 };
@@ -39,12 +39,20 @@ impl Owner {
         }
     }
 
-    pub(super) fn node(&mut self, node: Option<OwnedFd>) {
+    pub(super) fn node(&mut self, mut fds: Vec<OwnedFd>) {
         if !std::mem::take(&mut self.awaiting_node) {
             return;
         }
         let DeviceKind::Camera(config) = &self.device.kind else { return };
-        let Some(node) = node else { return self.lost("the supervisor sent no descriptor") };
+        if matches!(config.device, CameraDevice::Pipe { .. }) {
+            let kept = <[OwnedFd; 3]>::try_from(fds).map_err(|_| io::ErrorKind::InvalidData.into());
+            let program = kept.and_then(|[keeper, out, err]| Program::kept(Socket::from_fd(keeper)?, out, err));
+            let started = program.and_then(|program| {
+                camera::start(config, camera::Source::Pipe(Box::new(program)), self.media.outlet())
+            });
+            return self.started(started);
+        }
+        let Some(node) = fds.pop() else { return self.lost("the supervisor sent no descriptor") };
         if self.pipeline.is_some() {
             return self.replace("a camera has appeared");
         }

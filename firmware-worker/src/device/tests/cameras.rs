@@ -1,5 +1,7 @@
 //! The camera's thread on made-up cameras.
 
+mod encoded;
+
 use super::{PATIENCE, camera as configured};
 use crate::config::{Camera, CameraDevice, ControlValue, DeviceKind};
 use crate::device::camera;

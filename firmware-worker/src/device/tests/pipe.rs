@@ -1,13 +1,60 @@
 //! A camera that is a command, with real processes.
 
 use super::*;
-use crate::control::Encoder;
+use crate::control::{Encoder, KEEPER_SETUP, Kept};
+use crate::device::keeper;
 use crate::media::h264::{self, Settings};
 use crate::media::pattern::Pattern;
 use hal::ring::PERIODIC;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
+
+/// An owner whose supervisor keeps its commands, in threads of this process; all else passes both ways.
+async fn start(device: &Device) -> Supervisor {
+    let DeviceKind::Camera(Camera { device: CameraDevice::Pipe { command, .. }, .. }) = &device.kind else {
+        panic!("{device:?}")
+    };
+    let (ours, theirs) = Socket::pair().unwrap();
+    let Supervisor { link, owner } = Supervisor::start(device).await;
+    let (real, command) = (link.into_socket(), command.clone());
+    // The test waits for threads, and must not hold this up.
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let (mut owner, mut test) = (Link::new(real).unwrap(), Link::new(theirs).unwrap());
+            while pass(&mut owner, &mut test, &command).await.is_ok() {}
+        });
+    });
+    Supervisor { link: Link::new(ours).unwrap(), owner }
+}
+
+async fn pass(owner: &mut Link, test: &mut Link, command: &[String]) -> Result<(), LinkError> {
+    tokio::select! {
+        message = owner.receive() => match message?.0 {
+            FromOwner::NeedNode { .. } => {
+                let fds = keep(command.to_vec());
+                owner.send(&ToOwner::Node, &fds.each_ref().map(AsFd::as_fd))
+            }
+            other => test.send(&other, &[]),
+        },
+        message = test.receive::<ToOwner>() => {
+            let (message, fds) = message?;
+            owner.send(&message, &fds.iter().map(AsFd::as_fd).collect::<Vec<_>>())
+        }
+    }
+}
+
+/// Runs a command as its keeper does, and gives what an owner gets.
+fn keep(command: Vec<String>) -> [OwnedFd; 3] {
+    let (control, theirs) = Socket::pair().unwrap();
+    let ((stdout, written), (stderr, complained)) = (std::io::pipe().unwrap(), std::io::pipe().unwrap());
+    let setup = Kept { camera: "attic".into(), command, tell: true };
+    let body = hal::process::sealed_memfd("setup", &postcard::to_stdvec(&setup).unwrap()).unwrap();
+    control.send(&[KEEPER_SETUP], &[body.as_fd(), written.as_fd(), complained.as_fd()]).unwrap();
+    std::thread::spawn(move || keeper::keep(&theirs, false).unwrap());
+    [control.into_fd(), stdout.into(), stderr.into()]
+}
 
 /// Pictures from one keyframe to the next: half a second.
 const GROUP: usize = 15;
@@ -76,7 +123,7 @@ fn lateness_ms(units: &[(Meta, Vec<u8>)]) -> u64 {
 #[tokio::test]
 async fn a_job_reads_what_a_command_writes_and_no_picture_waits_for_the_next() {
     let writer = Writer::new();
-    let mut supervisor = Supervisor::start(&writer.camera("echo starting >&2")).await;
+    let mut supervisor = start(&writer.camera("echo starting >&2")).await;
     let mut job = supervisor.attached("a").await;
     job.go_live();
     let units = job.units(2 * GROUP).await;
@@ -98,7 +145,7 @@ async fn a_job_reads_what_a_command_writes_and_no_picture_waits_for_the_next() {
 #[tokio::test]
 async fn the_last_keyframe_is_in_the_ring_before_anybody_looks() {
     let writer = Writer::new();
-    let mut supervisor = Supervisor::start(&writer.camera("")).await;
+    let mut supervisor = start(&writer.camera("")).await;
     let mut job = supervisor.attached("a").await;
     job.say(&FromReader::Demand(Demand::Armed));
     supervisor.stats_until(|stats| stats.written > GROUP as u64).await;
@@ -115,7 +162,7 @@ async fn the_last_keyframe_is_in_the_ring_before_anybody_looks() {
 async fn a_command_that_ends_is_lost_with_its_last_words_and_started_again() {
     let writer = Writer::new();
     let fails = "if [ ! -e tried ]; then touch tried; echo warming up >&2; echo no cameras available >&2; exit 7; fi";
-    let mut supervisor = Supervisor::start(&writer.camera(fails)).await;
+    let mut supervisor = start(&writer.camera(fails)).await;
     let mut job = supervisor.attached("a").await;
     job.go_live();
     let OwnerState::Lost(why) = supervisor.state().await else { panic!("not lost") };
@@ -130,7 +177,7 @@ async fn a_command_that_ends_is_lost_with_its_last_words_and_started_again() {
 async fn a_command_that_is_not_installed_is_named() {
     let command = vec!["no-such-camera-program".into()];
     let device = camera(CameraDevice::Pipe { command, latency_offset: Duration::ZERO });
-    let mut supervisor = Supervisor::start(&device).await;
+    let mut supervisor = start(&device).await;
     let job = supervisor.attached("a").await;
     job.say(&FromReader::Demand(Demand::Armed));
     let OwnerState::Lost(why) = supervisor.state().await else { panic!("not lost") };
@@ -141,7 +188,7 @@ async fn a_command_that_is_not_installed_is_named() {
 async fn a_command_that_stalls_is_lost_and_killed() {
     let writer = Writer::new();
     let stalls = "echo $$ > pid; cat unit00; sleep 0.03; cat unit01; sleep 1000";
-    let mut supervisor = Supervisor::start(&writer.runs(stalls)).await;
+    let mut supervisor = start(&writer.runs(stalls)).await;
     let mut job = supervisor.attached("a").await;
     job.go_live();
     job.units(2).await;
@@ -167,7 +214,7 @@ async fn gone(writer: &Writer) -> bool {
 #[tokio::test]
 async fn a_command_that_ignores_sigterm_ends_with_its_owner() {
     let writer = Writer::new();
-    let supervisor = Supervisor::start(&writer.camera("trap '' TERM; echo $$ > pid")).await;
+    let supervisor = start(&writer.camera("trap '' TERM; echo $$ > pid")).await;
     let mut job = supervisor.attached("a").await;
     job.go_live();
     job.unit().await;
@@ -180,7 +227,7 @@ async fn a_command_that_ignores_sigterm_ends_with_its_owner() {
 async fn floods_on_standard_error_and_garbage_before_the_stream_do_no_harm() {
     let writer = Writer::new();
     let first = "yes 'a complaint of some length' >&2 & yes garbage | head -c 300000";
-    let mut supervisor = Supervisor::start(&writer.camera(first)).await;
+    let mut supervisor = start(&writer.camera(first)).await;
     let mut job = supervisor.attached("a").await;
     job.go_live();
     let units = job.units(2 * GROUP).await;

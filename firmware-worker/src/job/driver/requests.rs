@@ -2,7 +2,7 @@
 
 use super::session::Session;
 use super::{Driver, random};
-use crate::control::{FromJob, LinkError};
+use crate::control::{Format, FromJob, Granted, LinkError};
 use crate::job::Error;
 use crate::job::request::{Reply, Request, TrackWatch};
 use crate::net::Tls;
@@ -20,7 +20,7 @@ impl Driver {
             Request::Connect { reply } => self.connect(reply),
             Request::PublishSource { name, reply } => self.publish_source(&name, reply, now),
             Request::PublishOwn { track, reply } => self.tracks.add_own(track, reply, self.session.as_mut()),
-            Request::Keyframe { name, reply } => self.tracks.take_keyframe(&name, reply, self.session.as_mut()),
+            Request::Keyframe { name, reply } => self.take_keyframe(name, reply, now),
             Request::OpenSpeaker { name, reply } => self.open_speaker(name, reply),
             Request::Unpublish(id) => self.tracks.unpublish(&id, self.session.as_mut()),
             Request::Mute(id, muted) => self.tracks.mute(&id, muted, self.session.as_mut()),
@@ -66,8 +66,18 @@ impl Driver {
             let why = "no source of this name is configured".into();
             return answer(reply, Err(Error::Denied { name: name.to_owned(), why }));
         };
-        if self.tracks.add_source(granted, reply, now) {
+        if self.tracks.add_source(granted, reply, self.session.as_mut(), now) {
             self.tell(&FromJob::OpenSource { name: name.to_owned() });
+        }
+    }
+
+    fn take_keyframe(&mut self, name: String, reply: Reply<Vec<u8>>, now: Instant) {
+        let is_it = |granted: &&Granted| granted.name == name && matches!(granted.format, Format::H264 { .. });
+        let Some(camera) = self.setup.as_ref().and_then(|setup| setup.sources.iter().find(is_it)) else {
+            return answer(reply, Err(Error::NoCamera(name)));
+        };
+        if self.tracks.take_keyframe(camera, reply, self.session.as_mut(), now) {
+            self.tell(&FromJob::OpenSource { name });
         }
     }
 

@@ -43,6 +43,8 @@ struct Local {
     feed: Feed,
     /// Who waits for the grant.
     reply: Option<Reply<TrackWatch>>,
+    /// It is published, or is going to be. Else it is a camera that is read for its viewers alone, as long as there are any.
+    shown: bool,
     /// Who waits for a keyframe, to look at it.
     viewers: Viewers,
 }
@@ -60,14 +62,38 @@ impl Tracks {
     }
 
     /// Adds a configured source. `true` when the supervisor must be asked for it.
-    pub fn add_source(&mut self, granted: &Granted, reply: Reply<TrackWatch>, now: Instant) -> bool {
-        if self.named(&granted.name).is_some() {
-            refuse(reply, Error::PublishedAlready(granted.name.clone()));
-            return false;
+    pub fn add_source(
+        &mut self,
+        granted: &Granted,
+        reply: Reply<TrackWatch>,
+        session: Option<&mut Session>,
+        now: Instant,
+    ) -> bool {
+        let connected = self.connected;
+        match self.named(&granted.name) {
+            None => {
+                self.open(granted, now, Some(reply));
+                return true;
+            }
+            Some(local) if local.shown => refuse(reply, Error::PublishedAlready(granted.name.clone())),
+            // Somebody takes a picture with it.
+            Some(local) => {
+                (local.shown, local.reply) = (true, Some(reply));
+                if matches!(&local.feed, Feed::Source(source) if source.deadline().is_none()) {
+                    local.introduce(connected, session);
+                }
+            }
         }
+        false
+    }
+
+    /// Reads a source: to publish it, if somebody waits for that.
+    fn open(&mut self, granted: &Granted, now: Instant, reply: Option<Reply<TrackWatch>>) -> TrackId {
         let feed = Feed::Source(Box::new(Source::new(granted.name.clone(), now)));
-        self.add(describe(granted), feed, Some(reply));
-        true
+        let shown = reply.is_some();
+        let id = self.add(describe(granted), feed, reply);
+        self.locals.get_mut(&id).expect("just added").shown = shown;
+        id
     }
 
     /// Adds a track that the user writes.
@@ -91,7 +117,16 @@ impl Tracks {
         let state = watch::Sender::new(TrackState { bitrate: track.bitrate, ..TrackState::default() });
         self.locals.insert(
             id.clone(),
-            Local { track, state, held: Held::default(), told: None, feed, reply, viewers: Viewers::default() },
+            Local {
+                track,
+                state,
+                held: Held::default(),
+                told: None,
+                feed,
+                reply,
+                shown: true,
+                viewers: Viewers::default(),
+            },
         );
         id
     }
@@ -115,6 +150,9 @@ impl Tracks {
         if let Some(reply) = local.reply.take() {
             refuse(reply, Error::Denied { name: name.to_owned(), why });
             self.locals.remove(&id);
+        } else if !local.shown {
+            local.viewers.refuse(name, &why);
+            self.locals.remove(&id);
         } else if let Feed::Source(source) = &mut local.feed {
             source.retry(now, random);
             let news = local.held.lose(name, why);
@@ -129,7 +167,7 @@ impl Tracks {
 
     /// Tracks for the join.
     pub fn for_join(&mut self) -> Vec<LocalTrack> {
-        let ready = self.locals.values_mut().filter(|local| local.reply.is_none());
+        let ready = self.locals.values_mut().filter(|local| local.shown && local.reply.is_none());
         ready.map(Local::announce).collect()
     }
 
@@ -149,7 +187,9 @@ impl Tracks {
                 local.settle(self.connected, Some(session));
             }
         }
-        let gone = |local: &Local| matches!(local.feed, Feed::Own) && local.state.is_closed();
+        let gone = |local: &Local| {
+            (matches!(local.feed, Feed::Own) && local.state.is_closed()) || (!local.shown && !local.viewers.any())
+        };
         let ids: Vec<_> = self.locals.values().filter(|l| gone(l)).map(|l| l.track.id.clone()).collect();
         for id in ids {
             self.unpublish(&id, Some(session));
@@ -200,14 +240,23 @@ impl Tracks {
         match happening {
             Happening::Rung => {
                 self.news.extend(local.forward(&self.anchor, &mut self.buffer, self.connected, session));
+                if !local.shown && !local.viewers.any() {
+                    self.locals.remove(id);
+                }
+                return;
+            }
+            // Nobody but those who wait for a picture wants to know.
+            Happening::Lost(why) if !local.shown => {
+                local.viewers.refuse(&source.name, &why);
+                self.locals.remove(id);
                 return;
             }
             Happening::Attached(format) => tracing::debug!(source = %source.name, ?format, "attached"),
-            Happening::Running => self.news.extend(local.held.find(&source.name)),
+            Happening::Running => self.news.extend(local.held.find(&source.name).filter(|_| local.shown)),
             Happening::Lost(why) => self.news.extend(local.held.lose(&source.name, why)),
             Happening::Gone(why) => {
                 source.retry(now, random);
-                self.news.extend(local.held.lose(&source.name, why));
+                self.news.extend(local.held.lose(&source.name, why).filter(|_| local.shown));
             }
         }
         local.settle(self.connected, session);
@@ -280,7 +329,7 @@ impl Tracks {
 
     /// Shares the bandwidth by what the video tracks want at most.
     fn bandwidth(&mut self, bps: u32) {
-        let flows = |local: &Local| local.track.kind == Kind::Video && !local.held.any();
+        let flows = |local: &Local| local.track.kind == Kind::Video && local.shown && !local.held.any();
         let wanted: u64 = self.locals.values().filter(|l| flows(l)).map(|l| u64::from(l.track.bitrate)).sum();
         for local in self.locals.values_mut().filter(|l| flows(l)) {
             let ceiling = u64::from(local.track.bitrate);

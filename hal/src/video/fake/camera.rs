@@ -4,6 +4,7 @@ use super::knobs::Knobs;
 use super::script::{Frame, Script, Stamp};
 use super::{Device, Driver, Ready};
 use crate::process::{create_memfd, monotonic_ns};
+use crate::video::keyframe::FORCE_KEY_FRAME;
 use crate::video::sys::{self, Buffer, Format, Plane, PlaneFormat, Queue, fourcc};
 use crate::video::{Mode, PixelFormat};
 use std::any::Any;
@@ -11,6 +12,7 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::io::Write;
 use std::os::unix::fs::FileExt;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 /// Bytes that a compressed picture may have.
@@ -243,6 +245,19 @@ impl Camera {
         Ok(())
     }
 
+    /// The picture type of the H.264 extension unit, and nothing else of it.
+    fn extension(&mut self, query: &mut sys::ExtensionQuery) -> Result<(), i32> {
+        match (query.selector, query.query) {
+            (9, sys::GET_LEN) => query.data = vec![4, 0],
+            (9, sys::GET_INFO) => query.data = vec![3],
+            (9, sys::SET_CUR) if query.data == [0, 0, 2, 0] => {
+                self.script.keyframes.fetch_add(1, Relaxed);
+            }
+            _ => return Err(libc::ENOENT),
+        }
+        Ok(())
+    }
+
     fn dequeue(&mut self, buffer: &mut Buffer) -> Result<(), i32> {
         // A frame that is there whenever it is asked for is asked for by poll, else there would be no newest.
         if self.script.paced {
@@ -289,7 +304,13 @@ impl Driver for Camera {
             "VIDIOC_QUERY_EXT_CTRL" => self.knobs.describe(take(argument))?,
             "VIDIOC_QUERYMENU" => self.knobs.item(take(argument))?,
             "VIDIOC_G_EXT_CTRLS" => self.knobs.get(take(argument))?,
-            "VIDIOC_S_EXT_CTRLS" => self.knobs.set(take(argument))?,
+            "VIDIOC_S_EXT_CTRLS" => {
+                let controls = take::<sys::Controls>(argument);
+                self.knobs.set(controls)?;
+                let keys = controls.list.iter().filter(|control| control.id == FORCE_KEY_FRAME).count();
+                self.script.keyframes.fetch_add(keys as u32, Relaxed);
+            }
+            "UVCIOC_CTRL_QUERY" if !self.script.descriptors.is_empty() => self.extension(take(argument))?,
             "VIDIOC_DQEVENT" if self.changed => {
                 self.changed = false;
                 take::<sys::Event>(argument).kind = sys::EVENT_SOURCE_CHANGE;
@@ -322,6 +343,10 @@ impl Driver for Camera {
 
     fn knobs(&self) -> Vec<(String, i64)> {
         self.knobs.set.clone()
+    }
+
+    fn usb_descriptors(&self) -> Option<Vec<u8>> {
+        (!self.script.descriptors.is_empty()).then(|| self.script.descriptors.clone())
     }
 
     fn close(&mut self) {

@@ -1,5 +1,6 @@
 //! Controls of a made-up camera.
 
+use crate::video::keyframe::FORCE_KEY_FRAME;
 use crate::video::sys::{self, ControlDescription, Controls, MenuItem};
 
 /// One control.
@@ -31,6 +32,11 @@ impl Knob {
     pub fn menu(name: &str, items: &[&str]) -> Self {
         let items: Vec<String> = items.iter().map(|item| (*item).into()).collect();
         Self { items: items.clone(), ..Self::number(name, 0, items.len() as i64 - 1, 1) }
+    }
+
+    /// `V4L2_CID_MPEG_VIDEO_FORCE_KEY_FRAME`.
+    pub fn force_key_frame() -> Self {
+        Self { id: FORCE_KEY_FRAME, ..Self::number("Force Key Frame", 0, 1, 1) }
     }
 
     /// `V4L2_CID_HFLIP` or `V4L2_CID_VFLIP`.

@@ -36,6 +36,9 @@ pub(in crate::video) trait Driver: Send {
     /// Controls in the order in which they were set.
     fn knobs(&self) -> Vec<(String, i64)>;
 
+    /// A USB camera's descriptors; its nodes are of interface 0.
+    fn usb_descriptors(&self) -> Option<Vec<u8>>;
+
     /// A file was closed.
     fn close(&mut self);
 }
@@ -207,6 +210,10 @@ impl File {
         let mut mapped = Mapped::new(memory.as_fd(), 0, plane.length as usize)?;
         mapped.count = Some(state.mapped.clone());
         Ok(mapped)
+    }
+
+    pub(in crate::video) fn usb_descriptors(&self) -> Option<(Vec<u8>, u8)> {
+        self.0.state().driver.usb_descriptors().map(|descriptors| (descriptors, 0))
     }
 
     pub(in crate::video) fn set_nonblocking(&self) -> io::Result<()> {

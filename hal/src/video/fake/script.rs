@@ -3,6 +3,8 @@
 use super::Knob;
 use crate::video::{Mode, PixelFormat};
 use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 /// What a camera offers and does.
@@ -21,6 +23,10 @@ pub struct Script {
     pub paced: bool,
     /// Its controls.
     pub knobs: Vec<Knob>,
+    /// USB descriptors of a camera whose extension units answer, on interface 0.
+    pub descriptors: Vec<u8>,
+    /// Counts the keyframes that were asked for, by the control or by an extension unit.
+    pub keyframes: Arc<AtomicU32>,
     /// The frame with this number.
     pub frames: Box<dyn FnMut(u32) -> Frame + Send>,
 }
@@ -36,6 +42,8 @@ impl Default for Script {
             delay: Duration::ZERO,
             paced: false,
             knobs: Vec::new(),
+            descriptors: Vec::new(),
+            keyframes: Arc::default(),
             frames: Box::new(|_| Frame::default()),
         }
     }

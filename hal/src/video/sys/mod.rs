@@ -9,11 +9,13 @@
 
 mod buffer;
 mod controls;
+mod extension;
 mod format;
 mod structures;
 
 pub use buffer::{Buffer, Memory, Plane};
 pub use controls::{Control, Controls};
+pub use extension::{ExtensionQuery, GET_INFO, GET_LEN, SET_CUR};
 pub use format::Format;
 #[cfg(any(test, feature = "fake"))]
 pub use format::PlaneFormat;
@@ -96,9 +98,13 @@ pub struct Request<T> {
 }
 
 impl<T: Argument> Request<T> {
-    /// As the macros of asm-generic/ioctl.h, which all our architectures use: direction, size, 'V', number.
     const fn new(name: &'static str, direction: u32, number: u32) -> Self {
-        let number = direction << 30 | (size_of::<T::Raw>() as u32) << 16 | (b'V' as u32) << 8 | number;
+        Self::of(b'V', name, direction, number)
+    }
+
+    /// As the macros of asm-generic/ioctl.h, which all our architectures use: direction, size, letter, number.
+    const fn of(letter: u8, name: &'static str, direction: u32, number: u32) -> Self {
+        let number = direction << 30 | (size_of::<T::Raw>() as u32) << 16 | (letter as u32) << 8 | number;
         Self { name, number, argument: std::marker::PhantomData }
     }
 }
@@ -126,6 +132,8 @@ pub const ENUM_FRAMEINTERVALS: Request<FrameInterval> = Request::new("VIDIOC_ENU
 pub const DQEVENT: Request<Event> = Request::new("VIDIOC_DQEVENT", READ, 89);
 pub const SUBSCRIBE_EVENT: Request<EventSubscription> = Request::new("VIDIOC_SUBSCRIBE_EVENT", WRITE, 90);
 pub const QUERY_EXT_CTRL: Request<ControlDescription> = Request::new("VIDIOC_QUERY_EXT_CTRL", BOTH, 103);
+
+pub const UVC_QUERY: Request<ExtensionQuery> = Request::of(b'u', "UVCIOC_CTRL_QUERY", BOTH, 0x21);
 
 /// Calls the driver with `value` in and out.
 pub fn ioctl<T: Argument>(fd: BorrowedFd<'_>, request: &Request<T>, value: &mut T) -> io::Result<()> {
@@ -158,6 +166,7 @@ const _: () = {
     sized::<controls::RawControls>(32, 24);
     sized::<EventSubscription>(32, 32);
     sized::<Event>(136, 136);
+    sized::<extension::RawQuery>(16, 12);
 };
 
 #[cfg(all(test, target_pointer_width = "64"))]
@@ -186,6 +195,7 @@ mod tests {
             (DQEVENT.number, 0x8088_5659),
             (SUBSCRIBE_EVENT.number, 0x4020_565a),
             (QUERY_EXT_CTRL.number, 0xc0e8_5667),
+            (UVC_QUERY.number, 0xc010_7521),
         ];
         for (ours, kernels) in numbers {
             assert_eq!(ours, kernels, "{ours:#x} {kernels:#x}");

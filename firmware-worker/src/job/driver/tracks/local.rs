@@ -17,7 +17,7 @@ impl Local {
 
     /// The caller's track is there.
     pub(super) fn introduce(&mut self, connected: bool, mut session: Option<&mut Session>) {
-        if let Some(session) = session.as_deref_mut().filter(|_| self.told.is_none()) {
+        if let Some(session) = session.as_deref_mut().filter(|_| self.shown && self.told.is_none()) {
             self.publish(session);
         }
         self.settle(connected, session);
@@ -45,6 +45,7 @@ impl Local {
         if let Feed::Source(source) = &mut self.feed {
             source.demand(match (self.held.user || self.held.server, connected) {
                 _ if self.viewers.any() => Demand::Live,
+                _ if !self.shown => Demand::Off,
                 (true, _) => Demand::Off,
                 (false, true) => Demand::Live,
                 (false, false) => Demand::Armed,
@@ -65,7 +66,7 @@ impl Local {
         let keyframe = source.read(anchor, buffer, |frame| {
             flows = true;
             seen |= self.viewers.show(frame.data);
-            if let Some(session) = session.as_deref_mut() {
+            if let Some(session) = session.as_deref_mut().filter(|_| self.shown) {
                 session.write(&self.track.id, frame);
             }
         });

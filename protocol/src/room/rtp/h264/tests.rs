@@ -1,4 +1,5 @@
 mod assembler;
+mod gate;
 mod parameter_sets;
 mod sps;
 

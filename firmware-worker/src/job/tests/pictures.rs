@@ -1,0 +1,51 @@
+//! Pictures of cameras that the job has not published.
+
+use super::*;
+
+fn push(ring: &mut Writer, bell: &Doorbell) {
+    let written_ns = monotonic_ns();
+    let meta = Meta { captured_ns: written_ns, written_ns, flags: KEY, ..Meta::default() };
+    ring.push(meta, &keyframe()).expect("it fits");
+    bell.ring();
+}
+
+#[tokio::test]
+async fn a_camera_that_nobody_publishes_is_opened_for_a_picture_and_let_go_after_it() {
+    let entrypoint = async |context: JobContext| {
+        let picture = context.snapshot("door").await?;
+        // It can be published then, as if nothing had been.
+        let publication = context.publish("door").await?;
+        context.shutdown(format!("{}x{} {}", picture.width, picture.height, publication.muted()));
+        Ok(())
+    };
+    let mut supervisor = Supervisor::running(WorkerOptions::new(entrypoint)).await;
+    let (mut owner, mut ring, bell) = attach(&mut supervisor).await;
+    wanted(&mut owner, Demand::Live).await;
+    push(&mut ring, &bell);
+    let gone = async { while owner.receive::<FromReader>().await.is_ok() {} };
+    timeout(PATIENCE, gone).await.expect("the camera is let go");
+    let (mut owner, _ring, _bell) = attach(&mut supervisor).await;
+    wanted(&mut owner, Demand::Armed).await;
+    assert_eq!(supervisor.ending().await, success("320x180 false"));
+    supervisor.finish();
+}
+
+#[tokio::test]
+async fn a_camera_that_cannot_be_had_is_told_to_who_waits_for_its_picture() {
+    let entrypoint = async |context: JobContext| {
+        let lost = context.snapshot("door").await.expect_err("there is no picture");
+        let denied = context.snapshot("door").await.expect_err("there is no picture");
+        context.shutdown(format!("{lost}; {denied}"));
+        Ok(())
+    };
+    let mut supervisor = Supervisor::running(WorkerOptions::new(entrypoint)).await;
+    let (mut owner, _ring, _bell) = attach(&mut supervisor).await;
+    wanted(&mut owner, Demand::Live).await;
+    owner.send(&ToReader::Lost { why: "/dev/video0: unplugged".into() }, &[]).expect("the job reads");
+    assert!(matches!(supervisor.next().await, FromJob::OpenSource { name } if name == "door"));
+    let denied = ToJob::Denied { name: "door".into(), why: "no such device".into() };
+    supervisor.link.send(&denied, &[]).expect("the job reads");
+    let expected = "source \"door\": /dev/video0: unplugged; source \"door\": no such device";
+    assert_eq!(supervisor.ending().await, success(expected));
+    supervisor.finish();
+}

@@ -1,6 +1,6 @@
 //! Streaming from one node by mapped buffers.
 
-use super::handle::Mapped;
+use super::handle::{Access, Mapped};
 use super::layout::{Layout, PLANES};
 use super::list;
 use super::modes::{TAKEN, Wanted, choose, offers};
@@ -154,7 +154,7 @@ impl Capture {
         for index in 0..request.count.min(MAX_BUFFERS) {
             let mut buffer = Buffer::of(node.queue, index);
             node.call(&sys::QUERYBUF, &mut buffer, *mode)?;
-            let planes = buffer.planes().iter().map(|plane| node.handle.map(plane));
+            let planes = buffer.planes().iter().map(|plane| node.handle.map(plane, Access::Read));
             let planes: io::Result<Vec<_>> = planes.collect();
             self.buffers.push(planes.map_err(|source| node.failed("mmap", source, *mode))?);
         }

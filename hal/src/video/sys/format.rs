@@ -248,11 +248,7 @@ mod tests {
             format.quantization = 2;
             format.planes[0] = PlaneFormat { stride: 704, size: 704 * 540 };
             let sent = format;
-            let told = |raw: &mut RawFormat| {
-                assert_eq!(raw.kind, queue.kind());
-                Ok(())
-            };
-            format.with(told).unwrap();
+            format.with(|raw| Ok(assert_eq!(raw.kind, queue.kind()))).unwrap();
             assert_eq!(format!("{format:?}"), format!("{sent:?}"));
         }
     }

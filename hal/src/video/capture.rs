@@ -10,6 +10,7 @@ use super::{Error, Handle, Mode, PixelFormat};
 use crate::process::monotonic_ns;
 use std::cell::Cell;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 /// One that the driver fills, one that is full, one that is being encoded, one for jitter. More would only add delay.
@@ -42,7 +43,20 @@ pub struct Picture<'a> {
     pub sequence: u32,
     /// The driver marked it as damaged, or it is shorter than a picture of its format.
     pub damaged: bool,
-    _loan: Loan<'a>,
+    loan: Loan<'a>,
+}
+
+/// A buffer that the driver does not get back by itself: until [`Capture::release`], or for as long as the stream runs, the
+/// camera has one buffer less.
+#[derive(Debug)]
+#[must_use]
+pub struct Held(u32);
+
+impl Held {
+    /// Which buffer.
+    pub(super) fn index(&self) -> u32 {
+        self.0
+    }
 }
 
 /// One plane of a picture, wherever the driver has put it. A picture that is not damaged has all its lines; the padding
@@ -64,6 +78,13 @@ impl<'a> Picture<'a> {
     /// A compressed picture's bytes, a packed one's lines, else the luma.
     pub fn data(&self) -> &'a [u8] {
         self.planes[0].data
+    }
+
+    /// Keeps its buffer from the driver.
+    pub fn hold(self) -> Held {
+        let index = self.loan.index;
+        std::mem::forget(self.loan);
+        Held(index)
     }
 }
 
@@ -129,6 +150,33 @@ impl Capture {
             newest = newer;
         }
         self.picture(&newest).map(Some)
+    }
+
+    /// Gives a buffer back to the driver.
+    pub fn release(&self, held: Held) {
+        drop(Loan { capture: self, index: held.0 });
+    }
+
+    /// Bytes of a line in each piece of a buffer's memory.
+    pub(super) fn strides(&self) -> impl Iterator<Item = u32> + '_ {
+        let parts = self.layout.parts();
+        parts.iter().enumerate().filter(|(index, part)| part.memory == *index).map(|(_, part)| part.stride as u32)
+    }
+
+    /// Descriptors of all buffers' planes, if these are as another driver needs them: laid out like that, and of these
+    /// sizes at least.
+    pub(super) fn share(&self, layout: &Layout, sizes: &[u32]) -> Option<Vec<Vec<OwnedFd>>> {
+        let large = |planes: &Vec<Mapped>| {
+            planes.len() == sizes.len() && planes.iter().zip(sizes).all(|(plane, size)| plane.len() >= *size as usize)
+        };
+        if self.layout != *layout || !self.buffers.iter().all(large) {
+            return None;
+        }
+        let buffer = |index: usize| -> io::Result<Vec<_>> {
+            let planes = 0..self.buffers[index].len() as u32;
+            planes.map(|plane| self.node.handle.export(self.node.queue, index as u32, plane)).collect()
+        };
+        (0..self.buffers.len()).map(buffer).collect::<io::Result<_>>().ok()
     }
 
     /// Asks to be told when the source changes its size or rate; only drivers of HDMI bridges and the like can.
@@ -197,7 +245,7 @@ impl Capture {
             exposed: buffer.flags & sys::BUF_FLAG_TSTAMP_SRC_MASK == sys::BUF_FLAG_TSTAMP_SRC_SOE,
             sequence: buffer.sequence,
             damaged,
-            _loan: Loan { capture: self, index: buffer.index },
+            loan: Loan { capture: self, index: buffer.index },
         })
     }
 }

@@ -94,31 +94,35 @@ fn obstacle(driver: &str, node: u32) -> Option<&'static str> {
 
 fn encoder(path: &Path) -> Option<Encoder> {
     let (handle, capability) = open(path)?;
-    let node = node_capabilities(&capability);
-    let (input, output) = match node {
-        _ if node & sys::CAP_VIDEO_M2M_MPLANE != 0 => (Queue::OutputPlanes, Queue::CapturePlanes),
-        _ if node & sys::CAP_VIDEO_M2M != 0 => (Queue::Output, Queue::Capture),
-        _ => return None,
-    };
+    let (input, output) = encoder_queues(&capability)?;
     let (inputs, outputs) = (formats(&handle, input, false), formats(&handle, output, true));
     let (card, driver) = (text(&capability.card), text(&capability.driver));
     let encodes = !inputs.is_empty() && !outputs.is_empty();
     encodes.then(|| Encoder { path: path.to_owned(), card, driver, inputs, outputs })
 }
 
+/// The queues of a node that turns what goes into the first into what comes out of the second.
+pub(super) fn encoder_queues(capability: &Capability) -> Option<(Queue, Queue)> {
+    match node_capabilities(capability) {
+        node if node & sys::CAP_VIDEO_M2M_MPLANE != 0 => Some((Queue::OutputPlanes, Queue::CapturePlanes)),
+        node if node & sys::CAP_VIDEO_M2M != 0 => Some((Queue::Output, Queue::Capture)),
+        _ => None,
+    }
+}
+
 /// Raw or compressed formats of a queue, as four letters.
 fn formats(handle: &Handle, queue: Queue, compressed: bool) -> Vec<String> {
-    let mut names = Vec::new();
-    for index in 0..MAX_FORMATS {
+    let name = |code: u32| String::from_utf8_lossy(&code.to_le_bytes()).trim_end().to_owned();
+    codes(handle, queue).filter(|(_, packed)| *packed == compressed).map(|(code, _)| name(code)).collect()
+}
+
+/// A queue's formats as the driver names them, and whether each is compressed.
+pub(super) fn codes(handle: &Handle, queue: Queue) -> impl Iterator<Item = (u32, bool)> + '_ {
+    (0..MAX_FORMATS).map_while(move |index| {
         let mut entry = sys::FormatDescription { index, kind: queue.kind(), ..Default::default() };
-        if handle.ioctl(&sys::ENUM_FMT, &mut entry).is_err() {
-            break;
-        }
-        if (entry.flags & sys::FMT_FLAG_COMPRESSED != 0) == compressed {
-            names.push(String::from_utf8_lossy(&entry.pixelformat.to_le_bytes()).trim_end().to_owned());
-        }
-    }
-    names
+        handle.ioctl(&sys::ENUM_FMT, &mut entry).ok()?;
+        Some((entry.pixelformat, entry.flags & sys::FMT_FLAG_COMPRESSED != 0))
+    })
 }
 
 /// What this node does; `capabilities` is what the whole device does, the same for its picture and metadata nodes.

@@ -4,10 +4,14 @@
 //! supervisor's open node would be. Calls are counted by name; a [`Fault`] makes one of them fail.
 
 mod camera;
+mod coding;
+mod encoder;
 mod knobs;
 mod script;
 
 pub use camera::Camera;
+pub use coding::{Coded, Coding, Pictured, coded, pi_knobs};
+pub use encoder::Encoder;
 pub use knobs::Knob;
 pub use script::{Frame, Script, Stamp};
 

@@ -213,7 +213,11 @@ mod tests {
         buffer.with(call).unwrap();
         assert_eq!(buffer.planes().len(), 3);
         buffer.count = 100;
-        buffer.with(|raw| Ok(assert_eq!(raw.length, 8))).unwrap();
+        let call = |raw: &mut RawBuffer| {
+            assert_eq!(raw.length, 8);
+            Ok(())
+        };
+        buffer.with(call).unwrap();
     }
 
     #[test]

@@ -107,7 +107,6 @@ const BOTH: u32 = READ | WRITE;
 
 pub const QUERYCAP: Request<Capability> = Request::new("VIDIOC_QUERYCAP", READ, 0);
 pub const ENUM_FMT: Request<FormatDescription> = Request::new("VIDIOC_ENUM_FMT", BOTH, 2);
-pub const G_FMT: Request<Format> = Request::new("VIDIOC_G_FMT", BOTH, 4);
 pub const S_FMT: Request<Format> = Request::new("VIDIOC_S_FMT", BOTH, 5);
 pub const REQBUFS: Request<RequestBuffers> = Request::new("VIDIOC_REQBUFS", BOTH, 8);
 pub const QUERYBUF: Request<Buffer> = Request::new("VIDIOC_QUERYBUF", BOTH, 9);
@@ -126,7 +125,6 @@ pub const ENUM_FRAMEINTERVALS: Request<FrameInterval> = Request::new("VIDIOC_ENU
 pub const ENCODER_CMD: Request<EncoderCommand> = Request::new("VIDIOC_ENCODER_CMD", BOTH, 77);
 pub const DQEVENT: Request<Event> = Request::new("VIDIOC_DQEVENT", READ, 89);
 pub const SUBSCRIBE_EVENT: Request<EventSubscription> = Request::new("VIDIOC_SUBSCRIBE_EVENT", WRITE, 90);
-pub const G_SELECTION: Request<Selection> = Request::new("VIDIOC_G_SELECTION", BOTH, 94);
 pub const S_SELECTION: Request<Selection> = Request::new("VIDIOC_S_SELECTION", BOTH, 95);
 pub const QUERY_EXT_CTRL: Request<ControlDescription> = Request::new("VIDIOC_QUERY_EXT_CTRL", BOTH, 103);
 
@@ -175,7 +173,6 @@ mod tests {
         let numbers = [
             (QUERYCAP.number, 0x8068_5600),
             (ENUM_FMT.number, 0xc040_5602),
-            (G_FMT.number, 0xc0d0_5604),
             (S_FMT.number, 0xc0d0_5605),
             (REQBUFS.number, 0xc014_5608),
             (QUERYBUF.number, 0xc058_5609),
@@ -194,7 +191,6 @@ mod tests {
             (ENCODER_CMD.number, 0xc028_564d),
             (DQEVENT.number, 0x8088_5659),
             (SUBSCRIBE_EVENT.number, 0x4020_565a),
-            (G_SELECTION.number, 0xc040_565e),
             (S_SELECTION.number, 0xc040_565f),
             (QUERY_EXT_CTRL.number, 0xc0e8_5667),
         ];

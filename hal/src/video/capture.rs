@@ -163,9 +163,9 @@ impl Capture {
         parts.iter().enumerate().filter(|(index, part)| part.memory == *index).map(|(_, part)| part.stride as u32)
     }
 
-    /// Descriptors of all buffers' planes, if these are as another driver needs them: laid out like that, and of these
+    /// Descriptors and sizes of all buffers' planes, if these are as another driver needs them: laid out like that, and of these
     /// sizes at least.
-    pub(super) fn share(&self, layout: &Layout, sizes: &[u32]) -> Option<Vec<Vec<OwnedFd>>> {
+    pub(super) fn share(&self, layout: &Layout, sizes: &[u32]) -> Option<Vec<Vec<(OwnedFd, u32)>>> {
         let large = |planes: &Vec<Mapped>| {
             planes.len() == sizes.len() && planes.iter().zip(sizes).all(|(plane, size)| plane.len() >= *size as usize)
         };
@@ -173,8 +173,9 @@ impl Capture {
             return None;
         }
         let buffer = |index: usize| -> io::Result<Vec<_>> {
-            let planes = 0..self.buffers[index].len() as u32;
-            planes.map(|plane| self.node.handle.export(self.node.queue, index as u32, plane)).collect()
+            let planes = self.buffers[index].iter().enumerate();
+            let export = |plane| self.node.handle.export(self.node.queue, index as u32, plane);
+            planes.map(|(plane, memory)| Ok((export(plane as u32)?, memory.len() as u32))).collect()
         };
         (0..self.buffers.len()).map(buffer).collect::<io::Result<_>>().ok()
     }

@@ -1,7 +1,8 @@
-//! Real drivers without hardware: vivid as camera, snd-aloop as sound card, as the arm64 guest has them. One at a time:
-//! `devices --ignored --test-threads=1`, as root.
+//! Real drivers without hardware: vivid as camera, vicodec as encoder, snd-aloop as sound card, as the arm64 guest has
+//! them. One at a time: `devices --ignored --test-threads=1`, as root.
 
 mod camera;
+mod encoder;
 mod sound;
 
 use std::fs;

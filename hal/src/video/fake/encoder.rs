@@ -153,6 +153,10 @@ impl Encoder {
 
     fn queue(&mut self, buffer: &Buffer) -> Result<(), i32> {
         let file = |plane: &Plane| File::open(format!("/proc/self/fd/{}", plane.place)).map_err(|_| libc::EBADF);
+        // As vb2 checks it.
+        if buffer.memory == Memory::Dmabuf && buffer.planes().iter().any(|plane| plane.used > plane.length) {
+            return Err(libc::EINVAL);
+        }
         let imported = match buffer.memory {
             Memory::Mmap => Vec::new(),
             Memory::Dmabuf => buffer.planes().iter().map(file).collect::<Result<_, _>>()?,
@@ -212,7 +216,7 @@ impl Encoder {
         let coded = (self.coding.units)(&Pictured { number: self.number, key, bytes: &bytes });
         self.number += 1;
         match coded {
-            Coded::Unit(unit) => self.give(&unit, if key { sys::BUF_FLAG_KEYFRAME } else { 0 }, stamp),
+            Coded::Unit(unit) => self.give(&unit, 0, stamp),
             Coded::Damaged => self.give(&[], sys::BUF_FLAG_ERROR, stamp),
             Coded::Nothing => {}
         }

@@ -60,8 +60,6 @@ pub enum Taken {
     Unit {
         /// Of its picture, exactly as it was put in.
         captured_ns: u64,
-        /// The driver marked it as a keyframe.
-        key: bool,
     },
     /// Nothing yet.
     Nothing,
@@ -240,7 +238,7 @@ impl Encoder {
         let place = Place { path, driver, size: session.size() };
         session.reclaim(handle, place, freed)?;
         match session.next(handle, place, unit)? {
-            Next::Unit { captured_ns, key } => return Ok(Some(Taken::Unit { captured_ns, key })),
+            Next::Unit { captured_ns } => return Ok(Some(Taken::Unit { captured_ns })),
             Next::Nothing => return session.check(place, drain.map(|drain| drain.since), STALL).map(|()| None),
             Next::Last => {}
         }

@@ -53,7 +53,7 @@ pub(super) struct Session {
     units: Bank,
     flying: VecDeque<Flying>,
     /// Of the camera, where its buffers are taken as they are.
-    shared: Option<Vec<Vec<OwnedFd>>>,
+    shared: Option<Vec<Vec<(OwnedFd, u32)>>>,
     lent: Vec<(u32, Held)>,
     forces_keys: bool,
     /// Nothing was put in yet.
@@ -66,7 +66,7 @@ pub(super) struct Session {
 
 /// What the coded queue has.
 pub(super) enum Next {
-    Unit { captured_ns: u64, key: bool },
+    Unit { captured_ns: u64 },
     Nothing,
     Last,
 }
@@ -107,7 +107,7 @@ impl Session {
         place: Place<'_>,
         order: &Order,
         layout: Layout,
-        shared: Option<Vec<Vec<OwnedFd>>>,
+        shared: Option<Vec<Vec<(OwnedFd, u32)>>>,
     ) -> Result<Self, Error> {
         let (input, output) = order.queues;
         let (least_units, least_pictures) = controls::least_buffers(handle);
@@ -226,11 +226,11 @@ impl Session {
         }
         let mut buffer = Buffer { count: planes.len(), ..Buffer::of(self.pictures.queue, index) };
         buffer.memory = Memory::Dmabuf;
-        for (index, fd) in planes.iter().enumerate() {
+        for (index, (fd, length)) in planes.iter().enumerate() {
             let parts = self.layout.parts().iter().filter(|part| part.memory == index);
             let used = parts.map(|part| part.start + part.size).max().unwrap_or(0) as u32;
-            // A length of 0 is that of the whole DMABUF.
-            buffer.planes[index] = sys::Plane { used, place: fd.as_raw_fd() as u32, ..Default::default() };
+            let (place, length) = (fd.as_raw_fd() as u32, *length);
+            buffer.planes[index] = sys::Plane { used, length, place, data_offset: 0 };
         }
         self.fly(handle, place, buffer, captured_ns)?;
         self.lent.extend(held.take().map(|held| (index, held)));
@@ -297,7 +297,7 @@ impl Session {
             let copied = buffer.flags & sys::BUF_FLAG_TIMESTAMP_MASK == sys::BUF_FLAG_TIMESTAMP_COPY;
             let captured_ns = self.land(copied.then_some((buffer.seconds, buffer.microseconds)));
             return match captured_ns {
-                Some(captured_ns) => Ok(Next::Unit { captured_ns, key: buffer.flags & sys::BUF_FLAG_KEYFRAME != 0 }),
+                Some(captured_ns) => Ok(Next::Unit { captured_ns }),
                 None => Err(Error::Nonsense { path: place.path.to_owned(), what: "a unit with a stamp of no picture" }),
             };
         }

@@ -12,7 +12,6 @@ pub const MEMORY_MMAP: u32 = 1;
 pub const MEMORY_DMABUF: u32 = 4;
 pub const FIELD_NONE: u32 = 1;
 pub const FMT_FLAG_COMPRESSED: u32 = 0x1;
-pub const BUF_FLAG_KEYFRAME: u32 = 0x8;
 pub const BUF_FLAG_ERROR: u32 = 0x40;
 pub const BUF_FLAG_LAST: u32 = 0x0010_0000;
 pub const BUF_FLAG_TIMESTAMP_MASK: u32 = 0xe000;

@@ -194,7 +194,8 @@ pub enum ToOwner {
         /// Named in log lines.
         job: String,
     },
-    /// The device node asked for by [`FromOwner::NeedNode`]; the descriptor is beside this message.
+    /// The device node asked for by [`FromOwner::NeedNode`]: beside this message are its descriptor, and after it those of
+    /// encoders that the device may use.
     Node,
     /// It cannot be opened now; the owner retries with backoff.
     NoNode {

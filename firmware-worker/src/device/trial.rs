@@ -31,8 +31,8 @@ pub struct Trial {
 }
 
 impl Trial {
-    /// Starts to open the device. `node` opens its V4L2 node, if it has one.
-    pub fn open(device: &Device, node: impl FnOnce(&Device) -> Result<OwnedFd, String>) -> Result<Self, Failure> {
+    /// Starts to open the device. `node` opens its V4L2 node, if it has one, and encoders.
+    pub fn open(device: &Device, node: impl FnOnce(&Device) -> Result<Vec<OwnedFd>, String>) -> Result<Self, Failure> {
         let failed =
             |call: &str, error: &dyn std::fmt::Display| Failure::Lost(format!("{}: {call}: {error}", device.name));
         let layout = match &device.kind {
@@ -67,7 +67,9 @@ impl Trial {
         loop {
             while let Some(event) = self.pipeline.try_event() {
                 match event {
-                    Event::Running { description, .. } => self.description = description,
+                    Event::Running { description, .. } | Event::Encoder { description, .. } => {
+                        self.description = description;
+                    }
                     Event::Key | Event::Violated(..) => {}
                     Event::Lost(failure) => return Err(failure),
                 }
@@ -113,17 +115,19 @@ impl Trial {
 fn source(
     device: &Device,
     wanted: &CameraDevice,
-    node: impl FnOnce(&Device) -> Result<OwnedFd, String>,
+    node: impl FnOnce(&Device) -> Result<Vec<OwnedFd>, String>,
 ) -> Result<camera::Source, Failure> {
     match (wanted, node) {
         (CameraDevice::TestPattern, _) => Ok(camera::Source::Pattern),
         (CameraDevice::Pipe { command, latency_offset }, _) => {
             Ok(camera::Source::Pipe(command.clone(), *latency_offset))
         }
-        (CameraDevice::Auto, node) => Ok(node(device).map_or(camera::Source::Pattern, camera::Source::node)),
+        (CameraDevice::Auto, node) => {
+            Ok(node(device).ok().and_then(camera::Source::nodes).unwrap_or(camera::Source::Pattern))
+        }
         (
             CameraDevice::Path(_) | CameraDevice::Card(_) | CameraDevice::Usb { .. } | CameraDevice::UsbPort { .. },
             node,
-        ) => Ok(camera::Source::node(node(device)?)),
+        ) => camera::Source::nodes(node(device)?).ok_or_else(|| "no node".to_owned().into()),
     }
 }

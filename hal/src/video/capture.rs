@@ -80,6 +80,11 @@ impl<'a> Picture<'a> {
         self.planes[0].data
     }
 
+    /// Who gave it.
+    pub fn camera(&self) -> &'a Capture {
+        self.loan.capture
+    }
+
     /// Keeps its buffer from the driver.
     pub fn hold(self) -> Held {
         let index = self.loan.index;

@@ -24,6 +24,13 @@ pub struct Encoder {
     pub outputs: Vec<String>,
 }
 
+impl Encoder {
+    /// Whether it is one for live video.
+    pub fn gives_h264(&self) -> bool {
+        self.outputs.iter().any(|output| output == "H264")
+    }
+}
+
 /// Most formats that a queue is asked for.
 const MAX_FORMATS: u32 = 64;
 

@@ -1,19 +1,26 @@
 //! A V4L2 node as a camera.
 
+use super::choice::{self, Choice};
 use super::coder::Input;
 use super::frames::Frames;
-use super::{SILENCE_LIMIT, STOP_CHECK, choice, settings};
+use super::hardware::Hardware;
+use super::{SILENCE_LIMIT, STOP_CHECK, settings};
 use crate::config;
-use crate::control::OwnerStage;
+use crate::control::{Encoder, OwnerStage};
 use crate::device::pipeline::{Failure, Stage};
 use crate::media::{I420, convert, jpeg};
 use hal::process::monotonic_ns;
 use hal::video::{Capture, Encoded, Handle, Mode, Picture, PixelFormat, Setting, Wanted};
 use std::time::Duration;
 
-/// Captures from `node` until the pipeline is to stop or the camera is lost.
-pub fn run(stage: &Stage, camera: &config::Camera, handle: Handle, path: &str) -> Result<(), Failure> {
-    let choice = choice::for_pictures(camera.encoder).map_err(|why| format!("{path}: {why}"))?;
+/// Captures from `node` until the pipeline is to stop or the camera is lost. One of `encoders` may code its pictures.
+pub fn run(
+    stage: &Stage,
+    camera: &config::Camera,
+    handle: Handle,
+    path: &str,
+    encoders: Vec<(Handle, String)>,
+) -> Result<(), Failure> {
     let (width, height, fps) = (camera.width, camera.height, camera.fps);
     let wanted = Wanted { width, height, fps, format: camera.format.map(pixels), encoded: Encoded::Never };
     set_controls(&handle, path, &camera.controls);
@@ -23,12 +30,15 @@ pub fn run(stage: &Stage, camera: &config::Camera, handle: Handle, path: &str) -
     // Some drivers do not tell their rate.
     let most = fps.saturating_mul(1000);
     let milli_fps = if mode.milli_fps == 0 { most } else { mode.milli_fps.min(most) };
-    let mut frames = Frames::new(stage, settings(camera, mode.width, mode.height, milli_fps), most, choice);
     let mut raw = RawPictures::new(mode, (camera.hflip && !flipped.0, camera.vflip && !flipped.1));
+    let (choice, hardware) = choose(camera, encoders, &raw).map_err(|why| format!("{path}: {why}"))?;
+    let settings = settings(camera, mode.width, mode.height, milli_fps);
+    let mut frames = Frames::new(stage, settings, most, choice, hardware);
     let mut sequence = None;
     let mut silent = Duration::ZERO;
     frames.running(&format!("{path} {}{}", mode.format, asked(&wanted, mode)), true);
     while !stage.wanted.stop() {
+        frames.freed().for_each(|held| capture.release(held));
         let Some(taken) = capture.next(STOP_CHECK)? else {
             silent += STOP_CHECK;
             if silent >= SILENCE_LIMIT {
@@ -54,6 +64,10 @@ pub fn run(stage: &Stage, camera: &config::Camera, handle: Handle, path: &str) -
         if !frames.take(captured_ns) {
             continue;
         }
+        if raw.is_plain() && !taken.damaged && frames.takes(mode.format) {
+            frames.encode(Input::Taken(taken), captured_ns)?;
+            continue;
+        }
         let dequeued_ns = monotonic_ns();
         if raw.decode(taken) {
             stage.outlet.counters.stages.since(OwnerStage::Convert, dequeued_ns);
@@ -63,6 +77,18 @@ pub fn run(stage: &Stage, camera: &config::Camera, handle: Handle, path: &str) -
         }
     }
     Ok(())
+}
+
+/// The encoder for what the camera gives, and the board's if that is it.
+fn choose(
+    camera: &config::Camera,
+    encoders: Vec<(Handle, String)>,
+    raw: &RawPictures,
+) -> Result<(Choice, Option<Hardware>), String> {
+    let found = Hardware::find(encoders, raw.format, !raw.is_plain());
+    let choice = choice::for_pictures(camera.encoder, found.as_ref().map(Hardware::path).map_err(String::as_str))?;
+    let hardware = found.ok().filter(|_| choice.encoder == Encoder::Hardware);
+    Ok((choice, hardware))
 }
 
 fn pixels(format: config::CameraFormat) -> PixelFormat {
@@ -111,6 +137,11 @@ impl RawPictures {
     fn new(mode: Mode, flip: (bool, bool)) -> Self {
         let (picture, jpeg) = (I420::new(mode.width, mode.height), jpeg::Decoder::default());
         Self { format: mode.format, flip, picture, jpeg }
+    }
+
+    /// Whether an encoder that knows the format could take the pictures as they come.
+    fn is_plain(&self) -> bool {
+        !matches!(self.format, PixelFormat::Mjpeg | PixelFormat::H264) && self.flip == (false, false)
     }
 
     /// Whether the picture could be taken. Its buffer goes back to the driver at the end, before the encoder runs.

@@ -39,16 +39,18 @@ impl Owner {
         }
     }
 
-    pub(super) fn node(&mut self, node: Option<OwnedFd>) {
+    pub(super) fn nodes(&mut self, nodes: Vec<OwnedFd>) {
         if !std::mem::take(&mut self.awaiting_node) {
             return;
         }
         let DeviceKind::Camera(config) = &self.device.kind else { return };
-        let Some(node) = node else { return self.lost("the supervisor sent no descriptor") };
+        let Some(source) = camera::Source::nodes(nodes) else {
+            return self.lost("the supervisor sent no descriptor");
+        };
         if self.pipeline.is_some() {
             return self.replace("a camera has appeared");
         }
-        let started = camera::start(config, camera::Source::node(node), self.media.outlet());
+        let started = camera::start(config, source, self.media.outlet());
         self.started(started);
     }
 

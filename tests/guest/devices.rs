@@ -1,4 +1,4 @@
-//! The device layer alone, on vivid and snd-aloop.
+//! The device layer alone, on vivid, vicodec and snd-aloop.
 
 use std::time::Duration;
 use tests::guest::{Content, Guest};

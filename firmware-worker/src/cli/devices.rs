@@ -1,6 +1,7 @@
 //! `devices`: what this board has.
 
 use crate::config::{CameraDevice, camera_names};
+use crate::control;
 use hal::audio::{Card, Offer};
 use hal::video::{Camera, ControlState, Encoder, Mode};
 use serde_json::{Value, json};
@@ -54,6 +55,7 @@ fn to_json(cameras: &[Camera], encoders: &[Encoder], cards: &[(Option<Result<Off
             "driver": encoder.driver,
             "inputs": encoder.inputs,
             "outputs": encoder.outputs,
+            "quirks": hal::video::m2m::known_quirks(&encoder.driver),
         })
     };
     let card = |(offer, card): &(Option<Result<Offer, String>>, Card)| {
@@ -69,10 +71,12 @@ fn to_json(cameras: &[Camera], encoders: &[Encoder], cards: &[(Option<Result<Off
             "channels": offer.map(|offer| [offer.channels.0, offer.channels.1]),
         })
     };
+    let (chosen, why) = auto_encoder(encoders);
     json!({
         "cameras": cameras.iter().map(camera).collect::<Vec<_>>(),
         "auto": CameraDevice::Auto.find(cameras).ok().map(|camera| &camera.path),
         "encoders": encoders.iter().map(encoder).collect::<Vec<_>>(),
+        "auto_encoder": { "encoder": chosen.to_string(), "why": why },
         "sound_cards": cards.iter().map(card).collect::<Vec<_>>(),
     })
 }
@@ -104,7 +108,20 @@ fn video_table(cameras: &[Camera], encoders: &[Encoder]) -> String {
         Err(why) => format!("the test pattern, as {why}"),
     };
     let _ = writeln!(out, "auto takes {auto}");
+    let (encoder, why) = auto_encoder(encoders);
+    let _ = writeln!(out, "encoder = \"auto\" encodes pictures in {encoder}, as {why}");
     out
+}
+
+/// What codes the pictures of a camera that is left to choose, and why.
+fn auto_encoder(encoders: &[Encoder]) -> (control::Encoder, String) {
+    match encoders.iter().find(|encoder| encoder.suits_cameras()) {
+        Some(Encoder { path, driver, inputs, .. }) => {
+            let inputs = inputs.join(", ");
+            (control::Encoder::Hardware, format!("{} ({driver}) gives H.264 of {inputs}", path.display()))
+        }
+        None => (control::Encoder::Software, "no encoder here gives H.264".into()),
+    }
 }
 
 fn sound_table(cards: &[(Option<Result<Offer, String>>, Card)]) -> String {
@@ -213,7 +230,9 @@ mod tests {
                         controls (--json tells what they take) gain\n\
                         /dev/video11  encoder bcm2835-codec-encode  (bcm2835-codec)\n    \
                         YU12, NV12 -> H264\n\
-                        auto takes /dev/video0, the first that gives pictures by itself\n";
+                        auto takes /dev/video0, the first that gives pictures by itself\n\
+                        encoder = \"auto\" encodes pictures in hardware, as /dev/video11 (bcm2835-codec) gives H.264 of \
+                        YU12, NV12\n";
         assert_eq!(video_table(&[camera()], &[encoder()]), expected);
         let expected = "hw:CARD=Mic,DEV=0  USB Mic  (capture)\n    usb:046d:0825  usb-port:1-1.2  card:Mic\n    \
                         S16_LE S24_3LE  44100 48000 Hz  1 to 2 ch\n";
@@ -224,7 +243,9 @@ mod tests {
     fn an_empty_board_says_what_may_be_missing() {
         let video = video_table(&[], &[]);
         assert!(video.contains("group `video`"));
-        assert!(video.ends_with("auto takes the test pattern, as no camera is connected\n"), "{video}");
+        let auto = "auto takes the test pattern, as no camera is connected\n\
+                    encoder = \"auto\" encodes pictures in software, as no encoder here gives H.264\n";
+        assert!(video.ends_with(auto), "{video}");
         assert!(sound_table(&[]).contains("group `audio`"));
     }
 
@@ -236,6 +257,8 @@ mod tests {
         assert_eq!(value["cameras"][0]["controls"][0], json!({"name":"gain","value":7,"takes":"0 to 100"}));
         assert_eq!(value["auto"], "/dev/video0");
         assert_eq!(value["encoders"][0]["outputs"], json!(["H264"]));
+        assert!(value["encoders"][0]["quirks"][0].as_str().is_some_and(|why| why.contains("level 4.0")));
+        assert_eq!(value["auto_encoder"]["encoder"], "hardware");
         assert_eq!(value["sound_cards"][0]["device"], "hw:CARD=Mic,DEV=0");
         assert_eq!(value["sound_cards"][0]["identities"][1], "usb-port:1-1.2");
         assert_eq!(value["sound_cards"][0]["formats"], json!(["S16_LE", "S24_3LE"]));

@@ -35,8 +35,8 @@ pub(crate) fn open(device: &Device) -> Result<Vec<OwnedFd>, String> {
 
 /// What is missing here is said by who looks for an encoder among these.
 fn encoders() -> Vec<OwnedFd> {
-    let h264 = hal::video::encoders().into_iter().filter(hal::video::Encoder::gives_h264);
-    h264.filter_map(|encoder| open_path(&encoder.path).ok()).map(OwnedFd::from).take(MAX_ENCODERS).collect()
+    let fit = hal::video::encoders().into_iter().filter(hal::video::Encoder::suits_cameras);
+    fit.filter_map(|encoder| open_path(&encoder.path).ok()).map(OwnedFd::from).take(MAX_ENCODERS).collect()
 }
 
 fn in_plain_words(error: &io::Error) -> String {

@@ -25,9 +25,10 @@ pub struct Encoder {
 }
 
 impl Encoder {
-    /// Whether it is one for live video.
-    pub fn gives_h264(&self) -> bool {
-        self.outputs.iter().any(|output| output == "H264")
+    /// Whether it gives H.264 of what every camera's pictures can be made into.
+    pub fn suits_cameras(&self) -> bool {
+        const MADE: [&str; 4] = ["YU12", "YM12", "NV12", "NM12"];
+        self.outputs.iter().any(|output| output == "H264") && self.inputs.iter().any(|input| MADE.contains(&&**input))
     }
 }
 
@@ -188,6 +189,20 @@ mod tests {
         assert_eq!(obstacle("uvcvideo", sys::CAP_VIDEO_CAPTURE), None);
         assert!(obstacle("unicam", sys::CAP_VIDEO_CAPTURE | sys::CAP_IO_MC).unwrap().contains("rpicam-vid"));
         assert!(obstacle("bcm2835-isp", sys::CAP_VIDEO_CAPTURE).unwrap().contains("no sensor"));
+    }
+
+    #[test]
+    fn an_encoder_suits_cameras_when_it_gives_h264_of_planes() {
+        let encoder = |inputs: &[&str], output: &str| Encoder {
+            path: "/dev/video11".into(),
+            card: String::new(),
+            driver: String::new(),
+            inputs: inputs.iter().map(|input| (*input).into()).collect(),
+            outputs: vec![output.into()],
+        };
+        assert!(encoder(&["RGB3", "NM12"], "H264").suits_cameras());
+        assert!(!encoder(&["RGB3", "NM12"], "JPEG").suits_cameras());
+        assert!(!encoder(&["RGB3"], "H264").suits_cameras());
     }
 
     #[test]

@@ -14,14 +14,14 @@ pub struct Choice {
     pub replaceable: bool,
 }
 
-/// The encoder for a camera that gives raw pictures or JPEG, or why there is none. `hardware` is the node of the board's
+/// The encoder for a camera that gives raw pictures or JPEG, or why there is none. `hardware` is the name of the board's
 /// encoder, or why there is none for these pictures.
-pub fn for_pictures(wish: EncoderWish, hardware: Result<&str, &str>) -> Result<Choice, String> {
-    let choice = |encoder, why: &str| Choice { encoder, why: why.to_owned(), replaceable: wish == EncoderWish::Auto };
+pub fn for_pictures(wish: EncoderWish, hardware: Result<String, String>) -> Result<Choice, String> {
+    let choice = |encoder, why| Choice { encoder, why, replaceable: wish == EncoderWish::Auto };
     match (wish, hardware) {
-        (EncoderWish::Auto | EncoderWish::Hardware, Ok(node)) => Ok(choice(Encoder::Hardware, node)),
+        (EncoderWish::Auto | EncoderWish::Hardware, Ok(name)) => Ok(choice(Encoder::Hardware, name)),
         (EncoderWish::Auto, Err(why)) => Ok(choice(Encoder::Software, why)),
-        (EncoderWish::Software, _) => Ok(choice(Encoder::Software, "as configured")),
+        (EncoderWish::Software, _) => Ok(choice(Encoder::Software, "as configured".into())),
         (EncoderWish::Hardware, Err(why)) => {
             Err(format!("encoder = \"hardware\", but {why}; `auto` encodes in software then"))
         }
@@ -40,26 +40,24 @@ pub fn for_pipes() -> Choice {
 mod tests {
     use super::*;
 
-    const NONE: Result<&str, &str> = Err("this board has no hardware encoder for H.264");
-
-    fn encoder(wish: EncoderWish, hardware: Result<&str, &str>) -> Result<Encoder, String> {
-        for_pictures(wish, hardware).map(|choice| choice.encoder)
+    fn encoder(wish: EncoderWish, there: bool) -> Result<(Encoder, String), String> {
+        let hardware = if there { Ok("/dev/video11, coda".to_owned()) } else { Err("there is none".to_owned()) };
+        for_pictures(wish, hardware).map(|choice| (choice.encoder, choice.why))
     }
 
     #[test]
     fn the_boards_encoder_is_taken_where_there_is_one_and_else_why_not_is_said() {
-        let there = Ok("/dev/video11");
-        assert_eq!(encoder(EncoderWish::Auto, there), Ok(Encoder::Hardware));
-        assert_eq!(encoder(EncoderWish::Hardware, there), Ok(Encoder::Hardware));
-        assert_eq!(encoder(EncoderWish::Software, there), Ok(Encoder::Software));
-        let auto = for_pictures(EncoderWish::Auto, NONE).unwrap();
-        assert_eq!((auto.encoder, auto.why.as_str()), (Encoder::Software, NONE.unwrap_err()));
+        let board = Ok((Encoder::Hardware, "/dev/video11, coda".to_owned()));
+        assert_eq!(encoder(EncoderWish::Auto, true), board);
+        assert_eq!(encoder(EncoderWish::Hardware, true), board);
+        assert_eq!(encoder(EncoderWish::Software, true), Ok((Encoder::Software, "as configured".to_owned())));
+        assert_eq!(encoder(EncoderWish::Auto, false), Ok((Encoder::Software, "there is none".to_owned())));
     }
 
     #[test]
     fn a_wish_that_cannot_be_met_is_said() {
         for (wish, word) in [(EncoderWish::Hardware, "\"hardware\""), (EncoderWish::Passthrough, "\"passthrough\"")] {
-            assert!(encoder(wish, NONE).is_err_and(|why| why.contains(word) && why.contains("auto")));
+            assert!(encoder(wish, false).is_err_and(|why| why.contains(word) && why.contains("auto")));
         }
     }
 }

@@ -68,9 +68,9 @@ impl Hardware {
         Self { encoder, format, running: false, lends: None, inside, failures: 0, key_within: None, applied: 0 }
     }
 
-    /// Its node.
-    pub fn path(&self) -> &str {
-        self.encoder.path()
+    /// Its node and driver.
+    pub fn name(&self) -> String {
+        format!("{}, {}", self.encoder.path(), self.encoder.driver())
     }
 
     /// Whether it takes pictures of `format` as they are.
@@ -138,7 +138,7 @@ impl Hardware {
         let wanted = m2m::Settings { width, height, milli_fps, bitrate, level };
         let shares = self.encoder.start(&wanted, self.format, camera.filter(|_| self.lends != Some(false)))?;
         let how = if shares { "taken from the camera's memory (DMABUF)" } else { "copied to the encoder" };
-        tracing::info!("{}: level {}.{}, pictures are {how}", self.path(), level / 10, level % 10);
+        tracing::info!("{}: level {}.{}, pictures are {how}", self.encoder.path(), level / 10, level % 10);
         (self.lends, self.running, self.applied) = (Some(shares), true, bitrate);
         Ok(())
     }

@@ -86,7 +86,7 @@ fn choose(
     raw: &RawPictures,
 ) -> Result<(Choice, Option<Hardware>), String> {
     let found = Hardware::find(encoders, raw.format, !raw.is_plain());
-    let choice = choice::for_pictures(camera.encoder, found.as_ref().map(Hardware::path).map_err(String::as_str))?;
+    let choice = choice::for_pictures(camera.encoder, found.as_ref().map(Hardware::name).map_err(Clone::clone))?;
     let hardware = found.ok().filter(|_| choice.encoder == Encoder::Hardware);
     Ok((choice, hardware))
 }

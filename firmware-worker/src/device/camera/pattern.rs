@@ -14,8 +14,8 @@ const SECOND_NS: u64 = 1_000_000_000;
 
 /// Draws and encodes at an even pace by the monotonic clock; frames it has no time for are left out.
 pub fn run(stage: &Stage, camera: &config::Camera) -> Result<(), String> {
-    let choice =
-        choice::for_pictures(camera.encoder, Err("it is drawn here")).map_err(|why| format!("test pattern: {why}"))?;
+    let choice = choice::for_pictures(camera.encoder, Err("the test picture is for software".into()))
+        .map_err(|why| format!("test pattern: {why}"))?;
     let (width, height, milli_fps) = (camera.width & !1, camera.height & !1, camera.fps.max(1) * 1000);
     let period = 1000 * SECOND_NS / u64::from(milli_fps);
     let mut picture = Pattern::new(width, height);

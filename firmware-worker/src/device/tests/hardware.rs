@@ -104,7 +104,7 @@ async fn the_boards_encoder_codes_what_every_camera_gives_with_the_times_of_its_
         let (source, board) = (source(format), fake::Encoder::device(Coding::default()));
         let mut run = Run::start(&config(EncoderWish::Auto), &source, &board);
         let (description, encoder) = run.running().await;
-        assert!(description.ends_with("kbit/s, hardware (/dev/video11)"), "{description}");
+        assert!(description.ends_with("kbit/s, hardware (/dev/video11, fake)"), "{description}");
         assert_eq!(encoder, Some(Encoder::Hardware));
         check(&run.units(20).await);
         run.pipeline.force_key();

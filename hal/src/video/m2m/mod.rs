@@ -126,6 +126,11 @@ impl Encoder {
         &self.path
     }
 
+    /// As QUERYCAP names it.
+    pub fn driver(&self) -> &str {
+        &self.driver
+    }
+
     /// The format to start it with for pictures of `format`: the same, or one that they can be written as.
     pub fn input_for(&self, format: PixelFormat) -> Option<PixelFormat> {
         let takes = |wanted: PixelFormat| self.inputs.iter().any(|(input, _)| *input == wanted);

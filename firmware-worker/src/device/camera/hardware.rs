@@ -45,7 +45,7 @@ impl Hardware {
     /// The first of these nodes that gives H.264 of a camera's pictures: as they are, if they need no change, else of what
     /// is made of them for an encoder in software.
     pub fn find(nodes: Vec<(Handle, String)>, camera: PixelFormat, changed: bool) -> Result<Self, String> {
-        let mut why = "this board has no hardware encoder for H.264".to_owned();
+        let mut why = "no hardware encoder for H.264 is here".to_owned();
         for (handle, path) in nodes {
             let encoder = match Encoder::new(handle, &path, Codec::H264) {
                 Ok(encoder) => encoder,

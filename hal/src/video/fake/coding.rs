@@ -18,6 +18,10 @@ pub struct Coding {
     pub knobs: Vec<Knob>,
     /// Width and height are made multiples of this.
     pub align: u32,
+    /// Its lines are as long as it wants, whatever is asked for.
+    pub own_lines: bool,
+    /// Buffers that it makes at least.
+    pub raises: u32,
     /// It takes buffers of other drivers.
     pub imports: bool,
     /// From a picture to its unit.
@@ -80,6 +84,8 @@ impl Default for Coding {
             codec: b"H264",
             knobs: pi_knobs(),
             align: 2,
+            own_lines: false,
+            raises: 0,
             imports: true,
             delay: Duration::ZERO,
             depth: 0,

@@ -104,12 +104,13 @@ impl Encoder {
             format.pixelformat = fourcc(codes[0]);
         }
         (format.width, format.height) = (format.width.next_multiple_of(align), format.height.next_multiple_of(align));
-        let stride = format.planes[0].stride.max(format.width);
+        let asked = if self.coding.own_lines { 0 } else { format.planes[0].stride };
+        let stride = asked.max(format.width);
         let planes = match &format.pixelformat.to_le_bytes() {
             b"NV12" | b"YU12" => vec![PlaneFormat { stride, size: stride * format.height * 3 / 2 }],
             b"NM12" => [1, 2].map(|part| PlaneFormat { stride, size: stride * format.height / part }).to_vec(),
             b"YUYV" => {
-                let stride = format.planes[0].stride.max(format.width * 2);
+                let stride = asked.max(format.width * 2);
                 vec![PlaneFormat { stride, size: stride * format.height }]
             }
             _ => vec![PlaneFormat { stride: 0, size: LARGEST }],
@@ -122,7 +123,7 @@ impl Encoder {
     }
 
     fn allocate(&mut self, request: &mut sys::RequestBuffers) -> Result<(), i32> {
-        let imports = self.coding.imports;
+        let (imports, raises) = (self.coding.imports, self.coding.raises);
         let side = self.side(request.kind)?;
         side.queued.clear();
         side.done.clear();
@@ -136,6 +137,7 @@ impl Encoder {
             Some(file)
         };
         let buffer = |_| side.planes.iter().map(piece).collect::<Option<Vec<_>>>();
+        request.count = if request.count == 0 { 0 } else { request.count.max(raises) };
         side.memory = (0..request.count).map(buffer).collect::<Option<_>>().ok_or(libc::ENOMEM)?;
         Ok(())
     }

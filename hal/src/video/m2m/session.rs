@@ -14,7 +14,8 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-/// Pictures that may be inside: one that is being encoded, one that waits. More would only add delay.
+/// Pictures that may be inside, unless the driver needs more: one that is being encoded, one that waits. More would only add
+/// delay, and a camera whose buffers are lent has four.
 const PICTURES: u32 = 2;
 /// Coded buffers: one being filled, one to fill next, one that we read.
 const UNITS: u32 = 3;
@@ -52,6 +53,8 @@ pub(super) struct Session {
     pictures: Bank,
     units: Bank,
     flying: VecDeque<Flying>,
+    /// Pictures that may be inside.
+    most: usize,
     /// Of the camera, where its buffers are taken as they are.
     shared: Option<Vec<Vec<(OwnedFd, u32)>>>,
     lent: Vec<(u32, Held)>,
@@ -111,7 +114,8 @@ impl Session {
     ) -> Result<Self, Error> {
         let (input, output) = order.queues;
         let (least_units, least_pictures) = controls::least_buffers(handle);
-        let imported = shared.and_then(|shared| {
+        let most = PICTURES.max(least_pictures);
+        let imported = shared.filter(|_| most == PICTURES).and_then(|shared| {
             let kind = (input, Memory::Dmabuf, Access::Write);
             let bank = Bank::request(handle, place, kind, shared.len() as u32).ok()?;
             (bank.count as usize >= shared.len()).then_some((bank, shared))
@@ -120,7 +124,7 @@ impl Session {
             Some((bank, shared)) => (bank, Some(shared)),
             None => {
                 let kind = (input, Memory::Mmap, Access::Write);
-                (Bank::request(handle, place, kind, PICTURES.max(least_pictures + 1))?, None)
+                (Bank::request(handle, place, kind, most)?, None)
             }
         };
         let wanted = UNITS.max(least_units + 1).max(quirks::coded_buffers(place.driver));
@@ -135,6 +139,7 @@ impl Session {
             pictures,
             units,
             flying: VecDeque::new(),
+            most: most as usize,
             shared,
             lent: Vec::new(),
             forces_keys: controls::forces_keys(handle),
@@ -191,7 +196,7 @@ impl Session {
         planes: &[Plane<'_>],
         captured_ns: u64,
     ) -> Result<bool, Error> {
-        if self.flying.len() >= PICTURES as usize {
+        if self.flying.len() >= self.most {
             return Ok(false);
         }
         let Some(index) = self.pictures.free.last().copied() else { return Ok(false) };
@@ -221,7 +226,7 @@ impl Session {
     ) -> Result<bool, Error> {
         let Some(index) = held.as_ref().map(Held::index) else { return Ok(false) };
         let Some(planes) = self.shared.as_ref().and_then(|shared| shared.get(index as usize)) else { return Ok(false) };
-        if self.flying.len() >= PICTURES as usize || !self.pictures.free.contains(&index) {
+        if self.flying.len() >= self.most || !self.pictures.free.contains(&index) {
             return Ok(false);
         }
         let mut buffer = Buffer { count: planes.len(), ..Buffer::of(self.pictures.queue, index) };

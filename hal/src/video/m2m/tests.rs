@@ -11,6 +11,7 @@ const SETTINGS: Settings = Settings { width: 64, height: 48, milli_fps: 30_000, 
 const PATIENCE: Duration = Duration::from_millis(20);
 const PI: &str = "bcm2835-codec";
 const FORCE_KEY: u32 = 0x0099_0900 + 229;
+const MIN_PICTURES: u32 = 0x0098_0928;
 const LEVEL: u32 = 0x0099_0900 + 359;
 
 fn open(device: &Device) -> Encoder {
@@ -59,15 +60,20 @@ fn each_unit_has_the_exact_capture_time_of_its_picture_and_keyframes_come_when_a
 }
 
 #[test]
-fn an_encoder_that_keeps_pictures_inside_is_fed_no_more_than_two() {
-    let (_device, mut encoder) = started(Coding { depth: 1, ..Coding::default() });
-    assert!(put(&mut encoder, 1_000, false).unwrap());
-    assert_eq!(taken(&mut encoder).unwrap(), Taken::Nothing);
-    assert!(put(&mut encoder, 2_000, false).unwrap());
-    assert!(!put(&mut encoder, 3_000, false).unwrap(), "the third finds no room");
-    assert_eq!(unit(&mut encoder), (1_000, true));
-    assert!(put(&mut encoder, 4_000, false).unwrap());
-    assert_eq!(unit(&mut encoder), (2_000, false));
+fn an_encoder_that_keeps_pictures_inside_is_fed_no_more_than_two_or_what_it_needs() {
+    for needed in [1, 3] {
+        let knobs = [pi_knobs(), vec![Knob::number("Minimum", needed, 32, 1).numbered(MIN_PICTURES)]].concat();
+        let most = 2.max(needed as usize);
+        let (_device, mut encoder) = started(Coding { knobs, depth: most - 1, raises: 5, ..Coding::default() });
+        for number in 1..=most as u64 {
+            assert_eq!(taken(&mut encoder).unwrap(), Taken::Nothing);
+            assert!(put(&mut encoder, number * 1_000, false).unwrap());
+        }
+        assert!(!put(&mut encoder, 9_000, false).unwrap(), "no more find room");
+        assert_eq!(unit(&mut encoder), (1_000, true));
+        assert!(put(&mut encoder, 9_000, false).unwrap());
+        assert_eq!(unit(&mut encoder), (2_000, false));
+    }
 }
 
 #[test]
@@ -220,7 +226,7 @@ fn parameter_sets_in_a_buffer_of_their_own_are_joined_with_the_first_unit() {
 fn a_picture_that_is_left_out_does_not_give_its_time_to_the_next() {
     let units = |picture: &Pictured<'_>| match picture.number {
         1 => Coded::Nothing,
-        3 => Coded::Damaged,
+        5 => Coded::Damaged,
         _ => fake::coded(picture),
     };
     let (_device, mut encoder) = started(Coding { units: Box::new(units), ..Coding::default() });
@@ -230,7 +236,9 @@ fn a_picture_that_is_left_out_does_not_give_its_time_to_the_next() {
     assert_eq!(taken(&mut encoder).unwrap(), Taken::Nothing);
     put(&mut encoder, 3_000, false).unwrap();
     assert_eq!(unit(&mut encoder), (3_000, false));
-    put(&mut encoder, 4_000, false).unwrap();
+    assert!(put(&mut encoder, 4_000, false).unwrap() && put(&mut encoder, 5_000, false).unwrap(), "it is out");
+    assert_eq!((unit(&mut encoder), unit(&mut encoder)), ((4_000, false), (5_000, false)));
+    put(&mut encoder, 6_000, false).unwrap();
     assert!(matches!(taken(&mut encoder), Err(Error::Damaged(path)) if path == "/dev/video11"));
 }
 

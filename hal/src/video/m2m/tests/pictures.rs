@@ -98,6 +98,8 @@ fn where_memory_or_layout_do_not_fit_pictures_are_copied() {
     };
     assert!(shares(PixelFormat::Nv12, 0, Coding::default()));
     assert!(!shares(PixelFormat::Nv12, 0, Coding { imports: false, ..Coding::default() }), "no foreign memory");
+    let own_lines = Coding { own_lines: true, ..Coding::default() };
+    assert!(!shares(PixelFormat::Nv12, 32, own_lines), "lines of another length");
     assert!(!shares(PixelFormat::Nv12, 0, Coding { align: 80, ..Coding::default() }), "too small a buffer");
     assert!(!shares(PixelFormat::Yu12, 0, Coding { inputs: vec![b"NV12"], ..Coding::default() }), "another format");
 }

@@ -1,4 +1,4 @@
-//! The device layer alone, on vivid, snd-aloop and a USB sound card.
+//! The device layer alone, on vivid, vicodec, snd-aloop and a USB sound card.
 
 use std::time::Duration;
 use tests::guest::{Content, Guest};

@@ -2,6 +2,7 @@
 
 use super::{config_file, configuration_error, environment};
 use crate::config::{self, CameraDevice, Device, DeviceKind, camera_names};
+use crate::control;
 use hal::audio::{Card, Offer};
 use hal::video::{Camera, ControlState, Encoder, Mode, PixelFormat};
 use serde_json::{Value, json};
@@ -84,6 +85,7 @@ fn to_json(
             "driver": encoder.driver,
             "inputs": encoder.inputs,
             "outputs": encoder.outputs,
+            "quirks": hal::video::m2m::known_quirks(&encoder.driver),
         })
     };
     let card = |(offer, card): &(Option<Result<Offer, String>>, Card)| {
@@ -99,11 +101,13 @@ fn to_json(
             "channels": offer.map(|offer| [offer.channels.0, offer.channels.1]),
         })
     };
+    let (chosen, why) = auto_encoder(encoders);
     json!({
         "cameras": cameras.iter().map(camera).collect::<Vec<_>>(),
         "auto": CameraDevice::Auto.find(cameras).ok().map(|camera| &camera.path),
         "pipes": pipes.iter().map(pipe).collect::<Vec<_>>(),
         "encoders": encoders.iter().map(encoder).collect::<Vec<_>>(),
+        "auto_encoder": { "encoder": chosen.to_string(), "why": why },
         "sound_cards": cards.iter().map(card).collect::<Vec<_>>(),
     })
 }
@@ -141,6 +145,8 @@ fn video_table(cameras: &[Camera], encoders: &[Encoder]) -> String {
         Err(why) => format!("the test pattern, as {why}"),
     };
     let _ = writeln!(out, "auto takes {auto}");
+    let (encoder, why) = auto_encoder(encoders);
+    let _ = writeln!(out, "encoder = \"auto\" encodes pictures in {encoder}, as {why}");
     out
 }
 
@@ -152,6 +158,17 @@ fn pipe_table(pipes: &[Pipe<'_>]) -> String {
         let _ = writeln!(out, "    H264 as it is written; stamped with the time of its first byte less {offset_ms} ms");
     }
     out
+}
+
+/// What codes the pictures of a camera that is left to choose, and why.
+fn auto_encoder(encoders: &[Encoder]) -> (control::Encoder, String) {
+    match encoders.iter().find(|encoder| encoder.suits_cameras()) {
+        Some(Encoder { path, driver, inputs, .. }) => {
+            let inputs = inputs.join(", ");
+            (control::Encoder::Hardware, format!("{} ({driver}) gives H.264 of {inputs}", path.display()))
+        }
+        None => (control::Encoder::Software, "no encoder here gives H.264".into()),
+    }
 }
 
 fn sound_table(cards: &[(Option<Result<Offer, String>>, Card)]) -> String {
@@ -261,7 +278,9 @@ mod tests {
                         controls (--json tells what they take) gain\n\
                         /dev/video11  encoder bcm2835-codec-encode  (bcm2835-codec)\n    \
                         YU12, NV12 -> H264\n\
-                        auto takes /dev/video0, the first that gives pictures by itself\n";
+                        auto takes /dev/video0, the first that gives pictures by itself\n\
+                        encoder = \"auto\" encodes pictures in hardware, as /dev/video11 (bcm2835-codec) gives H.264 of \
+                        YU12, NV12\n";
         assert_eq!(video_table(&[camera()], &[encoder()]), expected);
         let expected = "hw:CARD=Mic,DEV=0  USB Mic  (capture)\n    usb:046d:0825  usb-port:1-1.2  card:Mic\n    \
                         S16_LE S24_3LE  44100 48000 Hz  1 to 2 ch\n";
@@ -297,7 +316,9 @@ mod tests {
     fn an_empty_board_says_what_may_be_missing() {
         let video = video_table(&[], &[]);
         assert!(video.contains("group `video`"));
-        assert!(video.ends_with("auto takes the test pattern, as no camera is connected\n"), "{video}");
+        let auto = "auto takes the test pattern, as no camera is connected\n\
+                    encoder = \"auto\" encodes pictures in software, as no encoder here gives H.264\n";
+        assert!(video.ends_with(auto), "{video}");
         assert!(sound_table(&[]).contains("group `audio`"));
     }
 
@@ -310,6 +331,8 @@ mod tests {
         assert_eq!(value["pipes"][0]["latency_offset_ms"], 40);
         assert_eq!(value["auto"], "/dev/video0");
         assert_eq!(value["encoders"][0]["outputs"], json!(["H264"]));
+        assert!(value["encoders"][0]["quirks"][0].as_str().is_some_and(|why| why.contains("level 4.0")));
+        assert_eq!(value["auto_encoder"]["encoder"], "hardware");
         assert_eq!(value["sound_cards"][0]["device"], "hw:CARD=Mic,DEV=0");
         assert_eq!(value["sound_cards"][0]["identities"][1], "usb-port:1-1.2");
         assert_eq!(value["sound_cards"][0]["formats"], json!(["S16_LE", "S24_3LE"]));

@@ -210,8 +210,9 @@ pub enum ToOwner {
         /// Named in log lines.
         job: String,
     },
-    /// The device node asked for by [`FromOwner::NeedNode`]; the descriptor is beside this message. For a command there
-    /// are three: the socket of its keeper, its standard output and its standard error.
+    /// The device node asked for by [`FromOwner::NeedNode`]: beside this message are its descriptor, and after it those of
+    /// encoders that the device may use. For a command there are three: the socket of its keeper, its standard output and its
+    /// standard error.
     Node,
     /// It cannot be opened now; the owner retries with backoff.
     NoNode {

@@ -66,6 +66,8 @@ pub struct SoundLevel {
 pub enum Encoder {
     /// openh264.
     Software,
+    /// The board's encoder.
+    Hardware,
     /// The camera itself, or the command behind it.
     Passthrough,
 }
@@ -74,6 +76,7 @@ impl fmt::Display for Encoder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Software => "software",
+            Self::Hardware => "hardware",
             Self::Passthrough => "passthrough",
         })
     }

@@ -153,7 +153,7 @@ impl Owner {
         match message {
             ToOwner::Setup => tracing::warn!("a second setup is ignored"),
             ToOwner::Reader { job } => self.admit(job, fds.pop()),
-            ToOwner::Node => self.node(fds),
+            ToOwner::Node => self.nodes(fds),
             ToOwner::NoNode { why } => self.no_node(why),
             ToOwner::Holder { who } => {
                 if let Some(device) = self.busy.take() {
@@ -252,6 +252,10 @@ impl Owner {
                 self.description = description;
                 self.encoder = encoder;
                 self.handle(Input::Opened(keying));
+            }
+            Event::Encoder { description, encoder } => {
+                (self.description, self.encoder) = (description, Some(encoder));
+                self.report(&FromOwner::State(OwnerState::Running(self.description.clone())));
             }
             Event::Key => self.handle(Input::KeyframeWritten),
             Event::Violated(reader, why) => self.let_go(reader, &Ended::Violation(why.into())),

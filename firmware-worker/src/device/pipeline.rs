@@ -109,6 +109,13 @@ pub enum Event {
         /// Who decides where its keyframes are.
         keying: Keying,
     },
+    /// Another encoder has taken over; it makes keyframes in the same way.
+    Encoder {
+        /// What is done now, in plain words.
+        description: String,
+        /// What codes.
+        encoder: Encoder,
+    },
     /// A keyframe went into the ring.
     Key,
     /// A speaker's reader broke the rules of its ring, and how.

@@ -4,6 +4,7 @@ use crate::control::{BUCKETS, Latency, OwnerStage, bucket};
 use hal::process::monotonic_ns;
 use std::array::from_fn;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
 /// One count for each [`OwnerStage`].
 #[derive(Debug, Default)]
@@ -19,7 +20,12 @@ impl Stages {
     /// A stage that has lasted from `start_ns` (CLOCK_MONOTONIC) until now. Stamps in the future, which some drivers
     /// give, count as no time.
     pub fn since(&self, stage: OwnerStage, start_ns: u64) {
-        let us = monotonic_ns().saturating_sub(start_ns) / 1000;
+        self.took(stage, Duration::from_nanos(monotonic_ns().saturating_sub(start_ns)));
+    }
+
+    /// A stage that has lasted this long.
+    pub fn took(&self, stage: OwnerStage, time: Duration) {
+        let us = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
         let counts = &self.0[stage as usize];
         counts.buckets[bucket(us)].fetch_add(1, Relaxed);
         counts.sum_us.fetch_add(us, Relaxed);

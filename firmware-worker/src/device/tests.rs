@@ -2,6 +2,7 @@
 
 mod cameras;
 mod epochs;
+mod hardware;
 mod hostile;
 mod opening;
 mod pipe;

@@ -32,8 +32,8 @@ pub struct Trial {
 }
 
 impl Trial {
-    /// Starts to open the device. `node` opens its V4L2 node, if it has one.
-    pub fn open(device: &Device, node: impl FnOnce(&Device) -> Result<OwnedFd, String>) -> Result<Self, Failure> {
+    /// Starts to open the device. `node` opens its V4L2 node, if it has one, and encoders.
+    pub fn open(device: &Device, node: impl FnOnce(&Device) -> Result<Vec<OwnedFd>, String>) -> Result<Self, Failure> {
         let failed =
             |call: &str, error: &dyn std::fmt::Display| Failure::Lost(format!("{}: {call}: {error}", device.name));
         let layout = match &device.kind {
@@ -68,7 +68,9 @@ impl Trial {
         loop {
             while let Some(event) = self.pipeline.try_event() {
                 match event {
-                    Event::Running { description, .. } => self.description = description,
+                    Event::Running { description, .. } | Event::Encoder { description, .. } => {
+                        self.description = description;
+                    }
                     Event::Key | Event::Violated(..) => {}
                     Event::Lost(failure) => return Err(failure),
                 }
@@ -114,7 +116,7 @@ impl Trial {
 fn source(
     device: &Device,
     wanted: &CameraDevice,
-    node: impl FnOnce(&Device) -> Result<OwnedFd, String>,
+    node: impl FnOnce(&Device) -> Result<Vec<OwnedFd>, String>,
 ) -> Result<camera::Source, Failure> {
     match (wanted, node) {
         (CameraDevice::TestPattern, _) => Ok(camera::Source::Pattern),
@@ -124,10 +126,12 @@ fn source(
             let program = Program::start(command).map_err(|e| format!("pipe: start {name:?}: {e}"))?;
             Ok(camera::Source::Pipe(Box::new(program)))
         }
-        (CameraDevice::Auto, node) => Ok(node(device).map_or(camera::Source::Pattern, camera::Source::node)),
+        (CameraDevice::Auto, node) => {
+            Ok(node(device).ok().and_then(camera::Source::nodes).unwrap_or(camera::Source::Pattern))
+        }
         (
             CameraDevice::Path(_) | CameraDevice::Card(_) | CameraDevice::Usb { .. } | CameraDevice::UsbPort { .. },
             node,
-        ) => Ok(camera::Source::node(node(device)?)),
+        ) => camera::Source::nodes(node(device)?).ok_or_else(|| "no node".to_owned().into()),
     }
 }

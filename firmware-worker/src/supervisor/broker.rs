@@ -111,11 +111,11 @@ impl Supervisor {
         });
     }
 
-    pub(super) fn node_opened(&self, name: &str, start: u32, result: Result<OwnedFd, String>) {
+    pub(super) fn node_opened(&self, name: &str, start: u32, result: Result<Vec<OwnedFd>, String>) {
         let Some(owner) = self.owners.table.get(name).filter(|owner| owner.starts == start) else { return };
         let Some(process) = &owner.process else { return };
         let sent = match result {
-            Ok(node) => process.send(&ToOwner::Node, &[node.as_fd()]),
+            Ok(nodes) => process.send(&ToOwner::Node, &nodes.iter().map(AsFd::as_fd).collect::<Vec<_>>()),
             Err(why) => process.send(&ToOwner::NoNode { why }, &[]),
         };
         if let Err(e) = sent {

@@ -83,7 +83,7 @@ enum Event {
     /// A job's question has its answer.
     Resolved { process: jobs::ProcessId, id: u32, result: Result<Vec<SocketAddr>, String> },
     /// A camera node for an owner, if it is still the `start`-th process of its device.
-    Node { device: String, start: u32, result: Result<OwnedFd, String> },
+    Node { device: String, start: u32, result: Result<Vec<OwnedFd>, String> },
     /// Who holds a busy device, for its `start`-th process.
     Holder { device: String, start: u32, who: String },
     /// A ghost is gone, or not.

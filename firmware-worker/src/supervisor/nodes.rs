@@ -1,7 +1,7 @@
 //! Opens camera nodes for their owners. What is opened follows from the configuration, not from what an owner asks.
 
 use super::holder;
-use crate::config::{CameraDevice, Device, DeviceKind};
+use crate::config::{CameraDevice, Device, DeviceKind, EncoderWish};
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::fd::OwnedFd;
@@ -11,9 +11,12 @@ use std::path::Path;
 /// Linux's character major of Video4Linux, fixed since the beginning (Documentation/admin-guide/devices.txt).
 const V4L2_MAJOR: u32 = 81;
 
-/// Opens the node that `device` is configured to be, or says why there is none; who holds a busy one is looked up under
-/// `proc`. Blocks while drivers wake hardware.
-pub(crate) fn open(proc: &Path, device: &Device) -> Result<OwnedFd, String> {
+/// Encoders that an owner may try: a board has one, and a message has room for the camera and three more.
+const MAX_ENCODERS: usize = 2;
+
+/// Opens the node that `device` is configured to be, or says why there is none, and after it encoders where one may be
+/// used; who holds a busy node is looked up under `proc`. Blocks while drivers wake hardware.
+pub(crate) fn open(proc: &Path, device: &Device) -> Result<Vec<OwnedFd>, String> {
     let DeviceKind::Camera(camera) = &device.kind else {
         return Err(format!("{} is no camera", device.name));
     };
@@ -23,8 +26,19 @@ pub(crate) fn open(proc: &Path, device: &Device) -> Result<OwnedFd, String> {
         CameraDevice::Path(path) => path.clone(),
         named => named.find(&hal::video::list())?.path.clone(),
     };
-    let opened = open_path(&path).map(OwnedFd::from);
-    opened.map_err(|error| format!("{}: {}", path.display(), in_plain_words(proc, device, &path, &error)))
+    let node = open_path(&path)
+        .map_err(|error| format!("{}: {}", path.display(), in_plain_words(proc, device, &path, &error)))?;
+    let encoders = match camera.encoder {
+        EncoderWish::Auto | EncoderWish::Hardware => encoders(),
+        EncoderWish::Passthrough | EncoderWish::Software => Vec::new(),
+    };
+    Ok([OwnedFd::from(node)].into_iter().chain(encoders).collect())
+}
+
+/// What is missing here is said by who looks for an encoder among these.
+fn encoders() -> Vec<OwnedFd> {
+    let fit = hal::video::encoders().into_iter().filter(hal::video::Encoder::suits_cameras);
+    fit.filter_map(|encoder| open_path(&encoder.path).ok()).map(OwnedFd::from).take(MAX_ENCODERS).collect()
 }
 
 fn in_plain_words(proc: &Path, device: &Device, path: &Path, error: &io::Error) -> String {
@@ -64,7 +78,7 @@ mod tests {
     use crate::config::Camera;
     use std::process::{Command, Stdio};
 
-    fn open(device: &Device) -> Result<OwnedFd, String> {
+    fn open(device: &Device) -> Result<Vec<OwnedFd>, String> {
         super::open(Path::new("/proc"), device)
     }
 

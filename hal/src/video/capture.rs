@@ -1,6 +1,6 @@
 //! Streaming from one node by mapped buffers.
 
-use super::handle::Mapped;
+use super::handle::{Access, Mapped};
 use super::keyframe::Keyframe;
 use super::layout::{Layout, PLANES};
 use super::list;
@@ -11,6 +11,7 @@ use super::{Error, Handle, Mode, PixelFormat};
 use crate::process::monotonic_ns;
 use std::cell::Cell;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 /// One that the driver fills, one that is full, one that is being encoded, one for jitter. More would only add delay.
@@ -45,7 +46,20 @@ pub struct Picture<'a> {
     pub sequence: u32,
     /// The driver marked it as damaged, or it is shorter than a picture of its format.
     pub damaged: bool,
-    _loan: Loan<'a>,
+    loan: Loan<'a>,
+}
+
+/// A buffer that the driver does not get back by itself: until [`Capture::release`], or for as long as the stream runs, the
+/// camera has one buffer less.
+#[derive(Debug)]
+#[must_use]
+pub struct Held(u32);
+
+impl Held {
+    /// Which buffer.
+    pub(super) fn index(&self) -> u32 {
+        self.0
+    }
 }
 
 /// One plane of a picture, wherever the driver has put it. A picture that is not damaged has all its lines; the padding
@@ -67,6 +81,18 @@ impl<'a> Picture<'a> {
     /// A compressed picture's bytes, a packed one's lines, else the luma.
     pub fn data(&self) -> &'a [u8] {
         self.planes[0].data
+    }
+
+    /// Who gave it.
+    pub fn camera(&self) -> &'a Capture {
+        self.loan.capture
+    }
+
+    /// Keeps its buffer from the driver.
+    pub fn hold(self) -> Held {
+        let index = self.loan.index;
+        std::mem::forget(self.loan);
+        Held(index)
     }
 }
 
@@ -147,6 +173,34 @@ impl Capture {
         self.picture(&newest).map(Some)
     }
 
+    /// Gives a buffer back to the driver.
+    pub fn release(&self, held: Held) {
+        drop(Loan { capture: self, index: held.0 });
+    }
+
+    /// Bytes of a line in each piece of a buffer's memory.
+    pub(super) fn strides(&self) -> impl Iterator<Item = u32> + '_ {
+        let parts = self.layout.parts();
+        parts.iter().enumerate().filter(|(index, part)| part.memory == *index).map(|(_, part)| part.stride as u32)
+    }
+
+    /// Descriptors and sizes of all buffers' planes, if these are as another driver needs them: laid out like that, and of these
+    /// sizes at least.
+    pub(super) fn share(&self, layout: &Layout, sizes: &[u32]) -> Option<Vec<Vec<(OwnedFd, u32)>>> {
+        let large = |planes: &Vec<Mapped>| {
+            planes.len() == sizes.len() && planes.iter().zip(sizes).all(|(plane, size)| plane.len() >= *size as usize)
+        };
+        if self.layout != *layout || !self.buffers.iter().all(large) {
+            return None;
+        }
+        let buffer = |index: usize| -> io::Result<Vec<_>> {
+            let planes = self.buffers[index].iter().enumerate();
+            let export = |plane| self.node.handle.export(self.node.queue, index as u32, plane);
+            planes.map(|(plane, memory)| Ok((export(plane as u32)?, memory.len() as u32))).collect()
+        };
+        (0..self.buffers.len()).map(buffer).collect::<io::Result<_>>().ok()
+    }
+
     /// Asks to be told when the source changes its size or rate; only drivers of HDMI bridges and the like can.
     fn watch_source(&self) {
         let mut wish = sys::EventSubscription { kind: sys::EVENT_SOURCE_CHANGE, ..Default::default() };
@@ -170,7 +224,7 @@ impl Capture {
         for index in 0..request.count.min(MAX_BUFFERS) {
             let mut buffer = Buffer::of(node.queue, index);
             node.call(&sys::QUERYBUF, &mut buffer, *mode)?;
-            let planes = buffer.planes().iter().map(|plane| node.handle.map(plane));
+            let planes = buffer.planes().iter().map(|plane| node.handle.map(plane, Access::Read));
             let planes: io::Result<Vec<_>> = planes.collect();
             self.buffers.push(planes.map_err(|source| node.failed("mmap", source, *mode))?);
         }
@@ -213,7 +267,7 @@ impl Capture {
             exposed: buffer.flags & sys::BUF_FLAG_TSTAMP_SRC_MASK == sys::BUF_FLAG_TSTAMP_SRC_SOE,
             sequence: buffer.sequence,
             damaged,
-            _loan: Loan { capture: self, index: buffer.index },
+            loan: Loan { capture: self, index: buffer.index },
         })
     }
 }

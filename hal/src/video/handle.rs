@@ -3,14 +3,14 @@
 #[cfg(any(test, feature = "fake"))]
 use super::fake;
 use super::identity;
-use super::sys::{self, Argument, Request};
+use super::sys::{self, Argument, Queue, Request};
 use crate::process::check;
 use crate::wait;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::path::Path;
 use std::ptr::{NonNull, null_mut};
-use std::slice::from_raw_parts;
+use std::slice::{from_raw_parts, from_raw_parts_mut};
 use std::time::Duration;
 
 /// An open video node; closed when dropped.
@@ -56,12 +56,12 @@ impl Handle {
         }
     }
 
-    /// Maps a plane of an mmap buffer, which QUERYBUF has named, to read what the driver writes.
-    pub(super) fn map(&self, plane: &sys::Plane) -> io::Result<Mapped> {
+    /// Maps a plane of an mmap buffer, which QUERYBUF has named: to read what the driver writes, to write what it reads.
+    pub(super) fn map(&self, plane: &sys::Plane, access: Access) -> io::Result<Mapped> {
         match &self.0 {
-            Kind::Kernel(fd) => Mapped::new(fd.as_fd(), plane.place, plane.length as usize),
+            Kind::Kernel(fd) => Mapped::new(fd.as_fd(), plane.place, plane.length as usize, access),
             #[cfg(any(test, feature = "fake"))]
-            Kind::Fake(file) => file.map(plane),
+            Kind::Fake(file) => file.map(plane, access),
         }
     }
 
@@ -72,6 +72,17 @@ impl Handle {
             #[cfg(any(test, feature = "fake"))]
             Kind::Fake(file) => file.usb_descriptors(),
         }
+    }
+
+    /// A plane of an mmap buffer as a DMABUF, for another driver.
+    pub(super) fn export(&self, queue: Queue, index: u32, plane: u32) -> io::Result<OwnedFd> {
+        let flags = libc::O_CLOEXEC as u32;
+        let mut export =
+            sys::ExportBuffer { kind: queue.kind(), index, plane, flags, fd: -1, ..sys::ExportBuffer::default() };
+        self.ioctl(&sys::EXPBUF, &mut export)?;
+        check(export.fd)?;
+        // SAFETY: the driver has just made it for this call, and nobody else knows it.
+        Ok(unsafe { OwnedFd::from_raw_fd(export.fd) })
     }
 
     /// The open file may come from the supervisor, opened as it liked; calls must not wait in the driver.
@@ -91,11 +102,21 @@ impl Handle {
     }
 }
 
+/// What a mapping is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Access {
+    /// Looking at what the driver has written.
+    Read,
+    /// Writing what the driver is to read.
+    Write,
+}
+
 /// A plane of a buffer of the driver in our memory.
 #[derive(Debug)]
 pub(super) struct Mapped {
     start: NonNull<u8>,
     length: usize,
+    access: Access,
     /// The fake counts what is mapped.
     #[cfg(any(test, feature = "fake"))]
     pub(super) count: Option<std::sync::Arc<()>>,
@@ -105,24 +126,40 @@ pub(super) struct Mapped {
 unsafe impl Send for Mapped {}
 
 impl Mapped {
-    pub(super) fn new(fd: BorrowedFd<'_>, offset: u32, length: usize) -> io::Result<Self> {
+    pub(super) fn new(fd: BorrowedFd<'_>, offset: u32, length: usize, access: Access) -> io::Result<Self> {
+        let protection = match access {
+            Access::Read => libc::PROT_READ,
+            Access::Write => libc::PROT_READ | libc::PROT_WRITE,
+        };
         let (fd, offset) = (fd.as_raw_fd(), offset as libc::off_t);
         // SAFETY: a new mapping, at an address that the kernel chooses; the driver checks offset and length.
-        let start = unsafe { libc::mmap(null_mut(), length, libc::PROT_READ, libc::MAP_SHARED, fd, offset) };
+        let start = unsafe { libc::mmap(null_mut(), length, protection, libc::MAP_SHARED, fd, offset) };
         if start == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }
         let start = NonNull::new(start.cast()).expect("mmap without a fixed address never gives 0");
         #[cfg(any(test, feature = "fake"))]
-        return Ok(Self { start, length, count: None });
+        return Ok(Self { start, length, access, count: None });
         #[cfg(not(any(test, feature = "fake")))]
-        Ok(Self { start, length })
+        Ok(Self { start, length, access })
+    }
+
+    /// Bytes.
+    pub(super) fn len(&self) -> usize {
+        self.length
     }
 
     /// To be used only between dequeuing and queueing the buffer: then the driver leaves it alone.
     pub(super) fn bytes(&self) -> &[u8] {
         // SAFETY: mapped with this length for reading until `self` is dropped.
         unsafe { from_raw_parts(self.start.as_ptr(), self.length) }
+    }
+
+    /// As [`Mapped::bytes`]; of a mapping for reading there is nothing to write.
+    pub(super) fn bytes_mut(&mut self) -> &mut [u8] {
+        let length = if self.access == Access::Write { self.length } else { 0 };
+        // SAFETY: mapped with at least this length for writing until `self` is dropped, and borrowed by nobody else.
+        unsafe { from_raw_parts_mut(self.start.as_ptr(), length) }
     }
 }
 

@@ -24,6 +24,14 @@ pub struct Encoder {
     pub outputs: Vec<String>,
 }
 
+impl Encoder {
+    /// Whether it gives H.264 of what every camera's pictures can be made into.
+    pub fn suits_cameras(&self) -> bool {
+        const MADE: [&str; 4] = ["YU12", "YM12", "NV12", "NM12"];
+        self.outputs.iter().any(|output| output == "H264") && self.inputs.iter().any(|input| MADE.contains(&&**input))
+    }
+}
+
 /// Most formats that a queue is asked for.
 const MAX_FORMATS: u32 = 64;
 
@@ -94,31 +102,35 @@ fn obstacle(driver: &str, node: u32) -> Option<&'static str> {
 
 fn encoder(path: &Path) -> Option<Encoder> {
     let (handle, capability) = open(path)?;
-    let node = node_capabilities(&capability);
-    let (input, output) = match node {
-        _ if node & sys::CAP_VIDEO_M2M_MPLANE != 0 => (Queue::OutputPlanes, Queue::CapturePlanes),
-        _ if node & sys::CAP_VIDEO_M2M != 0 => (Queue::Output, Queue::Capture),
-        _ => return None,
-    };
+    let (input, output) = encoder_queues(&capability)?;
     let (inputs, outputs) = (formats(&handle, input, false), formats(&handle, output, true));
     let (card, driver) = (text(&capability.card), text(&capability.driver));
     let encodes = !inputs.is_empty() && !outputs.is_empty();
     encodes.then(|| Encoder { path: path.to_owned(), card, driver, inputs, outputs })
 }
 
+/// The queues of a node that turns what goes into the first into what comes out of the second.
+pub(super) fn encoder_queues(capability: &Capability) -> Option<(Queue, Queue)> {
+    match node_capabilities(capability) {
+        node if node & sys::CAP_VIDEO_M2M_MPLANE != 0 => Some((Queue::OutputPlanes, Queue::CapturePlanes)),
+        node if node & sys::CAP_VIDEO_M2M != 0 => Some((Queue::Output, Queue::Capture)),
+        _ => None,
+    }
+}
+
 /// Raw or compressed formats of a queue, as four letters.
 fn formats(handle: &Handle, queue: Queue, compressed: bool) -> Vec<String> {
-    let mut names = Vec::new();
-    for index in 0..MAX_FORMATS {
+    let name = |code: u32| String::from_utf8_lossy(&code.to_le_bytes()).trim_end().to_owned();
+    codes(handle, queue).filter(|(_, packed)| *packed == compressed).map(|(code, _)| name(code)).collect()
+}
+
+/// A queue's formats as the driver names them, and whether each is compressed.
+pub(super) fn codes(handle: &Handle, queue: Queue) -> impl Iterator<Item = (u32, bool)> + '_ {
+    (0..MAX_FORMATS).map_while(move |index| {
         let mut entry = sys::FormatDescription { index, kind: queue.kind(), ..Default::default() };
-        if handle.ioctl(&sys::ENUM_FMT, &mut entry).is_err() {
-            break;
-        }
-        if (entry.flags & sys::FMT_FLAG_COMPRESSED != 0) == compressed {
-            names.push(String::from_utf8_lossy(&entry.pixelformat.to_le_bytes()).trim_end().to_owned());
-        }
-    }
-    names
+        handle.ioctl(&sys::ENUM_FMT, &mut entry).ok()?;
+        Some((entry.pixelformat, entry.flags & sys::FMT_FLAG_COMPRESSED != 0))
+    })
 }
 
 /// What this node does; `capabilities` is what the whole device does, the same for its picture and metadata nodes.
@@ -177,6 +189,20 @@ mod tests {
         assert_eq!(obstacle("uvcvideo", sys::CAP_VIDEO_CAPTURE), None);
         assert!(obstacle("unicam", sys::CAP_VIDEO_CAPTURE | sys::CAP_IO_MC).unwrap().contains("rpicam-vid"));
         assert!(obstacle("bcm2835-isp", sys::CAP_VIDEO_CAPTURE).unwrap().contains("no sensor"));
+    }
+
+    #[test]
+    fn an_encoder_suits_cameras_when_it_gives_h264_of_planes() {
+        let encoder = |inputs: &[&str], output: &str| Encoder {
+            path: "/dev/video11".into(),
+            card: String::new(),
+            driver: String::new(),
+            inputs: inputs.iter().map(|input| (*input).into()).collect(),
+            outputs: vec![output.into()],
+        };
+        assert!(encoder(&["RGB3", "NM12"], "H264").suits_cameras());
+        assert!(!encoder(&["RGB3", "NM12"], "JPEG").suits_cameras());
+        assert!(!encoder(&["RGB3"], "H264").suits_cameras());
     }
 
     #[test]

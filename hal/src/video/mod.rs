@@ -1,4 +1,4 @@
-//! V4L2 capture by our own thin ioctl layer: enumeration, formats, mmap streaming.
+//! V4L2 by our own thin ioctl layer: cameras (enumeration, formats, mmap streaming) and stateful encoders.
 
 mod capture;
 mod controls;
@@ -9,13 +9,14 @@ mod identity;
 mod keyframe;
 mod layout;
 mod list;
+pub mod m2m;
 mod modes;
 mod node;
 mod sys;
 #[cfg(test)]
 mod tests;
 
-pub use capture::{Capture, Picture, Plane};
+pub use capture::{Capture, Held, Picture, Plane};
 pub use controls::{ControlError, ControlState, Setting, flip, set_controls};
 pub use handle::Handle;
 pub use identity::{Identity, Usb};

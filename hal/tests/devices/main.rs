@@ -1,7 +1,8 @@
-//! Real drivers without hardware: vivid as camera, snd-aloop and a USB speaker as sound cards, as the arm64 guest has them. One at a time:
-//! `devices --ignored --test-threads=1`, as root.
+//! Real drivers without hardware: vivid as camera, vicodec as encoder, snd-aloop and a USB speaker as sound cards, as the
+//! arm64 guest has them. One at a time: `devices --ignored --test-threads=1`, as root.
 
 mod camera;
+mod encoder;
 mod sound;
 mod usb_sound;
 

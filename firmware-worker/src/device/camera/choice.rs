@@ -5,12 +5,14 @@ use crate::control::Encoder;
 use hal::video::Encoded;
 
 /// An encoder, and the reason in plain words for log and `/worker`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Choice {
     /// Which.
     pub encoder: Encoder,
     /// Why this one.
-    pub why: &'static str,
+    pub why: String,
+    /// Where it fails, one in software goes on.
+    pub replaceable: bool,
 }
 
 /// Why a camera is not passed through.
@@ -34,28 +36,37 @@ pub fn for_units(wish: EncoderWish) -> Choice {
         EncoderWish::Auto => "the camera gives H.264 as wanted",
         EncoderWish::Passthrough | EncoderWish::Hardware | EncoderWish::Software => "as configured",
     };
-    Choice { encoder: Encoder::Passthrough, why }
+    Choice { encoder: Encoder::Passthrough, why: why.into(), replaceable: false }
 }
 
-/// The encoder for a camera that gives raw pictures or JPEG, or why there is none.
-pub fn for_pictures(wish: EncoderWish) -> Result<Choice, &'static str> {
-    let software = |why| Ok(Choice { encoder: Encoder::Software, why });
-    match wish {
-        EncoderWish::Auto => software("no hardware encoder takes its pictures"),
-        EncoderWish::Software => software("as configured"),
-        EncoderWish::Hardware => {
-            Err("encoder = \"hardware\", but no hardware encoder takes its pictures; `auto` encodes in software")
+/// The encoder for a camera that gives raw pictures or JPEG, or why there is none. `hardware` is the name of the board's
+/// encoder, or why there is none for these pictures.
+pub fn for_pictures(wish: EncoderWish, hardware: Result<String, String>) -> Result<Choice, String> {
+    let choice = |encoder, why| Choice { encoder, why, replaceable: wish == EncoderWish::Auto };
+    match (wish, hardware) {
+        (EncoderWish::Auto | EncoderWish::Hardware, Ok(name)) => Ok(choice(Encoder::Hardware, name)),
+        (EncoderWish::Auto, Err(why)) => Ok(choice(Encoder::Software, why)),
+        (EncoderWish::Software, _) => Ok(choice(Encoder::Software, "as configured".into())),
+        (EncoderWish::Hardware, Err(why)) => {
+            Err(format!("encoder = \"hardware\", but {why}; `auto` encodes in software then"))
         }
-        EncoderWish::Passthrough => Err(NO_UNITS),
+        (EncoderWish::Passthrough, _) => Err(NO_UNITS.into()),
     }
 }
 
 /// What a command writes is H.264 already; the configuration refuses other wishes.
-pub const FOR_PIPES: Choice = Choice { encoder: Encoder::Passthrough, why: "the command writes H.264" };
+pub fn for_pipes() -> Choice {
+    Choice { encoder: Encoder::Passthrough, why: "the command writes H.264".into(), replaceable: false }
+}
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn encoder(wish: EncoderWish, there: bool) -> Result<(Encoder, String), String> {
+        let hardware = if there { Ok("/dev/video11, coda".to_owned()) } else { Err("there is none".to_owned()) };
+        for_pictures(wish, hardware).map(|choice| (choice.encoder, choice.why))
+    }
 
     #[test]
     fn a_cameras_own_h264_is_taken_unless_something_else_is_wanted_or_it_must_be_mirrored() {
@@ -69,12 +80,18 @@ mod tests {
     }
 
     #[test]
-    fn pictures_are_encoded_in_software_and_a_wish_that_cannot_be_met_is_said() {
-        for wish in [EncoderWish::Auto, EncoderWish::Software] {
-            assert_eq!(for_pictures(wish).map(|choice| choice.encoder), Ok(Encoder::Software));
-        }
+    fn the_boards_encoder_is_taken_where_there_is_one_and_else_why_not_is_said() {
+        let board = Ok((Encoder::Hardware, "/dev/video11, coda".to_owned()));
+        assert_eq!(encoder(EncoderWish::Auto, true), board);
+        assert_eq!(encoder(EncoderWish::Hardware, true), board);
+        assert_eq!(encoder(EncoderWish::Software, true), Ok((Encoder::Software, "as configured".to_owned())));
+        assert_eq!(encoder(EncoderWish::Auto, false), Ok((Encoder::Software, "there is none".to_owned())));
+    }
+
+    #[test]
+    fn a_wish_that_cannot_be_met_is_said() {
         for (wish, word) in [(EncoderWish::Hardware, "\"hardware\""), (EncoderWish::Passthrough, "\"passthrough\"")] {
-            assert!(for_pictures(wish).is_err_and(|why| why.contains(word) && why.contains("auto")));
+            assert!(encoder(wish, false).is_err_and(|why| why.contains(word) && why.contains("auto")));
         }
     }
 }

@@ -1,24 +1,32 @@
 //! Counts a camera's frames and carries the wanted ones through the coder into the ring.
 
 use super::choice::Choice;
-use super::coder::{Coder, Input, Unit};
+use super::coder::{Coder, Frame, Input, Outcome, Unit};
+use super::hardware::Hardware;
 use super::saving::Saving;
 use crate::control::{Encoder, OwnerStage};
 use crate::device::pace::Pace;
 use crate::device::pipeline::{Event, Stage};
-use crate::media::h264::{Coded, Settings};
-use hal::process::monotonic_ns;
+use crate::media::h264::Settings;
 use hal::ring::{DISCONTINUITY, KEY, Meta, PERIODIC};
+use hal::video::{Held, PixelFormat};
 use protocol::device::Keying;
 use protocol::room::rtp::h264::{ParameterSets, Rate};
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// For the last pictures to come out of an encoder. Bounds how long closing takes.
+const DRAIN: Duration = Duration::from_millis(100);
 
 /// The frames of one running camera.
 pub struct Frames<'a> {
     stage: &'a Stage,
     choice: Choice,
     keying: Keying,
+    /// The board's encoder, while it does not run.
+    hardware: Option<Box<Hardware>>,
+    /// What the camera is, in plain words.
+    source: String,
     settings: Settings,
     pace: Pace,
     /// When the work on the present frame began.
@@ -30,26 +38,37 @@ pub struct Frames<'a> {
     unit: Unit,
     next: u64,
     discontinuity: bool,
+    freed: Vec<Held>,
 }
 
 impl<'a> Frames<'a> {
-    /// For a camera whose pictures are coded with `settings`, and no faster than `milli_fps`.
-    pub fn new(stage: &'a Stage, settings: Settings, milli_fps: u32, choice: Choice) -> Self {
+    /// For a camera whose pictures are coded with `settings`, and no faster than `milli_fps`. `hardware` is the board's
+    /// encoder where that one was chosen.
+    pub fn new(
+        stage: &'a Stage,
+        settings: Settings,
+        milli_fps: u32,
+        choice: Choice,
+        hardware: Option<Hardware>,
+    ) -> Self {
         let next = stage.outlet.last().map_or(0, |last| last.position + 1);
         stage.outlet.counters.saving.store(0, Relaxed);
         Self {
             stage,
-            choice,
             keying: keying(choice.encoder),
+            hardware: hardware.map(Box::new),
+            source: String::new(),
             settings,
             pace: Pace::new(milli_fps),
             begun: Instant::now(),
             saving: (choice.encoder == Encoder::Software).then(|| Saving::new(settings)),
+            choice,
             coder: None,
             sets: parameter_sets(&settings),
             unit: Unit::default(),
             next,
             discontinuity: true,
+            freed: Vec::new(),
         }
     }
 
@@ -59,12 +78,33 @@ impl<'a> Frames<'a> {
     }
 
     /// Says that the camera delivers, from `source`.
-    pub fn running(&self, source: &str, hardware: bool) {
-        let (s, Choice { encoder, why }) = (&self.settings, self.choice);
+    pub fn running(&mut self, source: &str, hardware: bool) {
+        source.clone_into(&mut self.source);
+        let (description, encoder, keying) = (self.description(), Some(self.choice.encoder), self.keying);
+        self.stage.tell(Event::Running { description, hardware, encoder, keying });
+    }
+
+    fn description(&self) -> String {
+        let (s, Choice { encoder, why, .. }) = (&self.settings, &self.choice);
         let (width, height, fps) = (s.width, s.height, f64::from(s.milli_fps) / 1000.0);
-        let description = format!("{source} {width}x{height}@{fps} {} kbit/s, {encoder} ({why})", s.ceiling / 1000);
-        let keying = self.keying;
-        self.stage.tell(Event::Running { description, hardware, encoder: Some(encoder), keying });
+        format!("{} {width}x{height}@{fps} {} kbit/s, {encoder} ({why})", self.source, s.ceiling / 1000)
+    }
+
+    /// Whether the encoder takes pictures of `format` as they are.
+    pub fn takes(&self, format: PixelFormat) -> bool {
+        let hardware = match &self.coder {
+            Some(Coder::Hardware(hardware)) => Some(hardware),
+            Some(Coder::Software(_) | Coder::Passthrough) | None => self.hardware.as_ref(),
+        };
+        hardware.is_some_and(|hardware| hardware.takes(format))
+    }
+
+    /// Buffers of the camera that the encoder has done with.
+    pub fn freed(&mut self) -> impl Iterator<Item = Held> + '_ {
+        if let Some(Coder::Hardware(hardware)) = &mut self.coder {
+            self.freed.extend(hardware.freed());
+        }
+        self.freed.drain(..)
     }
 
     /// One frame has come; its number.
@@ -93,17 +133,21 @@ impl<'a> Frames<'a> {
 
     /// Nobody reads: the encoder's memory is given back.
     pub fn rest(&mut self) {
-        if self.coder.take().is_some() {
-            self.stage.outlet.counters.encoders.store(0, Relaxed);
-            self.discontinuity = true;
+        let Some(coder) = self.coder.take() else { return };
+        if let Coder::Hardware(mut hardware) = coder {
+            hardware.rest();
+            self.freed.extend(hardware.freed());
+            self.hardware = Some(hardware);
         }
+        self.stage.outlet.counters.encoders.store(0, Relaxed);
+        self.discontinuity = true;
     }
 
-    /// Codes and publishes the frame that has just arrived.
+    /// Codes and publishes the frame that has just arrived, and what else has come out by now.
     pub fn encode(&mut self, input: Input<'_>, captured_ns: u64) -> Result<(), String> {
-        match self.code(input, captured_ns)? {
-            Coded::Skipped => self.dropped(),
-            Coded::Key | Coded::Delta => self.publish(),
+        match self.try_encode(input, captured_ns) {
+            Err(why) if self.choice.encoder == Encoder::Hardware && self.choice.replaceable => self.fall_back(why),
+            done => done?,
         }
         let now = Instant::now();
         let changed = self.saving.as_mut().and_then(|saving| saving.encoded(now.duration_since(self.begun), now));
@@ -111,6 +155,49 @@ impl<'a> Frames<'a> {
             self.adapt(settings);
         }
         Ok(())
+    }
+
+    fn try_encode(&mut self, input: Input<'_>, captured_ns: u64) -> Result<(), String> {
+        self.collect(self.begun)?;
+        let outcome = self.code(input, captured_ns)?;
+        self.came(outcome);
+        // The next picture is not due before.
+        self.collect(self.begun + Duration::from_secs_f64(1000.0 / f64::from(self.settings.milli_fps.max(1))))
+    }
+
+    /// Publishes the units of earlier pictures that come until `deadline`.
+    fn collect(&mut self, deadline: Instant) -> Result<(), String> {
+        while let Some(coder) = &mut self.coder
+            && let Some(outcome) = coder.next(deadline, &mut self.unit)?
+        {
+            if coder.key_is_missing() {
+                self.stage.wanted.want_key();
+            }
+            self.came(outcome);
+        }
+        Ok(())
+    }
+
+    fn came(&mut self, outcome: Outcome) {
+        match outcome {
+            Outcome::Skipped => self.dropped(),
+            Outcome::Key | Outcome::Delta => {
+                self.stage.outlet.counters.stages.took(OwnerStage::Encode, self.unit.took);
+                self.publish();
+            }
+            Outcome::Inside => {}
+        }
+    }
+
+    /// The board's encoder is of no use: the camera goes on without it.
+    fn fall_back(&mut self, why: String) {
+        tracing::warn!("{why}; encoding in software");
+        self.rest();
+        self.hardware = None;
+        self.choice = Choice { encoder: Encoder::Software, why, replaceable: false };
+        self.saving = Some(Saving::new(self.settings));
+        self.stage.tell(Event::Encoder { description: self.description(), encoder: Encoder::Software });
+        self.dropped();
     }
 
     /// Goes on with an encoder of another rate or size; it starts with a keyframe.
@@ -123,9 +210,9 @@ impl<'a> Frames<'a> {
         self.stage.outlet.counters.saving.store(step, Relaxed);
     }
 
-    fn code(&mut self, input: Input<'_>, captured_ns: u64) -> Result<Coded, String> {
+    fn code(&mut self, input: Input<'_>, captured_ns: u64) -> Result<Outcome, String> {
         let wanted = &self.stage.wanted;
-        let bitrate = wanted.bitrate();
+        let settings = Settings { bitrate: wanted.bitrate(), ..self.settings };
         let input = match (&mut self.saving, input) {
             (Some(saving), Input::Picture(picture)) => Input::Picture(saving.fit(picture)),
             (_, input) => input,
@@ -133,20 +220,23 @@ impl<'a> Frames<'a> {
         let coder = match &mut self.coder {
             Some(coder) => coder,
             none => {
-                let coder = Coder::new(self.choice, Settings { bitrate, ..self.settings })?;
+                let coder = match (self.choice.encoder, self.hardware.take()) {
+                    (Encoder::Hardware, Some(hardware)) => Coder::Hardware(hardware),
+                    (Encoder::Hardware, None) => unreachable!("it was chosen because it is there"),
+                    (Encoder::Software, _) => Coder::software(settings)?,
+                    (Encoder::Passthrough, _) => Coder::Passthrough,
+                };
                 self.stage.outlet.counters.encoders.store(1, Relaxed);
                 none.insert(coder)
             }
         };
-        coder.set_bitrate(bitrate).map_err(|e| e.to_string())?;
         let key = wanted.take_key();
-        let start_ns = monotonic_ns();
-        let coded = coder.encode(input, captured_ns, key, &mut self.unit).map_err(|e| e.to_string())?;
-        self.stage.outlet.counters.stages.since(OwnerStage::Encode, start_ns);
-        if key && coded != Coded::Key {
+        let frame = Frame { captured_ns, position: self.next - 1, key };
+        let outcome = coder.encode(input, frame, &settings, &mut self.unit)?;
+        if key && matches!(outcome, Outcome::Delta | Outcome::Skipped) {
             wanted.want_key();
         }
-        Ok(coded)
+        Ok(outcome)
     }
 
     fn publish(&mut self) {
@@ -157,7 +247,7 @@ impl<'a> Frames<'a> {
         let flag = |set: bool, flag: u32| if set { flag } else { 0 };
         let meta = Meta {
             captured_ns: self.unit.captured_ns,
-            position: self.next - 1,
+            position: self.unit.position,
             flags: flag(key, KEY) | flag(periodic, PERIODIC) | flag(self.discontinuity, DISCONTINUITY),
             width: width as u16,
             height: height as u16,
@@ -184,6 +274,13 @@ impl<'a> Frames<'a> {
 
 impl Drop for Frames<'_> {
     fn drop(&mut self) {
+        // What is inside comes out, so that what was seen last before a loss is seen.
+        if self.stage.wanted.encode()
+            && let Some(coder) = &mut self.coder
+        {
+            coder.drain();
+            let _ = self.collect(Instant::now() + DRAIN);
+        }
         self.rest();
     }
 }
@@ -194,7 +291,7 @@ fn parameter_sets(settings: &Settings) -> ParameterSets {
 
 fn keying(encoder: Encoder) -> Keying {
     match encoder {
-        Encoder::Software => Keying::Forced,
+        Encoder::Software | Encoder::Hardware => Keying::Forced,
         Encoder::Passthrough => Keying::Periodic,
     }
 }

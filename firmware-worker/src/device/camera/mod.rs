@@ -3,13 +3,14 @@
 //!
 //! ```text
 //! pattern \ picture                      / software    \
-//! node    /---------\ frames --> coder --               -- unit --> frames (parameter sets) --> ring
+//! node    /---------\ frames --> coder -- -  hardware   -- unit --> frames (parameter sets) --> ring
 //! node, pipe -------/ unit                \ passthrough /
 //! ```
 
 mod choice;
 mod coder;
 mod frames;
+mod hardware;
 mod node;
 mod pattern;
 mod pipe;
@@ -50,18 +51,29 @@ const SETTLE: Duration = Duration::from_millis(200);
 pub enum Source {
     /// The test picture.
     Pattern,
-    /// An opened V4L2 node and its path, for messages.
-    Node(Handle, String),
+    /// An opened V4L2 node.
+    Node {
+        /// The camera.
+        camera: Handle,
+        /// Its path, for messages.
+        path: String,
+        /// Encoders of the board that may be tried, with their paths.
+        encoders: Vec<(Handle, String)>,
+    },
     /// The camera's command, which runs.
     Pipe(Box<Program>),
 }
 
 impl Source {
-    /// An opened node, whose path the kernel knows.
-    pub fn node(node: OwnedFd) -> Self {
-        let path = std::fs::read_link(format!("/proc/self/fd/{}", node.as_raw_fd()));
-        let path = path.map_or_else(|_| "camera".into(), |path| path.to_string_lossy().into_owned());
-        Self::Node(node.into(), path)
+    /// Opened nodes, whose paths the kernel knows: the camera, then encoders. Nothing without a camera.
+    pub fn nodes(nodes: Vec<OwnedFd>) -> Option<Self> {
+        let named = |node: OwnedFd| {
+            let path = std::fs::read_link(format!("/proc/self/fd/{}", node.as_raw_fd()));
+            (Handle::from(node), path.map_or_else(|_| "camera".into(), |path| path.to_string_lossy().into_owned()))
+        };
+        let mut nodes = nodes.into_iter().map(named);
+        let (camera, path) = nodes.next()?;
+        Some(Self::Node { camera, path, encoders: nodes.collect() })
     }
 }
 
@@ -91,7 +103,7 @@ pub fn start(camera: &config::Camera, source: Source, outlet: Arc<Outlet>) -> io
     let camera = camera.clone();
     Pipeline::spawn("camera", outlet, move |stage| match source {
         Source::Pattern => Ok(pattern::run(stage, &camera)?),
-        Source::Node(node, path) => node::run(stage, &camera, node, &path),
+        Source::Node { camera: node, path, encoders } => node::run(stage, &camera, node, &path, encoders),
         Source::Pipe(program) => Ok(pipe::run(stage, &camera, *program)?),
     })
 }

@@ -3,22 +3,29 @@
 use super::choice::{self, Choice};
 use super::coder::Input;
 use super::frames::Frames;
+use super::hardware::Hardware;
 use super::units::Units;
 use super::{SETTLE, SILENCE_LIMIT, STOP_CHECK, layout, settings};
 use crate::config;
-use crate::control::OwnerStage;
+use crate::control::{Encoder, OwnerStage};
 use crate::device::pipeline::{Failure, Stage};
 use crate::media::{I420, convert, jpeg};
 use hal::process::monotonic_ns;
 use hal::video::{Capture, Encoded, Error, Handle, Mode, Picture, PixelFormat, Setting, Wanted};
 use std::time::Duration;
 
-/// Captures from `node` until the pipeline is to stop or the camera is lost.
-pub fn run(stage: &Stage, camera: &config::Camera, handle: Handle, path: &str) -> Result<(), Failure> {
+/// Captures from `node` until the pipeline is to stop or the camera is lost. One of `encoders` may code its pictures.
+pub fn run(
+    stage: &Stage,
+    camera: &config::Camera,
+    handle: Handle,
+    path: &str,
+    encoders: Vec<(Handle, String)>,
+) -> Result<(), Failure> {
     set_controls(&handle, path, &camera.controls);
     let flipped = hal::video::flip(&handle, camera.hflip, camera.vflip);
     let flip = (camera.hflip && !flipped.0, camera.vflip && !flipped.1);
-    let (mut capture, wanted, choice) = open(camera, handle, path, flip != (false, false))?;
+    let (mut capture, wanted) = open(camera, handle, path, flip != (false, false))?;
     let mode = capture.mode();
     let most = camera.fps.saturating_mul(1000);
     let mut pictures = match mode.format {
@@ -32,7 +39,9 @@ pub fn run(stage: &Stage, camera: &config::Camera, handle: Handle, path: &str) -
         (own, Pictures::Encoded(_)) => own,
         (own, Pictures::Raw(_)) => own.min(most),
     };
-    let mut frames = Frames::new(stage, settings(camera, mode.width, mode.height, milli_fps), most, choice);
+    let (choice, hardware) = choose(camera, encoders, &pictures).map_err(|why| format!("{path}: {why}"))?;
+    let settings = settings(camera, mode.width, mode.height, milli_fps);
+    let mut frames = Frames::new(stage, settings, most, choice, hardware);
     let mut sequence = None;
     let mut silent = Duration::ZERO;
     if capture.makes_keyframes() {
@@ -43,6 +52,7 @@ pub fn run(stage: &Stage, camera: &config::Camera, handle: Handle, path: &str) -
         stage.await_encode(SETTLE);
     }
     while !stage.wanted.stop() {
+        frames.freed().for_each(|held| capture.release(held));
         if let Pictures::Encoded(units) = &mut pictures {
             units.ask_for_keyframe(&capture, stage);
         }
@@ -75,13 +85,8 @@ pub fn run(stage: &Stage, camera: &config::Camera, handle: Handle, path: &str) -
     Ok(())
 }
 
-/// Starts the stream, and says what makes H.264 of it.
-fn open(
-    camera: &config::Camera,
-    handle: Handle,
-    path: &str,
-    mirrored: bool,
-) -> Result<(Capture, Wanted, Choice), Failure> {
+/// Starts the stream.
+fn open(camera: &config::Camera, handle: Handle, path: &str, mirrored: bool) -> Result<(Capture, Wanted), Failure> {
     let refused = |why: &str| format!("{path}: {why}");
     let encoded = choice::of_node(camera.encoder, mirrored).map_err(refused)?;
     let (width, height, fps) = (camera.width, camera.height, camera.fps);
@@ -90,11 +95,20 @@ fn open(
         Error::NoMode(..) if encoded == Encoded::Only => refused(choice::NO_UNITS).into(),
         other => Failure::from(other),
     })?;
-    let choice = match capture.mode().format {
-        PixelFormat::H264 => choice::for_units(camera.encoder),
-        _ => choice::for_pictures(camera.encoder).map_err(refused)?,
-    };
-    Ok((capture, wanted, choice))
+    Ok((capture, wanted))
+}
+
+/// What makes H.264 of what the camera gives, and the board's encoder if that is it.
+fn choose(
+    camera: &config::Camera,
+    encoders: Vec<(Handle, String)>,
+    pictures: &Pictures,
+) -> Result<(Choice, Option<Hardware>), String> {
+    let Pictures::Raw(raw) = pictures else { return Ok((choice::for_units(camera.encoder), None)) };
+    let found = Hardware::find(encoders, raw.format, !raw.is_plain());
+    let choice = choice::for_pictures(camera.encoder, found.as_ref().map(Hardware::name).map_err(Clone::clone))?;
+    let hardware = found.ok().filter(|_| choice.encoder == Encoder::Hardware);
+    Ok((choice, hardware))
 }
 
 fn pixels(format: config::CameraFormat) -> PixelFormat {
@@ -175,6 +189,9 @@ impl RawPictures {
         if !frames.take(captured_ns) {
             return Ok(());
         }
+        if self.is_plain() && !taken.damaged && frames.takes(self.format) {
+            return frames.encode(Input::Taken(taken), captured_ns);
+        }
         let dequeued_ns = monotonic_ns();
         if self.decode(taken) {
             stage.outlet.counters.stages.since(OwnerStage::Convert, dequeued_ns);
@@ -183,6 +200,11 @@ impl RawPictures {
             frames.dropped();
             Ok(())
         }
+    }
+
+    /// Whether an encoder that knows the format could take the pictures as they come.
+    fn is_plain(&self) -> bool {
+        !matches!(self.format, PixelFormat::Mjpeg | PixelFormat::H264) && self.flip == (false, false)
     }
 
     /// Whether the picture could be taken. Its buffer goes back to the driver at the end, before the encoder runs.

@@ -14,11 +14,12 @@ const SECOND_NS: u64 = 1_000_000_000;
 
 /// Draws and encodes at an even pace by the monotonic clock; frames it has no time for are left out.
 pub fn run(stage: &Stage, camera: &config::Camera) -> Result<(), String> {
-    let choice = choice::for_pictures(camera.encoder).map_err(|why| format!("test pattern: {why}"))?;
+    let choice = choice::for_pictures(camera.encoder, Err("the test picture is for software".into()))
+        .map_err(|why| format!("test pattern: {why}"))?;
     let (width, height, fps) = (camera.width & !1, camera.height & !1, u64::from(camera.fps.max(1)));
     let milli_fps = camera.fps.max(1) * 1000;
     let mut picture = Pattern::new(width, height);
-    let mut frames = Frames::new(stage, settings(camera, width, height, milli_fps), milli_fps, choice);
+    let mut frames = Frames::new(stage, settings(camera, width, height, milli_fps), milli_fps, choice, None);
     frames.running("test pattern", false);
     let start = monotonic_ns();
     let origin = start - start % SECOND_NS;

@@ -150,7 +150,7 @@ impl Pictures<'_> {
                 let (width, height) = size.map_or((self.camera.width, self.camera.height), |s| (s.width, s.height));
                 let milli_fps = self.camera.fps.saturating_mul(1000);
                 let settings = settings(self.camera, width, height, milli_fps);
-                let frames = none.insert(Frames::new(self.stage, settings, milli_fps, choice::FOR_PIPES));
+                let frames = none.insert(Frames::new(self.stage, settings, milli_fps, choice::for_pipes(), None));
                 let offset = self.offset_ns / 1_000_000;
                 frames.running(&format!("pipe of {:?}, latency offset {offset} ms,", self.name), true);
                 self.stage.await_encode(SETTLE);

@@ -39,24 +39,26 @@ impl Owner {
         }
     }
 
-    pub(super) fn node(&mut self, mut fds: Vec<OwnedFd>) {
+    pub(super) fn nodes(&mut self, nodes: Vec<OwnedFd>) {
         if !std::mem::take(&mut self.awaiting_node) {
             return;
         }
         let DeviceKind::Camera(config) = &self.device.kind else { return };
         if matches!(config.device, CameraDevice::Pipe { .. }) {
-            let kept = <[OwnedFd; 3]>::try_from(fds).map_err(|_| io::ErrorKind::InvalidData.into());
+            let kept = <[OwnedFd; 3]>::try_from(nodes).map_err(|_| io::ErrorKind::InvalidData.into());
             let program = kept.and_then(|[keeper, out, err]| Program::kept(Socket::from_fd(keeper)?, out, err));
             let started = program.and_then(|program| {
                 camera::start(config, camera::Source::Pipe(Box::new(program)), self.media.outlet())
             });
             return self.started(started);
         }
-        let Some(node) = fds.pop() else { return self.lost("the supervisor sent no descriptor") };
+        let Some(source) = camera::Source::nodes(nodes) else {
+            return self.lost("the supervisor sent no descriptor");
+        };
         if self.pipeline.is_some() {
             return self.replace("a camera has appeared");
         }
-        let started = camera::start(config, camera::Source::node(node), self.media.outlet());
+        let started = camera::start(config, source, self.media.outlet());
         self.started(started);
     }
 

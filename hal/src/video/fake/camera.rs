@@ -11,6 +11,7 @@ use std::any::Any;
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::Write;
+use std::os::fd::IntoRawFd;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
@@ -142,6 +143,13 @@ impl Camera {
         Ok(())
     }
 
+    fn export(&self, export: &mut sys::ExportBuffer) -> Result<(), i32> {
+        let memory = self.memory.get(export.index as usize).and_then(|planes| planes.get(export.plane as usize));
+        let descriptor = memory.and_then(|file| file.try_clone().ok()).ok_or(libc::EINVAL)?;
+        export.fd = descriptor.into_raw_fd();
+        Ok(())
+    }
+
     /// Lets the frames come that are due.
     fn advance(&mut self, now: Instant) {
         let period = Duration::from_nanos(1_000_000_000_000 / u64::from(self.set.milli_fps.max(1)));
@@ -269,7 +277,7 @@ impl Camera {
 }
 
 /// What the request of that name takes.
-fn take<T: Any>(argument: &mut dyn Any) -> &mut T {
+pub(super) fn take<T: Any>(argument: &mut dyn Any) -> &mut T {
     argument.downcast_mut().expect("a request ties its name to its argument")
 }
 
@@ -296,6 +304,7 @@ impl Driver for Camera {
             }
             "VIDIOC_REQBUFS" => self.allocate(take(argument))?,
             "VIDIOC_QUERYBUF" => self.describe(take(argument))?,
+            "VIDIOC_EXPBUF" => self.export(take(argument))?,
             "VIDIOC_QBUF" => self.queued.push_back(take::<Buffer>(argument).index),
             "VIDIOC_DQBUF" => self.dequeue(take(argument))?,
             "VIDIOC_STREAMON" => self.streaming = Some(Instant::now()),

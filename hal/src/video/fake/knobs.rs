@@ -16,7 +16,7 @@ pub struct Knob {
     pub most: i64,
     /// Between values.
     pub step: u64,
-    /// Items, of a menu.
+    /// Items, of a menu; those without a name are not there.
     pub items: Vec<String>,
     /// Only to be read.
     pub read_only: bool,
@@ -37,6 +37,11 @@ impl Knob {
     /// `V4L2_CID_MPEG_VIDEO_FORCE_KEY_FRAME`.
     pub fn force_key_frame() -> Self {
         Self { id: FORCE_KEY_FRAME, ..Self::number("Force Key Frame", 0, 1, 1) }
+    }
+
+    /// The same with this number.
+    pub fn numbered(self, id: u32) -> Self {
+        Self { id, ..self }
     }
 
     /// `V4L2_CID_HFLIP` or `V4L2_CID_VFLIP`.
@@ -87,18 +92,22 @@ impl Knobs {
 
     pub(super) fn item(&self, item: &mut MenuItem) -> Result<(), i32> {
         let knob = self.list.iter().find(|knob| knob.id == item.id).ok_or(libc::EINVAL)?;
-        let name = knob.items.get(item.index as usize).ok_or(libc::EINVAL)?;
+        let name = knob.items.get(item.index as usize).filter(|name| !name.is_empty()).ok_or(libc::EINVAL)?;
         item.name[..name.len()].copy_from_slice(name.as_bytes());
         Ok(())
     }
 
     pub(super) fn get(&self, controls: &mut Controls) -> Result<(), i32> {
         for control in &mut controls.list {
-            let knob = self.list.iter().find(|knob| knob.id == control.id).ok_or(libc::EINVAL)?;
-            let last = self.set.iter().rev().find(|(name, _)| *name == knob.name);
-            control.value = last.map_or(knob.least, |(_, value)| *value);
+            control.value = self.value(control.id).ok_or(libc::EINVAL)?;
         }
         Ok(())
+    }
+
+    /// The value that a control has.
+    pub(super) fn value(&self, id: u32) -> Option<i64> {
+        let knob = self.list.iter().find(|knob| knob.id == id)?;
+        Some(self.set.iter().rev().find(|(name, _)| *name == knob.name).map_or(knob.least, |(_, value)| *value))
     }
 
     pub(super) fn set(&mut self, controls: &Controls) -> Result<(), i32> {

@@ -4,15 +4,19 @@
 //! supervisor's open node would be. Calls are counted by name; a [`Fault`] makes one of them fail.
 
 mod camera;
+mod coding;
+mod encoder;
 mod knobs;
 mod script;
 
 pub use camera::Camera;
+pub use coding::{Coded, Coding, Pictured, coded, pi_knobs};
+pub use encoder::Encoder;
 pub use knobs::Knob;
 pub use script::{Frame, Script, Stamp};
 
 use super::Handle;
-use super::handle::Mapped;
+use super::handle::{Access, Mapped};
 use super::sys;
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -202,12 +206,12 @@ impl File {
         }
     }
 
-    pub(in crate::video) fn map(&self, plane: &sys::Plane) -> io::Result<Mapped> {
+    pub(in crate::video) fn map(&self, plane: &sys::Plane, access: Access) -> io::Result<Mapped> {
         let mut state = self.0.state();
         state.count("mmap")?;
         let invalid = || io::Error::from_raw_os_error(libc::EINVAL);
         let memory = state.driver.memory(plane.place).ok_or_else(invalid)?;
-        let mut mapped = Mapped::new(memory.as_fd(), 0, plane.length as usize)?;
+        let mut mapped = Mapped::new(memory.as_fd(), 0, plane.length as usize, access)?;
         mapped.count = Some(state.mapped.clone());
         Ok(mapped)
     }

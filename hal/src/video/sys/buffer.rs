@@ -1,6 +1,6 @@
 //! Buffers of both APIs as one type.
 
-use super::{Argument, MAX_PLANES, MEMORY_MMAP, Queue};
+use super::{Argument, MAX_PLANES, MEMORY_DMABUF, MEMORY_MMAP, Queue};
 use std::io;
 
 /// Where a buffer's memory comes from. There is no user memory: the kernel would write to an address of ours.
@@ -10,6 +10,8 @@ pub enum Memory {
     /// The driver's, to be mapped.
     #[default]
     Mmap = MEMORY_MMAP,
+    /// Another driver's, named by a descriptor.
+    Dmabuf = MEMORY_DMABUF,
 }
 
 /// Part of a buffer: the whole of it with the single-planar API.
@@ -21,7 +23,7 @@ pub struct Plane {
     pub length: u32,
     /// Bytes before the content; only the multi-planar API has them.
     pub data_offset: u32,
-    /// What to map.
+    /// What to map, or the number of the descriptor.
     pub place: u32,
 }
 
@@ -211,11 +213,11 @@ mod tests {
         buffer.with(call).unwrap();
         assert_eq!(buffer.planes().len(), 3);
         buffer.count = 100;
-        let told = |raw: &mut RawBuffer| {
+        let call = |raw: &mut RawBuffer| {
             assert_eq!(raw.length, 8);
             Ok(())
         };
-        buffer.with(told).unwrap();
+        buffer.with(call).unwrap();
     }
 
     #[test]

@@ -248,11 +248,11 @@ mod tests {
             format.quantization = 2;
             format.planes[0] = PlaneFormat { stride: 704, size: 704 * 540 };
             let sent = format;
-            let told = |raw: &mut RawFormat| {
+            let call = |raw: &mut RawFormat| {
                 assert_eq!(raw.kind, queue.kind());
                 Ok(())
             };
-            format.with(told).unwrap();
+            format.with(call).unwrap();
             assert_eq!(format!("{format:?}"), format!("{sent:?}"));
         }
     }

@@ -16,9 +16,7 @@ mod structures;
 pub use buffer::{Buffer, Memory, Plane};
 pub use controls::{Control, Controls};
 pub use extension::{ExtensionQuery, GET_INFO, GET_LEN, SET_CUR};
-pub use format::Format;
-#[cfg(any(test, feature = "fake"))]
-pub use format::PlaneFormat;
+pub use format::{Format, PlaneFormat};
 pub use structures::*;
 
 use crate::process::{check, uninterrupted};
@@ -87,8 +85,8 @@ macro_rules! plain {
         }
     )*};
 }
-plain!(Capability, FormatDescription, FrameSize, FrameInterval, StreamParameters, RequestBuffers);
-plain!(ControlDescription, MenuItem, EventSubscription, Event, c_int);
+plain!(Capability, FormatDescription, FrameSize, FrameInterval, StreamParameters, RequestBuffers, ExportBuffer);
+plain!(ControlDescription, MenuItem, EncoderCommand, EventSubscription, Event, Selection, c_int);
 
 /// An ioctl number and the argument that goes with it.
 pub struct Request<T> {
@@ -119,6 +117,7 @@ pub const S_FMT: Request<Format> = Request::new("VIDIOC_S_FMT", BOTH, 5);
 pub const REQBUFS: Request<RequestBuffers> = Request::new("VIDIOC_REQBUFS", BOTH, 8);
 pub const QUERYBUF: Request<Buffer> = Request::new("VIDIOC_QUERYBUF", BOTH, 9);
 pub const QBUF: Request<Buffer> = Request::new("VIDIOC_QBUF", BOTH, 15);
+pub const EXPBUF: Request<ExportBuffer> = Request::new("VIDIOC_EXPBUF", BOTH, 16);
 pub const DQBUF: Request<Buffer> = Request::new("VIDIOC_DQBUF", BOTH, 17);
 pub const STREAMON: Request<c_int> = Request::new("VIDIOC_STREAMON", WRITE, 18);
 pub const STREAMOFF: Request<c_int> = Request::new("VIDIOC_STREAMOFF", WRITE, 19);
@@ -129,8 +128,10 @@ pub const G_EXT_CTRLS: Request<Controls> = Request::new("VIDIOC_G_EXT_CTRLS", BO
 pub const S_EXT_CTRLS: Request<Controls> = Request::new("VIDIOC_S_EXT_CTRLS", BOTH, 72);
 pub const ENUM_FRAMESIZES: Request<FrameSize> = Request::new("VIDIOC_ENUM_FRAMESIZES", BOTH, 74);
 pub const ENUM_FRAMEINTERVALS: Request<FrameInterval> = Request::new("VIDIOC_ENUM_FRAMEINTERVALS", BOTH, 75);
+pub const ENCODER_CMD: Request<EncoderCommand> = Request::new("VIDIOC_ENCODER_CMD", BOTH, 77);
 pub const DQEVENT: Request<Event> = Request::new("VIDIOC_DQEVENT", READ, 89);
 pub const SUBSCRIBE_EVENT: Request<EventSubscription> = Request::new("VIDIOC_SUBSCRIBE_EVENT", WRITE, 90);
+pub const S_SELECTION: Request<Selection> = Request::new("VIDIOC_S_SELECTION", BOTH, 95);
 pub const QUERY_EXT_CTRL: Request<ControlDescription> = Request::new("VIDIOC_QUERY_EXT_CTRL", BOTH, 103);
 
 pub const UVC_QUERY: Request<ExtensionQuery> = Request::of(b'u', "UVCIOC_CTRL_QUERY", BOTH, 0x21);
@@ -160,13 +161,16 @@ const _: () = {
     sized::<RequestBuffers>(20, 20);
     sized::<buffer::RawBuffer>(88, 80);
     sized::<buffer::RawPlane>(64, 60);
+    sized::<ExportBuffer>(64, 64);
     sized::<ControlDescription>(232, 232);
     sized::<MenuItem>(44, 44);
     sized::<controls::RawControl>(20, 20);
     sized::<controls::RawControls>(32, 24);
+    sized::<EncoderCommand>(40, 40);
     sized::<EventSubscription>(32, 32);
     sized::<Event>(136, 136);
     sized::<extension::RawQuery>(16, 12);
+    sized::<Selection>(64, 64);
 };
 
 #[cfg(all(test, target_pointer_width = "64"))]
@@ -182,6 +186,7 @@ mod tests {
             (REQBUFS.number, 0xc014_5608),
             (QUERYBUF.number, 0xc058_5609),
             (QBUF.number, 0xc058_560f),
+            (EXPBUF.number, 0xc040_5610),
             (DQBUF.number, 0xc058_5611),
             (STREAMON.number, 0x4004_5612),
             (STREAMOFF.number, 0x4004_5613),
@@ -192,8 +197,10 @@ mod tests {
             (S_EXT_CTRLS.number, 0xc020_5648),
             (ENUM_FRAMESIZES.number, 0xc02c_564a),
             (ENUM_FRAMEINTERVALS.number, 0xc034_564b),
+            (ENCODER_CMD.number, 0xc028_564d),
             (DQEVENT.number, 0x8088_5659),
             (SUBSCRIBE_EVENT.number, 0x4020_565a),
+            (S_SELECTION.number, 0xc040_565f),
             (QUERY_EXT_CTRL.number, 0xc0e8_5667),
             (UVC_QUERY.number, 0xc010_7521),
         ];

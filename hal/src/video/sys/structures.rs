@@ -9,15 +9,19 @@ pub const CAP_IO_MC: u32 = 0x2000_0000;
 pub const CAP_DEVICE_CAPS: u32 = 0x8000_0000;
 pub const CAP_TIME_PER_FRAME: u32 = 0x1000;
 pub const MEMORY_MMAP: u32 = 1;
+pub const MEMORY_DMABUF: u32 = 4;
 pub const FIELD_NONE: u32 = 1;
 pub const FMT_FLAG_COMPRESSED: u32 = 0x1;
 pub const BUF_FLAG_ERROR: u32 = 0x40;
+pub const BUF_FLAG_LAST: u32 = 0x0010_0000;
 pub const BUF_FLAG_TIMESTAMP_MASK: u32 = 0xe000;
 pub const BUF_FLAG_TIMESTAMP_MONOTONIC: u32 = 0x2000;
+pub const BUF_FLAG_TIMESTAMP_COPY: u32 = 0x4000;
 pub const BUF_FLAG_TSTAMP_SRC_MASK: u32 = 0x7_0000;
 pub const BUF_FLAG_TSTAMP_SRC_SOE: u32 = 0x1_0000;
 pub const FRAME_DISCRETE: u32 = 1;
 pub const EVENT_SOURCE_CHANGE: u32 = 5;
+pub const ENC_CMD_STOP: u32 = 1;
 pub const CTRL_FLAG_DISABLED: u32 = 0x1;
 pub const CTRL_FLAG_READ_ONLY: u32 = 0x4;
 pub const CTRL_FLAG_INACTIVE: u32 = 0x10;
@@ -142,6 +146,18 @@ pub struct RequestBuffers {
     pub flags: u32,
 }
 
+/// `struct v4l2_exportbuffer`
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub struct ExportBuffer {
+    pub kind: u32,
+    pub index: u32,
+    pub plane: u32,
+    pub flags: u32,
+    pub fd: i32,
+    pub reserved: [u32; 11],
+}
+
 /// `struct v4l2_query_ext_ctrl`
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
@@ -171,6 +187,15 @@ pub struct MenuItem {
     pub reserved: u32,
 }
 
+/// `struct v4l2_encoder_cmd`
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub struct EncoderCommand {
+    pub command: u32,
+    pub flags: u32,
+    pub data: [u32; 8],
+}
+
 /// `struct v4l2_event_subscription`
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
@@ -193,6 +218,20 @@ pub struct Event {
     pub nanoseconds: i64,
     pub id: u32,
     pub reserved: [u32; 8],
+}
+
+/// `struct v4l2_selection`
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub struct Selection {
+    pub kind: u32,
+    pub target: u32,
+    pub flags: u32,
+    pub left: i32,
+    pub top: i32,
+    pub width: u32,
+    pub height: u32,
+    pub reserved: [u32; 9],
 }
 
 #[cfg(test)]

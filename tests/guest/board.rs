@@ -29,8 +29,18 @@ pub fn boot(name: &str, server: &Server) -> Guest {
 }
 
 /// Boots it without a camera, its speaker played into its own microphone.
-pub fn boot_playing(name: &str, server: &Server, before: &str) -> Guest {
-    boot_with(name, server, &format!("{MICROPHONE}{SPEAKER}"), before, &[])
+pub fn boot_playing(name: &str, server: &Server) -> Guest {
+    boot_with(name, server, &format!("{MICROPHONE}{SPEAKER}"), "", &[])
+}
+
+/// Boots it with a speaker and without a network, runs `script` and powers it off.
+pub fn boot_alone(name: &str, script: &str) -> Guest {
+    let worker = paths::guest_worker();
+    let files = [
+        ("/firmware-worker", 0o755, Content::File(&worker)),
+        ("/worker.toml", 0o644, Content::Text("[[speaker]]\ndevice = \"hw:CARD=Loopback,DEV=0\"\n")),
+    ];
+    Guest::boot(name, &files, script)
 }
 
 /// A file of the guest: path, mode, content.

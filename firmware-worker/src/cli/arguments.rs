@@ -77,11 +77,13 @@ pub(super) enum Bench {
     Camera(BenchOptions),
     /// A microphone
     Microphone(BenchOptions),
+    /// A speaker: plays a tone
+    Speaker(BenchOptions),
 }
 
 #[derive(Debug, Args)]
 pub(super) struct BenchOptions {
-    /// Its name in the configuration [default: camera, microphone]
+    /// Its name in the configuration [default: camera, microphone, speaker]
     pub(super) name: Option<String>,
     /// How long to measure
     #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=3600))]

@@ -74,6 +74,7 @@ fn command(command: Command, options: &WorkerOptions) -> ExitCode {
         Command::Devices { json, config } => devices::print(json, config.as_deref()),
         Command::Bench(Bench::Camera(options)) => bench::print(bench::Kind::Camera, &options),
         Command::Bench(Bench::Microphone(options)) => bench::print(bench::Kind::Microphone, &options),
+        Command::Bench(Bench::Speaker(options)) => bench::speaker::print(&options),
         Command::Snapshot { camera, config } => snapshot::print(config.as_deref(), &camera),
         Command::Check { file, settings } => check::print(settings, file),
         Command::Token { ttl, output, settings } => token::print(settings, ttl, output.as_deref()),

@@ -30,6 +30,7 @@ mod tests;
 
 pub use keeper::main as keep_command;
 pub use pipeline::Failure;
+pub use speaker::{Heard, SpeakerTrial};
 pub use trial::Trial;
 
 use crate::control::{panic, watchdog};

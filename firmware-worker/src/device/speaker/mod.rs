@@ -2,9 +2,11 @@
 //! they have not.
 
 mod inlet;
+mod trial;
 mod voice;
 
 pub use inlet::Inlet;
+pub use trial::{Heard, SpeakerTrial};
 
 use super::pipeline::{Event, Events, Failure, Pipeline, Wanted};
 use crate::config::{self, SpeakerDevice};

@@ -1,4 +1,4 @@
-//! Links the C++ library of openh264 into programs where the workspace keeps the shared one out (`.cargo/config.toml`).
+//! Links the C++ library of openh264 into programs where the workspace keeps the shared one out (config.toml beside this).
 
 fn main() {
     println!("cargo:rerun-if-env-changed=CXXSTDLIB");

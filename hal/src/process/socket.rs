@@ -82,7 +82,10 @@ impl Socket {
         message.msg_controllen = CONTROL_BYTES as _;
         let flags = libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC;
         // SAFETY: `message` points to writable memory of the lengths given, which outlives the call.
-        let length = uninterrupted(|| check_size(unsafe { libc::recvmsg(self.as_raw_fd(), &mut message, flags) }))?;
+        let mut once = || uninterrupted(|| check_size(unsafe { libc::recvmsg(self.as_raw_fd(), &mut message, flags) }));
+        // A peer that goes without having read everything leaves ECONNRESET in front of its last words. The call that
+        // reports it clears it.
+        let length = once().or_else(|e| if e.kind() == ErrorKind::ConnectionReset { once() } else { Err(e) })?;
         // SAFETY: the kernel has just filled `message`, whose control buffer is still alive.
         let fds = unsafe { received(&message) };
         if message.msg_flags & libc::MSG_TRUNC != 0 {

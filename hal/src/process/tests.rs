@@ -56,6 +56,16 @@ fn role() {
     exit_now(7);
 }
 
+#[test]
+fn last_words_of_a_peer_that_left_something_unread_come_before_the_end() {
+    let (ours, theirs) = Socket::pair().unwrap();
+    ours.send(b"unread", &[]).unwrap();
+    theirs.send(b"last words", &[]).unwrap();
+    drop(theirs);
+    assert_eq!(receive(&ours).0, b"last words");
+    assert_eq!(receive(&ours).0, b"");
+}
+
 fn report(control: &Socket) {
     let fds: Vec<_> = std::fs::read_dir("/proc/self/fd")
         .unwrap()

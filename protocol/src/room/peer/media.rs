@@ -14,7 +14,10 @@ use str0m::{Event, IceConnectionState, RtcError};
 impl Peer {
     pub(super) fn translate(&mut self, event: Event) -> Option<PeerEvent> {
         match event {
-            Event::Connected => Some(PeerEvent::Connected),
+            Event::Connected => {
+                self.connected = true;
+                Some(PeerEvent::Connected)
+            }
             Event::IceConnectionStateChange(state) => {
                 self.ice_up = matches!(state, IceConnectionState::Connected | IceConnectionState::Completed);
                 None

@@ -45,6 +45,10 @@ const IDLE_TURN: Duration = Duration::from_millis(200);
 /// After received media the repair of losses needs its timers, which may be hidden behind those.
 const RECEIVING: Duration = Duration::from_secs(1);
 
+/// Between turns until media is up, the least that RFC 8445 section 14.2 allows. The server's checks are often here before its
+/// answer; str0m answers one of them a turn and sends none of its own before, and its own timers are 25 to 50 ms apart.
+const ICE_TURN: Duration = Duration::from_millis(5);
+
 /// SSRCs remembered; a room that exceeds it has the mapping looked up again, nothing breaks.
 const MAX_SSRCS: usize = 256;
 /// Remote candidates remembered; a server sends a handful.
@@ -151,6 +155,8 @@ pub(super) struct Peer {
     tcp: Vec<(SocketAddr, Candidate)>,
     deadline: Option<Instant>,
     ice_up: bool,
+    /// DTLS is up, and with it the whole path.
+    connected: bool,
     closed: bool,
     /// The server acknowledges packets: there is something to estimate from.
     acknowledged: bool,
@@ -192,6 +198,7 @@ impl Peer {
             tcp: Vec::new(),
             deadline: Some(now),
             ice_up: false,
+            connected: false,
             closed: false,
             acknowledged: false,
             estimating: false,
@@ -256,7 +263,7 @@ impl Peer {
         loop {
             match self.rtc.poll_output() {
                 Ok(Output::Timeout(at)) => {
-                    self.deadline = (!self.closed).then(|| self.unhurried(at));
+                    self.deadline = (!self.closed).then(|| self.next_turn(at));
                     return (!self.rtc.is_alive()).then(|| self.closing()).flatten();
                 }
                 Ok(Output::Transmit(t)) => {
@@ -281,8 +288,11 @@ impl Peer {
         }
     }
 
-    /// Puts off what only estimation wants when nobody needs it.
-    fn unhurried(&self, at: Instant) -> Instant {
+    /// Hurries while there is no path, and puts off what only estimation wants when nobody needs it.
+    fn next_turn(&self, at: Instant) -> Instant {
+        if (!self.connected || !self.ice_up) && !self.candidates.is_empty() {
+            return at.min(self.turned + ICE_TURN);
+        }
         let estimation = matches!(
             self.rtc.last_timeout_reason(),
             Reason::BweDelayControl | Reason::Stats | Reason::Pacer(PacerReason::Handle)

@@ -17,6 +17,18 @@ fn resumed(e: &Event) -> bool {
 }
 
 #[test]
+fn checks_that_come_before_the_answer_do_not_delay_the_nomination() {
+    let mut world = World::new(vec![microphone()]);
+    world.sfu.checks = true;
+    world.slow_signal = SECOND;
+    let begin = world.now;
+    world.run(SECOND * 3);
+    // The answer takes 1005 ms. Three checks of the SFU wait for it, one a turn; our own takes 10 ms there and back.
+    let took = world.nominated.expect("a nomination") - begin;
+    assert!(took <= Duration::from_millis(1035), "{took:?}");
+}
+
+#[test]
 fn a_lost_signal_socket_is_resumed_while_media_go_on() {
     let mut world = World::live(vec![microphone()]);
     world.stream(1);

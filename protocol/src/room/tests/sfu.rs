@@ -41,6 +41,9 @@ pub struct Sfu {
     mapped: Vec<(Mid, String)>,
     pub others: Vec<lk::ParticipantInfo>,
     pub refuse_resume: bool,
+    /// It checks the path by itself. Such an agent may lose the room's first DTLS flight, because it cannot answer before
+    /// the nomination.
+    pub checks: bool,
     pub silent: bool,
     pub sessions: u32,
     published: u32,
@@ -50,7 +53,7 @@ pub struct Sfu {
 impl Sfu {
     pub fn new(now: Instant) -> Self {
         Self {
-            rtc: peer(now),
+            rtc: peer(false, now),
             address: "10.0.0.1:7882".parse().expect("literal"),
             to_client: VecDeque::new(),
             requests: Vec::new(),
@@ -62,6 +65,7 @@ impl Sfu {
             mapped: Vec::new(),
             others: Vec::new(),
             refuse_resume: false,
+            checks: false,
             silent: false,
             sessions: 0,
             published: 0,
@@ -92,7 +96,7 @@ impl Sfu {
 
     fn join(&mut self, join: lk::JoinRequest, now: Instant) {
         self.sessions += 1;
-        self.rtc = peer(now);
+        self.rtc = peer(self.checks, now);
         self.mapped.clear();
         let participant = lk::ParticipantInfo {
             sid: format!("PA_{}", self.sessions),
@@ -276,9 +280,8 @@ fn mids(sdp: &str) -> Vec<Mid> {
     sdp.lines().filter_map(|l| l.trim().strip_prefix("a=mid:")).map(Mid::from).collect()
 }
 
-fn peer(now: Instant) -> Rtc {
-    // A full agent may lose the room's first DTLS flight, because it cannot answer before the nomination.
-    let mut config = Rtc::builder().clear_codecs().enable_opus(true, false).set_rtp_mode(true).set_ice_lite(true);
+fn peer(checks: bool, now: Instant) -> Rtc {
+    let mut config = Rtc::builder().clear_codecs().enable_opus(true, false).set_rtp_mode(true).set_ice_lite(!checks);
     config.codec_config().add_h264(108.into(), Some(109.into()), true, 0x42e01f);
     let mut rtc = config.build(now);
     let address: SocketAddr = "10.0.0.1:7882".parse().expect("literal");

@@ -28,6 +28,10 @@ pub struct World {
     pub down: bool,
     /// The room does not exist: connections are answered with 404.
     pub deleted: bool,
+    /// What the SFU says in signalling takes this much longer than a datagram.
+    pub slow_signal: Duration,
+    /// When the room first told the SFU which path it takes.
+    pub nominated: Option<Instant>,
     /// Deadlines of the room that passed.
     pub wakes: usize,
     signal: bool,
@@ -112,6 +116,8 @@ impl World {
             down_loss: Loss::default(),
             down: false,
             deleted: false,
+            slow_signal: Duration::ZERO,
+            nominated: None,
             wakes: 0,
             signal: false,
             up: Vec::new(),
@@ -221,6 +227,9 @@ impl World {
                 Output::Signal(_) | Output::OpenTcp(_) => {}
                 Output::CloseSignal => self.signal = false,
                 Output::Transmit { payload, .. } => {
+                    if nominates(&payload) {
+                        self.nominated.get_or_insert(self.now);
+                    }
                     if !self.cut && !self.up_loss.takes(&payload) {
                         let passed = self.link.pass(payload.len(), self.now);
                         self.to_sfu.extend(passed.map(|at| (at + LATENCY, payload)));
@@ -234,7 +243,8 @@ impl World {
                 self.to_room.push((self.now + LATENCY, payload));
             }
         }
-        self.up.extend(self.sfu.to_client.drain(..).map(|f| (self.now + LATENCY, f)));
+        let signal = LATENCY + self.slow_signal;
+        self.up.extend(self.sfu.to_client.drain(..).map(|f| (self.now + signal, f)));
     }
 
     fn connect(&mut self, url: &str) {
@@ -277,6 +287,11 @@ impl World {
         self.room.write(&TrackId("camera".to_owned()), frame, self.now);
         self.drain();
     }
+}
+
+/// A binding request with USE-CANDIDATE, which is empty (RFC 8445 section 16.1).
+fn nominates(payload: &[u8]) -> bool {
+    payload.starts_with(&[0, 1]) && payload[20..].windows(4).any(|attribute| attribute == [0, 0x25, 0, 0])
 }
 
 fn due(queue: &mut Vec<(Instant, Vec<u8>)>, now: Instant) -> Vec<Vec<u8>> {

@@ -155,7 +155,7 @@ impl Supervisor {
         let record = self.jobs.records.remove(&job);
         let (room, seconds) = record.map_or_else(Default::default, |r| (r.room, r.started.elapsed().as_secs()));
         match &result {
-            JobResult::Success { reason } => {
+            JobResult::Success { reason } | JobResult::Stopped { reason } => {
                 self.totals.jobs_succeeded += 1;
                 info!("job {} room {room:?}: ended after {seconds} s: {reason}", job.0);
             }

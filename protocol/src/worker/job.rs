@@ -9,7 +9,7 @@
 //!
 //! Every state but Running has a deadline. The result is told to the server once, as soon as it is known.
 
-use super::{Exit, JobEvent, JobInfo, JobResult, Reason};
+use super::{Exit, JobEvent, JobInfo, JobResult, JobState, Reason};
 use std::fmt;
 use std::time::{Duration, Instant};
 
@@ -64,6 +64,8 @@ pub(super) struct Job {
     may_be_inside: bool,
     /// The server ended it and removes the participant itself.
     terminated: bool,
+    /// An operator ended it.
+    stopped: bool,
     filed_at: Instant,
     /// Ending and Exited that came before `filed_at`, at most one of each.
     early: Vec<JobEvent>,
@@ -103,6 +105,7 @@ impl Job {
             concluded: None,
             may_be_inside: false,
             terminated: false,
+            stopped: false,
             filed_at: now + FILING_TIME,
             early: vec![],
         }
@@ -111,6 +114,17 @@ impl Job {
     /// Neither ending nor ended: it occupies its room.
     pub fn runs(&self) -> bool {
         matches!(self.phase, Phase::Starting { .. } | Phase::Joining { .. } | Phase::Running(_))
+    }
+
+    /// For operators.
+    pub fn state(&self) -> JobState {
+        match &self.phase {
+            Phase::Starting { .. } => JobState::Starting,
+            Phase::Joining { .. } => JobState::Joining,
+            Phase::Running(Presence::Rejoining { .. }) => JobState::Rejoining,
+            Phase::Running(Presence::Inside | Presence::Back { .. }) => JobState::Running,
+            Phase::Stopping { .. } | Phase::Leaving { .. } | Phase::Killed { .. } => JobState::Ending,
+        }
     }
 
     /// The server was not told yet how it ended.
@@ -244,6 +258,13 @@ impl Job {
         vec![Step::Terminate { reason: reason.to_owned(), grace: self.grace }]
     }
 
+    /// An operator ends it.
+    pub fn stop_by_operator(&mut self, now: Instant) -> Vec<Step> {
+        let steps = self.stop("stopped by an operator", now);
+        self.stopped |= !steps.is_empty();
+        steps
+    }
+
     /// The server says that the job is over.
     pub fn terminated(&mut self, now: Instant) -> Vec<Step> {
         match &mut self.phase {
@@ -319,6 +340,10 @@ impl Job {
         if self.concluded.is_some() {
             return vec![];
         }
+        let result = match result {
+            JobResult::Success { reason } if self.stopped => JobResult::Stopped { reason },
+            other => other,
+        };
         self.concluded = Some(result.clone());
         vec![Step::Conclude(result)]
     }

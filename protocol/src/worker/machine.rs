@@ -11,7 +11,7 @@ use super::link::{Due, Link};
 use super::offer::Offer;
 use super::statuses::Statuses;
 use super::wire::{self, FromServer};
-use super::{Action, Counters, Input, JobEvent, JobId, JobResult, LinkError, Options, Reason, Snapshot};
+use super::{Action, Counters, Input, JobEvent, JobId, JobResult, JobState, LinkError, Options, Reason, Snapshot};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
@@ -89,6 +89,7 @@ impl Worker {
             Input::Job(job, event) => self.job_event(&job, event, now),
             Input::Health(health) => self.takes_jobs = health.takes_jobs,
             Input::Drain => self.drain(now),
+            Input::End(job) => self.end(&job, now),
             Input::Stop => self.stop("worker stops", now),
             Input::Time => self.time(now),
         }
@@ -127,6 +128,11 @@ impl Worker {
             active_jobs: count(self.jobs.len()),
             problem: self.link.problem().to_owned(),
         }
+    }
+
+    /// What a job does; none when it is not ours, or has ended.
+    pub fn job_state(&self, job: &JobId) -> Option<JobState> {
+        self.jobs.get(job).map(Job::state)
     }
 
     /// The length of the longest table.
@@ -215,6 +221,13 @@ impl Worker {
             self.carry_out(id, steps);
         } else if self.ended.contains(id) {
             self.act(Action::CancelSignOff(id.clone()));
+        }
+    }
+
+    fn end(&mut self, id: &JobId, now: Instant) {
+        if let Some(job) = self.jobs.get_mut(id) {
+            let steps = job.stop_by_operator(now);
+            self.carry_out(id, steps);
         }
     }
 

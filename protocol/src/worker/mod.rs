@@ -196,11 +196,47 @@ pub enum JobResult {
         /// For the log.
         reason: String,
     },
+    /// A success because an operator of the worker ended it; the server is told the reason too.
+    Stopped {
+        /// In plain words.
+        reason: String,
+    },
     /// Anything else; the text goes to the server as it is.
     Failed {
         /// One line that names operation and object.
         error: String,
     },
+}
+
+/// What a job does, for operators.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JobState {
+    /// Its process gets ready.
+    Starting,
+    /// It joins its room.
+    Joining,
+    /// It is in its room.
+    Running,
+    /// It joins its room again.
+    Rejoining,
+    /// It was asked to end, or ends.
+    Ending,
+}
+
+impl JobState {
+    /// All, for metrics.
+    pub const ALL: [Self; 5] = [Self::Starting, Self::Joining, Self::Running, Self::Rejoining, Self::Ending];
+
+    /// As operators read it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Joining => "joining",
+            Self::Running => "running",
+            Self::Rejoining => "rejoining",
+            Self::Ending => "ending",
+        }
+    }
 }
 
 /// How a job process left.
@@ -281,6 +317,8 @@ pub enum Input {
     Health(Health),
     /// Drain: take nothing new, wait for jobs.
     Drain,
+    /// An operator ends this job.
+    End(JobId),
     /// Stop now: end jobs, then [`Action::Finished`].
     Stop,
     /// A deadline passed.

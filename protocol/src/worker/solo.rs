@@ -1,7 +1,7 @@
 //! One job without registration: the same life as a dispatched job, with nobody to report to.
 
 use super::job::{Job, Step};
-use super::{Action, Input, JobId, JobSpec, Reason};
+use super::{Action, Input, JobId, JobSpec, JobState, Reason};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
@@ -27,8 +27,10 @@ impl Solo {
         let steps = match input {
             Input::Job(id, event) if id == self.id => job.handle(event, now),
             Input::Drain | Input::Stop => job.stop("stopped by the operator", now),
+            Input::End(id) if id == self.id => job.stop_by_operator(now),
             Input::Time => job.time(now),
             Input::Job(..)
+            | Input::End(_)
             | Input::LinkUp
             | Input::LinkDown(_)
             | Input::Message(_)
@@ -43,6 +45,11 @@ impl Solo {
     /// Next action.
     pub fn poll(&mut self) -> Option<Action> {
         self.actions.pop_front()
+    }
+
+    /// What its job does, as long as it has not ended.
+    pub fn job_state(&self, job: &JobId) -> Option<JobState> {
+        self.job.as_ref().filter(|_| self.id == *job).map(Job::state)
     }
 
     /// When [`Input::Time`] is due, and why.

@@ -164,6 +164,8 @@ pub(super) fn job_running(job: &JobId) -> Vec<u8> {
 pub(super) fn job_ended(job: &JobId, result: &JobResult) -> Vec<u8> {
     match result {
         JobResult::Success { .. } => job_status(job, proto::JobStatus::JsSuccess, String::new()),
+        // The one text beside a success: whoever looks for the job elsewhere learns why it is gone.
+        JobResult::Stopped { reason } => job_status(job, proto::JobStatus::JsSuccess, reason.clone()),
         JobResult::Failed { error } => job_status(job, proto::JobStatus::JsFailed, error.clone()),
     }
 }

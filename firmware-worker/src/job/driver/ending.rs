@@ -84,7 +84,7 @@ impl Driver {
             | Phase::Over(_) => return,
         };
         let reason = match &result {
-            JobResult::Success { reason } => reason.clone(),
+            JobResult::Success { reason } | JobResult::Stopped { reason } => reason.clone(),
             JobResult::Failed { error } => error.clone(),
         };
         tracing::info!(reason, "the job is ending");
@@ -199,6 +199,7 @@ fn bounded(result: JobResult) -> JobResult {
     };
     match result {
         JobResult::Success { reason } => JobResult::Success { reason: cut(reason) },
+        JobResult::Stopped { reason } => JobResult::Stopped { reason: cut(reason) },
         JobResult::Failed { error } => JobResult::Failed { error: cut(error) },
     }
 }

@@ -10,8 +10,8 @@ mod stopping;
 
 use super::job::FILING_TIME;
 use super::{
-    Accept, Action, Exit, Health, Input, JobEvent, JobId, JobResult, JobType, LinkError, Options, Permissions, Reason,
-    Worker,
+    Accept, Action, Exit, Health, Input, JobEvent, JobId, JobResult, JobState, JobType, LinkError, Options,
+    Permissions, Reason, Worker,
 };
 use std::time::{Duration, Instant};
 

@@ -24,6 +24,7 @@ enum Event {
     Answer(u8, Answer),
     Job(u8, JobEvent),
     Health(bool),
+    End(u8),
     Drain,
     Stop,
     Pass {
@@ -77,7 +78,8 @@ fn event() -> impl Strategy<Value = Event> {
         3 => job.clone().prop_map(Event::Termination),
         1 => Just(Event::GoAway),
         8 => (job.clone(), answer()).prop_map(|(job, answer)| Event::Answer(job, answer)),
-        20 => (job, job_event()).prop_map(|(job, event)| Event::Job(job, event)),
+        20 => (job.clone(), job_event()).prop_map(|(job, event)| Event::Job(job, event)),
+        2 => job.prop_map(Event::End),
         2 => prop::bool::weighted(0.8).prop_map(Event::Health),
         8 => (prop_oneof![4 => 0..100u64, 6 => 500..12_000u64, 1 => 30_000..90_000u64], any::<bool>())
             .prop_map(|(ms, alive)| Event::Pass { time: Duration::from_millis(ms), alive }),
@@ -101,6 +103,7 @@ fn happen(model: &mut Model, event: Event) {
         Event::Answer(job, answer) => model.give(Input::Answer(id(&name(job)), answer)),
         Event::Job(job, event) => model.job(&name(job), event),
         Event::Health(takes_jobs) => model.give(health(takes_jobs)),
+        Event::End(job) => model.give(Input::End(id(&name(job)))),
         Event::Drain => model.give(Input::Drain),
         Event::Stop => model.give(Input::Stop),
         Event::Pass { time, alive } => model.pass(time, alive),

@@ -80,6 +80,9 @@ pub fn describe(action: &Action) -> String {
         Action::Release { job, result: JobResult::Success { reason } } => {
             format!("release {}: success: {reason}", job.0)
         }
+        Action::Release { job, result: JobResult::Stopped { reason } } => {
+            format!("release {}: stopped: {reason}", job.0)
+        }
         Action::Release { job, result: JobResult::Failed { error } } => {
             format!("release {}: failed: {error}", job.0)
         }
@@ -101,7 +104,8 @@ fn describe_frame(frame: &[u8]) -> String {
         ToServer::UpdateJob(m) => match m.status() {
             proto::JobStatus::JsPending => format!("job {} pending", m.job_id),
             proto::JobStatus::JsRunning => format!("job {} running", m.job_id),
-            proto::JobStatus::JsSuccess => format!("job {} success", m.job_id),
+            proto::JobStatus::JsSuccess if m.error.is_empty() => format!("job {} success", m.job_id),
+            proto::JobStatus::JsSuccess => format!("job {} success: {}", m.job_id, m.error),
             proto::JobStatus::JsFailed => format!("job {} failed: {}", m.job_id, m.error),
         },
         ToServer::Ping(_) => "ping".to_owned(),

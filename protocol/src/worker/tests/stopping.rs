@@ -98,3 +98,30 @@ fn an_endless_drain_timeout_is_no_trap() {
     let mut s = Script::running(drain_after(Duration::MAX), "A");
     assert_eq!(s.give(Input::Drain), ["send status 1.000 full draining"]);
 }
+
+#[test]
+fn a_job_that_an_operator_stops_ends_as_a_success_that_says_so_and_others_go_on() {
+    let mut s = Script::running(options(), "A");
+    s.run_job("B");
+    assert_eq!(s.give(Input::End(id("A"))), ["terminate A in 10 s: stopped by an operator"]);
+    assert!(s.give(Input::End(id("A"))).is_empty(), "it is ending already");
+    assert_eq!(s.worker.job_state(&id("A")), Some(JobState::Ending));
+    let told = s.job("A", JobEvent::Ending(success("stopped by an operator")));
+    assert_eq!(told, ["send job A success: stopped by an operator", "ack A"]);
+    s.job("A", exited(Exit::Code(0)));
+    assert_eq!(s.worker.job_state(&id("A")), None);
+    assert_eq!(s.worker.job_state(&id("B")), Some(JobState::Running));
+}
+
+#[test]
+fn a_stopped_job_whose_hooks_fail_has_failed() {
+    let mut s = Script::running(options(), "A");
+    s.give(Input::End(id("A")));
+    assert_eq!(s.job("A", JobEvent::Ending(failed("hook"))), ["send job A failed: hook", "ack A"]);
+}
+
+#[test]
+fn a_stop_of_a_job_that_is_not_ours_does_nothing() {
+    let mut s = Script::running(options(), "A");
+    assert!(s.give(Input::End(id("B"))).is_empty());
+}

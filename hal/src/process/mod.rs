@@ -3,6 +3,7 @@
 
 mod child;
 mod kept;
+mod listener;
 mod memfd;
 mod program;
 mod sandbox;
@@ -11,6 +12,7 @@ mod spawn;
 
 pub use child::{Child, Ended};
 pub use kept::{Kept, Woken};
+pub use listener::{Listener, Peer, user};
 #[cfg(any(test, not(loom)))]
 pub(crate) use memfd::create as create_memfd;
 #[cfg(not(loom))]

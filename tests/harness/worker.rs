@@ -40,6 +40,7 @@ pub struct Setup {
     agent: String,
     toml: String,
     environment: Vec<(String, String)>,
+    runtime: Option<PathBuf>,
 }
 
 impl Setup {
@@ -57,6 +58,7 @@ impl Setup {
             agent: AGENT.into(),
             toml: String::new(),
             environment: environment.map(|(name, value)| (name.into(), value.into())).to_vec(),
+            runtime: None,
         }
     }
 
@@ -85,6 +87,12 @@ impl Setup {
         self
     }
 
+    /// In the same runtime directory as `other`.
+    pub fn beside(mut self, other: &Worker) -> Self {
+        self.runtime = Some(other.runtime.clone());
+        self
+    }
+
     /// Starts it and waits until it is registered.
     #[track_caller]
     pub fn start(self) -> Worker {
@@ -109,8 +117,10 @@ impl Setup {
         let config = std::env::temp_dir().join(name);
         let http = SocketAddr::from((Ipv4Addr::LOCALHOST, server::free_tcp()));
         std::fs::write(&config, self.config(http)).expect("the temporary directory is writable");
-        let process = Process::start("firmware-worker", &mut self.command(arguments, &config));
-        Worker { process, config, http }
+        let runtime = self.runtime.clone().unwrap_or_else(|| config.with_extension("run"));
+        let mut command = self.command(arguments, &config);
+        let process = Process::start("firmware-worker", command.env("RUNTIME_DIRECTORY", &runtime));
+        Worker { process, program: self.program(), config, http, runtime }
     }
 
     /// Runs it to its end, for starts that must fail.
@@ -141,8 +151,10 @@ impl Setup {
 #[derive(Debug)]
 pub struct Worker {
     process: Process,
+    program: PathBuf,
     config: PathBuf,
     http: SocketAddr,
+    runtime: PathBuf,
 }
 
 impl Worker {
@@ -154,6 +166,24 @@ impl Worker {
     /// Where it serves operators.
     pub fn http(&self) -> SocketAddr {
         self.http
+    }
+
+    /// Where its socket for operators is.
+    pub fn runtime(&self) -> &Path {
+        &self.runtime
+    }
+
+    /// Runs a command of an operator who has its runtime directory.
+    pub fn operator(&self, arguments: &[&str]) -> std::process::Output {
+        let mut command = clean_command(&self.program);
+        command.args(arguments).env("RUNTIME_DIRECTORY", &self.runtime);
+        command.stdin(Stdio::null()).output().expect("the worker's program starts")
+    }
+
+    /// Takes a picture with its camera, as an operator.
+    pub fn snapshot(&self, camera: &str) -> std::process::Output {
+        let config = self.config.to_str().expect("a path of ours is text");
+        self.operator(&["snapshot", camera, "--config", config])
     }
 
     /// Whether it is registered.
@@ -242,5 +272,6 @@ impl Drop for Worker {
         self.process.kill();
         // A leftover in the temporary directory is no failure.
         let _ = std::fs::remove_file(&self.config);
+        let _ = std::fs::remove_dir_all(&self.runtime);
     }
 }

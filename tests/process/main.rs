@@ -1,6 +1,7 @@
 //! The supervisor with its real child processes against an agents server of the test's own.
 
 mod agents;
+mod operators;
 
 use agents::{Agents, SOON};
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD as BASE64URL};

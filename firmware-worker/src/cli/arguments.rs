@@ -51,6 +51,14 @@ pub(super) enum Command {
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
     },
+    /// List the jobs of the workers that run on this board
+    Jobs {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+        #[command(subcommand)]
+        command: Option<Jobs>,
+    },
     /// Check a configuration and say what the worker would do with it
     Check {
         /// Configuration file [default: the one that `start` would read]
@@ -68,6 +76,15 @@ pub(super) enum Command {
         output: Option<PathBuf>,
         #[command(flatten)]
         settings: Settings,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Jobs {
+    /// End a job, and wait until it has ended
+    Stop {
+        /// As the list shows it
+        id: String,
     },
 }
 

@@ -124,7 +124,7 @@ fn expose(trial: &mut Trial, started: Instant) -> Result<Option<f64>, Failure> {
     let begun = Instant::now();
     while begun.elapsed() < EXPOSING {
         trial.next(SILENCE)?.ok_or_else(|| format!("nothing in {} s", SILENCE.as_secs()))?;
-        if viewer.luma(trial.unit()).ok().flatten().is_some_and(|luma| exposure.settled(luma)) {
+        if viewer.look(trial.unit()).ok().flatten().is_some_and(|picture| exposure.settled(picture.luma())) {
             return Ok(Some(ms(started.elapsed())));
         }
     }

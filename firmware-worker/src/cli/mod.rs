@@ -5,15 +5,18 @@ mod bench;
 mod check;
 mod devices;
 pub mod exit;
+mod jobs;
 pub mod log;
+mod operator;
 mod snapshot;
 mod token;
 mod trial;
+mod view;
 
 use crate::config::{self, Config, Credentials, Defaults, read_secret};
 use crate::job::{self, WorkerOptions};
 use crate::{device, supervisor};
-use arguments::{Arguments, Bench, Command, Settings};
+use arguments::{Arguments, Bench, Command, Jobs, Settings};
 use clap::Parser;
 use hal::board::Board;
 use hal::process::{Socket, inherited_control};
@@ -76,6 +79,8 @@ fn command(command: Command, options: &WorkerOptions) -> ExitCode {
         Command::Bench(Bench::Microphone(options)) => bench::print(bench::Kind::Microphone, &options),
         Command::Bench(Bench::Speaker(options)) => bench::speaker::print(&options),
         Command::Snapshot { camera, config } => snapshot::print(config.as_deref(), &camera),
+        Command::Jobs { json, command: None } => jobs::print(json),
+        Command::Jobs { command: Some(Jobs::Stop { id }), .. } => jobs::stop(&id),
         Command::Check { file, settings } => check::print(settings, file),
         Command::Token { ttl, output, settings } => token::print(settings, ttl, output.as_deref()),
     }

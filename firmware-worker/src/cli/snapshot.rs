@@ -1,11 +1,11 @@
-//! `snapshot`: one picture of a camera as JPEG to stdout, without a worker.
+//! `snapshot`: one picture of a camera as JPEG to stdout, through the running worker that has the camera, or without one.
 
 use super::trial::{self, Exposure};
+use super::view::View;
 use super::{configuration_error, exit};
-use crate::config::DeviceKind;
-use crate::device::Trial;
-use crate::media::still::{self, Jpeg, Viewer};
-use hal::ring::KEY;
+use crate::config::{Device, DeviceKind};
+use crate::device::{Failure, Trial};
+use crate::media::still::{Jpeg, Viewer};
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode;
@@ -15,8 +15,52 @@ use std::time::{Duration, Instant};
 const OPENING: Duration = Duration::from_secs(10);
 /// A camera's first pictures are too dark or too bright. One that still changes after this long shows something that does.
 const EXPOSING: Duration = Duration::from_secs(3);
-/// Until a keyframe that was asked for.
-const KEYFRAME: Duration = Duration::from_secs(5);
+/// Without a further picture.
+const STALLED: Duration = Duration::from_secs(5);
+
+/// Where pictures come from.
+#[derive(Debug)]
+enum Camera {
+    /// This process has opened it.
+    Own(Box<Trial>),
+    /// A worker has it.
+    Shared(Box<View>),
+}
+
+impl Camera {
+    fn open(device: &Device) -> Result<Self, String> {
+        let mut forbidden = None;
+        if let Some(view) = View::open(device, &mut forbidden)? {
+            return Ok(Self::Shared(Box::new(view)));
+        }
+        let opened = trial::open(device).map(|trial| Self::Own(Box::new(trial)));
+        // A worker that may not be asked may be the one that has it.
+        opened.map_err(|why| forbidden.map_or(why.clone(), |forbidden| format!("{why}; {forbidden}")))
+    }
+
+    /// The next unit; false if none comes for `patience`.
+    fn next(&mut self, patience: Duration) -> Result<bool, Failure> {
+        match self {
+            Self::Own(trial) => Ok(trial.next(patience)?.is_some()),
+            Self::Shared(view) => view.next(patience),
+        }
+    }
+
+    fn unit(&self) -> &[u8] {
+        match self {
+            Self::Own(trial) => trial.unit(),
+            Self::Shared(view) => view.unit(),
+        }
+    }
+
+    /// Newer pictures than this one are there already.
+    fn behind(&self) -> bool {
+        match self {
+            Self::Own(_) => false,
+            Self::Shared(view) => view.behind(),
+        }
+    }
+}
 
 pub(super) fn print(config: Option<&Path>, name: &str) -> ExitCode {
     if io::stdout().is_terminal() {
@@ -27,10 +71,14 @@ pub(super) fn print(config: Option<&Path>, name: &str) -> ExitCode {
         Ok(device) => device,
         Err(error) => return configuration_error(&error),
     };
-    let taken = trial::open(&device).and_then(|mut camera| take(&mut camera).map_err(|f| trial::explain(&device, f)));
-    let written = taken.and_then(|still| {
+    let taken = Camera::open(&device).and_then(|mut camera| {
+        let still = take(&mut camera).map_err(|why| trial::explain(&device, why))?;
+        Ok((still, matches!(camera, Camera::Shared(_))))
+    });
+    let written = taken.and_then(|(still, shared)| {
         io::stdout().write_all(&still.data).map_err(|error| format!("stdout: {error}"))?;
-        eprintln!("{name}: {}x{}, {} bytes", still.width, still.height, still.data.len());
+        let size = format!("{}x{}, {} bytes", still.width, still.height, still.data.len());
+        eprintln!("{name}: {size}{}", if shared { ", from the worker that has it" } else { "" });
         Ok(())
     });
     match written {
@@ -43,28 +91,27 @@ pub(super) fn print(config: Option<&Path>, name: &str) -> ExitCode {
 }
 
 /// The picture after exposure has settled.
-fn take(camera: &mut Trial) -> Result<Jpeg, crate::device::Failure> {
-    let silent = |limit: Duration| format!("no picture in {} s", limit.as_secs());
+fn take(camera: &mut Camera) -> Result<Jpeg, Failure> {
     let mut viewer = Viewer::new().map_err(|e| e.to_string())?;
     let mut exposure = Exposure::default();
-    let mut patience = OPENING;
-    let mut until = None;
-    while until.is_none_or(|until| Instant::now() < until) {
-        camera.next(patience)?.ok_or_else(|| silent(patience))?;
-        patience = KEYFRAME;
-        until.get_or_insert_with(|| Instant::now() + EXPOSING);
-        // A unit that cannot be looked at is one without news of the exposure.
-        if viewer.luma(camera.unit()).ok().flatten().is_some_and(|luma| exposure.settled(luma)) {
-            break;
+    let mut settled_by = None;
+    loop {
+        let patience = if settled_by.is_none() { OPENING } else { STALLED };
+        if !camera.next(patience)? {
+            return Err(format!("no picture in {} s", patience.as_secs()).into());
+        }
+        let settled_by = *settled_by.get_or_insert_with(|| Instant::now() + EXPOSING);
+        let late = |limit: Duration| Instant::now() >= settled_by + limit;
+        match viewer.look(camera.unit()) {
+            Ok(Some(picture)) => {
+                if (exposure.settled(picture.luma()) || late(Duration::ZERO)) && !camera.behind() {
+                    return Ok(picture.jpeg().map_err(|e| e.to_string())?);
+                }
+            }
+            // Something is missing before it: the next keyframe comes soon.
+            Ok(None) | Err(_) if !late(STALLED) => {}
+            Ok(None) => return Err("no keyframe came".to_owned().into()),
+            Err(error) => return Err(error.to_string().into()),
         }
     }
-    camera.force_key();
-    let asked = Instant::now();
-    while asked.elapsed() < KEYFRAME {
-        let meta = camera.next(KEYFRAME)?.ok_or_else(|| silent(KEYFRAME))?;
-        if meta.flags & KEY != 0 {
-            return Ok(still::jpeg(camera.unit()).map_err(|e| e.to_string())?);
-        }
-    }
-    Err(format!("no keyframe in {} s", KEYFRAME.as_secs()).into())
 }

@@ -5,6 +5,7 @@
 
 mod latency;
 mod link;
+mod operator;
 pub mod panic;
 mod stats;
 mod watch;
@@ -12,6 +13,10 @@ pub mod watchdog;
 
 pub use latency::{BOUNDS_US, BUCKETS, JOB_STAGES, Latency, MAX_STAGES, OwnerStage, SourceStages, bucket};
 pub use link::{Link, LinkError};
+pub use operator::{
+    FromOperator, JobReport, MAX_JOBS, OPERATOR_VERSION, ToOperator, WorkerJobs, operator_socket, runtime_directories,
+    runtime_directory,
+};
 pub use stats::{Encoder, JobStats, OwnerStats, SoundLevel};
 pub use watch::{Owned, watch};
 

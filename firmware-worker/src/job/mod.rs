@@ -18,6 +18,7 @@ mod user;
 
 pub use bridge::bridge;
 pub use context::{JobContext, MAX_DATA};
+pub(crate) use driver::{Anchor, Happening, Source};
 pub use error::Error;
 pub use events::{Event, Events};
 pub use options::WorkerOptions;

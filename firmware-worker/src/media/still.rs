@@ -59,37 +59,43 @@ impl Viewer {
         decoder::Decoder::new().map(Self).map_err(Error::Decode)
     }
 
-    /// Mean luma of the picture in this unit, 16 (black) to 235 (white), where it has one.
-    pub fn luma(&mut self, unit: &[u8]) -> Result<Option<f32>, Error> {
-        let Some(picture) = self.0.decode(unit).map_err(Error::Decode)? else { return Ok(None) };
-        let ((width, height), stride) = (picture.dimensions(), picture.strides().0);
+    /// The picture in this unit, where it has one.
+    pub fn look(&mut self, unit: &[u8]) -> Result<Option<Picture<'_>>, Error> {
+        Ok(self.0.decode(unit).map_err(Error::Decode)?.map(Picture))
+    }
+}
+
+/// A picture that a [`Viewer`] looks at.
+pub struct Picture<'a>(DecodedYUV<'a>);
+
+impl Picture<'_> {
+    /// Mean luma, 16 (black) to 235 (white).
+    pub fn luma(&self) -> f32 {
+        let ((width, height), stride) = (self.0.dimensions(), self.0.strides().0);
         let line = |line: &[u8]| line[..width].iter().map(|&sample| u64::from(sample)).sum::<u64>();
-        let sum: u64 = picture.y().chunks(stride).take(height).map(line).sum();
-        Ok(Some(sum as f32 / (width * height).max(1) as f32))
+        let sum: u64 = self.0.y().chunks(stride).take(height).map(line).sum();
+        sum as f32 / (width * height).max(1) as f32
+    }
+
+    /// As a file.
+    pub fn jpeg(&self) -> Result<Jpeg, Error> {
+        let (width, height) = self.0.dimensions();
+        if width > MAX_SIDE || height > MAX_SIDE {
+            return Err(Error::TooLarge { width, height });
+        }
+        let mut rgb = vec![0; width * height * 3];
+        self.0.write_rgb8(&mut rgb);
+        let mut data = Vec::new();
+        Encoder::new(&mut data, QUALITY)
+            .encode(&rgb, width as u16, height as u16, ColorType::Rgb)
+            .map_err(Error::Encode)?;
+        Ok(Jpeg { data, width: width as u32, height: height as u32 })
     }
 }
 
 /// The picture of a keyframe. Takes some ten ms of CPU time and as many MB for a 720p picture.
 pub fn jpeg(keyframe: &[u8]) -> Result<Jpeg, Error> {
-    let mut decoder = decoder::Decoder::new().map_err(Error::Decode)?;
-    match decoder.decode(keyframe).map_err(Error::Decode)? {
-        Some(picture) => compress(&picture),
-        None => Err(Error::NoPicture),
-    }
-}
-
-fn compress(picture: &DecodedYUV<'_>) -> Result<Jpeg, Error> {
-    let (width, height) = picture.dimensions();
-    if width > MAX_SIDE || height > MAX_SIDE {
-        return Err(Error::TooLarge { width, height });
-    }
-    let mut rgb = vec![0; width * height * 3];
-    picture.write_rgb8(&mut rgb);
-    let mut data = Vec::new();
-    Encoder::new(&mut data, QUALITY)
-        .encode(&rgb, width as u16, height as u16, ColorType::Rgb)
-        .map_err(Error::Encode)?;
-    Ok(Jpeg { data, width: width as u32, height: height as u32 })
+    Viewer::new()?.look(keyframe)?.ok_or(Error::NoPicture)?.jpeg()
 }
 
 #[cfg(test)]
@@ -132,7 +138,7 @@ mod tests {
     fn brightness_is_that_of_the_picture() {
         let mut picture = I420::new(64, 64);
         picture.fill(0, 0, 64, 32, [116, 128, 128]);
-        let luma = Viewer::new().unwrap().luma(&keyframe(&picture)).unwrap().unwrap();
+        let luma = Viewer::new().unwrap().look(&keyframe(&picture)).unwrap().unwrap().luma();
         assert!((luma - 66.0).abs() < 3.0, "{luma}");
     }
 }

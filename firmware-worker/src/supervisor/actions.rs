@@ -164,6 +164,7 @@ impl Supervisor {
                 warn!("job {} room {room:?}: failed after {seconds} s: {error}", job.0);
             }
         }
+        self.tell_stopped(&job, &result);
         self.last_result = Some(result);
     }
 }

@@ -1,6 +1,6 @@
 //! What decides: the worker machine, or one job's for `connect`.
 
-use protocol::worker::{Action, Input, Snapshot, Solo, Worker};
+use protocol::worker::{Action, Input, JobId, JobState, Snapshot, Solo, Worker};
 use std::time::Instant;
 
 /// Both speak the same language, so the loop does not care which it drives.
@@ -36,6 +36,14 @@ impl Brain {
             tracing::trace!(?reason, "next deadline");
             at
         })
+    }
+
+    /// None for a job that has ended.
+    pub(super) fn job_state(&self, job: &JobId) -> Option<JobState> {
+        match self {
+            Self::Worker(worker) => worker.job_state(job),
+            Self::Solo(solo) => solo.job_state(job),
+        }
     }
 
     /// None without registration.

@@ -38,17 +38,27 @@ impl Supervisor {
         if job.job().is_none() {
             return Err("the process has no job".into());
         }
-        let owner = self.owners.demand(name, reader, &mut self.spawner, now)?;
         // A dead owner comes back soon, and the reader is served then.
-        let Some(owner) = owner else { return Ok(()) };
-        let (for_owner, for_job) = Socket::pair().map_err(|e| format!("socketpair: {e}"))?;
-        if let Err(e) = owner.send(&ToOwner::Reader { job: label }, &[for_owner.as_fd()]) {
-            debug!("device {name}: reader waits for the next owner: {e}");
+        let Some(socket) = self.reader(name, label, now)? else {
             self.owners.wait(name, reader);
             return Ok(());
-        }
+        };
+        self.owners.served(name, reader);
+        let Some(job) = self.jobs.processes.get(&reader) else { return Ok(()) };
         // If this fails the owner sees its reader's socket closed, which is what happened.
-        job.process.send(&ToJob::SourceFd { name: name.to_owned() }, &[for_job.as_fd()]).map_err(|e| e.to_string())
+        job.process.send(&ToJob::SourceFd { name: name.to_owned() }, &[socket.as_fd()]).map_err(|e| e.to_string())
+    }
+
+    /// A reader's end of a socket to this device's owner, which is started if need be; nothing while a dead one waits for
+    /// its restart. `label` names the reader in the owner's log, and each has one place.
+    pub(super) fn reader(&mut self, name: &str, label: String, now: Instant) -> Result<Option<Socket>, String> {
+        let Some(owner) = self.owners.demand(name, &mut self.spawner, now)? else { return Ok(None) };
+        let (for_owner, for_reader) = Socket::pair().map_err(|e| format!("socketpair: {e}"))?;
+        let sent = owner.send(&ToOwner::Reader { job: label }, &[for_owner.as_fd()]);
+        Ok(sent
+            .inspect_err(|e| debug!("device {name}: reader waits for the next owner: {e}"))
+            .ok()
+            .map(|()| for_reader))
     }
 
     pub(super) fn owner_happened(&mut self, name: &str, happened: Happened<FromOwner>, now: Instant) {

@@ -1,4 +1,5 @@
-//! HTTP/1.1 for operators: `/` is alive, `/ready` is registered, `/worker` as JSON, `/metrics` for Prometheus.
+//! HTTP/1.1 for operators: `/` is alive, `/ready` is registered, `/worker` and `/jobs` as JSON, `/metrics` for
+//! Prometheus.
 //!
 //! Meant for loopback or a trusted network: there is no authentication, and nothing here changes anything. One request
 //! a connection; everything is bounded.
@@ -28,7 +29,7 @@ pub(super) async fn serve(address: SocketAddr, events: Events) {
     match TcpListener::bind(address).await {
         Ok(listener) => {
             let local = listener.local_addr().unwrap_or(address);
-            info!("serving /, /ready, /worker and /metrics on http://{local}");
+            info!("serving /, /ready, /worker, /jobs and /metrics on http://{local}");
             tokio::spawn(accept(listener, events));
         }
         Err(e) => warn!("no HTTP for operators: {address}: {e}"),
@@ -117,8 +118,8 @@ async fn respond(head: &[u8], events: &Events) -> Response {
         return Response::text(405, "Method Not Allowed", "only GET\n");
     }
     let path = target.split('?').next().unwrap_or_default();
-    if !matches!(path, "/" | "/ready" | "/worker" | "/metrics") {
-        return Response::text(404, "Not Found", "there are /, /ready, /worker and /metrics\n");
+    if !matches!(path, "/" | "/ready" | "/worker" | "/jobs" | "/metrics") {
+        return Response::text(404, "Not Found", "there are /, /ready, /worker, /jobs and /metrics\n");
     }
     // The loop answers between two inputs: an answer at all says that it turns.
     match ask(events).await {
@@ -136,6 +137,7 @@ async fn ask(events: &Events) -> Option<Report> {
 fn route(path: &str, report: Report) -> Response {
     match (path, report.problem) {
         ("/worker", _) => Response { kind: "application/json", ..Response::text(200, "OK", report.worker) },
+        ("/jobs", _) => Response { kind: "application/json", ..Response::text(200, "OK", report.jobs) },
         ("/metrics", _) => {
             Response { kind: "text/plain; version=0.0.4; charset=utf-8", ..Response::text(200, "OK", report.metrics) }
         }
@@ -158,7 +160,8 @@ mod tests {
         let problem = problem.map(str::to_owned);
         tokio::spawn(async move {
             while let Some(Event::Report(reply)) = queue.recv().await {
-                let report = Report { problem: problem.clone(), worker: "{}".into(), metrics: "m 1\n".into() };
+                let (worker, jobs, metrics) = ("{}".into(), "[1]".into(), "m 1\n".into());
+                let report = Report { problem: problem.clone(), worker, jobs, metrics };
                 reply.send(report).unwrap();
             }
         });
@@ -175,6 +178,7 @@ mod tests {
         let unready = get("GET /ready HTTP/1.1\r\n\r\n", Some("server gone")).await;
         assert!(unready.starts_with("HTTP/1.1 503 ") && unready.ends_with("server gone\n"), "{unready}");
         assert!(get("GET /worker?x HTTP/1.1\r\n\r\n", None).await.contains("application/json"));
+        assert!(get("GET /jobs HTTP/1.1\r\n\r\n", None).await.ends_with("[1]"));
         assert!(get("GET /metrics HTTP/1.0\r\n\r\n", None).await.ends_with("m 1\n"));
     }
 

@@ -21,9 +21,11 @@ mod devices;
 mod health;
 mod holder;
 mod http;
+mod job_reports;
 mod jobs;
 mod messages;
 mod nodes;
+mod operators;
 mod owners;
 mod process;
 mod pulse;
@@ -39,11 +41,12 @@ pub(crate) use holder::describe as describe_holder;
 pub(crate) use nodes::open as open_node;
 
 use crate::config::{Config, Credentials, Server};
-use crate::control::panic;
+use crate::control::{FromOperator, panic};
 use crate::net::Tls;
 use brain::Brain;
 use cgroup::Cgroups;
 use credentials::{extra_certificates, wall_clock};
+use hal::process::Peer;
 use protocol::secret::Secret;
 use protocol::token::{self, Grant};
 use protocol::worker::{Accept, JobId, JobInfo, JobSpec, JobType, Options, RoomInfo, Solo, Worker};
@@ -88,6 +91,8 @@ enum Event {
     Holder { device: String, start: u32, who: String },
     /// A ghost is gone, or not.
     SignedOff { job: JobId, outcome: signoff::Outcome },
+    /// An operator wants something.
+    Operator { peer: Peer, question: FromOperator, reply: operators::Reply },
     /// Somebody wants to know how we are.
     Report(oneshot::Sender<report::Report>),
 }

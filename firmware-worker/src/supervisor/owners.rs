@@ -108,35 +108,37 @@ impl Owners {
         Poll::Pending
     }
 
-    /// The running owner of `name`, started if need be; `None` while a dead one waits for its restart, and then the
-    /// reader is remembered.
+    /// The running owner of `name`, started if need be; `None` while a dead one waits for its restart.
     pub(super) fn demand(
         &mut self,
         name: &str,
-        reader: ProcessId,
         spawner: &mut Spawner,
         now: Instant,
     ) -> Result<Option<&Process>, String> {
         let owner = self.table.get_mut(name).ok_or_else(|| format!("no device {name:?} is configured"))?;
         if owner.parked {
-            owner.waiting.insert(reader);
             return Ok(None);
         }
         if owner.process.is_none() {
             if owner.retry_at.is_some_and(|at| at > now) {
-                owner.waiting.insert(reader);
                 return Ok(None);
             }
             owner.start(self.limits, spawner, now)?;
         }
-        owner.waiting.remove(&reader);
         Ok(owner.process.as_ref())
     }
 
-    /// The owner did not take its reader, so it is going: the reader waits for the next one.
+    /// There is no owner, or it did not take its reader, so it is going: the job's process waits for the next one.
     pub(super) fn wait(&mut self, name: &str, reader: ProcessId) {
         if let Some(owner) = self.table.get_mut(name) {
             owner.waiting.insert(reader);
+        }
+    }
+
+    /// It has an owner, and waits for none.
+    pub(super) fn served(&mut self, name: &str, reader: ProcessId) {
+        if let Some(owner) = self.table.get_mut(name) {
+            owner.waiting.remove(&reader);
         }
     }
 
@@ -293,25 +295,26 @@ mod tests {
         assert_eq!(owners.deadline(), None);
         owners.keep_warm(&mut spawner, start);
         assert!(owners.table["microphone"].process.is_none());
-        assert!(owners.demand("microphone", ProcessId(1), &mut spawner, start).unwrap().is_some());
+        assert!(owners.demand("microphone", &mut spawner, start).unwrap().is_some());
     }
 
     #[tokio::test]
     async fn an_owner_that_hangs_in_the_kernel_is_told_once_and_has_no_successor_until_it_is_gone() {
         let (start, mut spawner) = (Instant::now(), spawner());
         let mut owners = table(false, start);
-        owners.demand("microphone", ProcessId(1), &mut spawner, start).unwrap();
+        owners.demand("microphone", &mut spawner, start).unwrap();
         let owner = owners.table.get_mut("microphone").unwrap();
         owner.silent("microphone", Verdict::Dies);
         assert!(!owner.parked && owner.state == OwnerState::Closed);
         owner.silent("microphone", Verdict::Stuck);
         assert!(matches!(&owner.state, OwnerState::Lost(why) if why.contains("hangs in the kernel")));
         let later = start + Duration::from_secs(3600);
-        assert!(owners.demand("microphone", ProcessId(2), &mut spawner, later).unwrap().is_none());
+        assert!(owners.demand("microphone", &mut spawner, later).unwrap().is_none());
+        owners.wait("microphone", ProcessId(2));
         assert_eq!((owners.table["microphone"].starts, owners.deadline()), (1, None));
         owners.ended("microphone", later);
         let due = owners.deadline().unwrap();
         assert_eq!(owners.due(due), [("microphone".to_owned(), ProcessId(2))]);
-        assert!(owners.demand("microphone", ProcessId(2), &mut spawner, due).unwrap().is_some());
+        assert!(owners.demand("microphone", &mut spawner, due).unwrap().is_some());
     }
 }

@@ -1,8 +1,8 @@
-//! What operators see: `/worker` as JSON, `/metrics` for Prometheus. Names follow the official workers where they have
+//! What operators see over HTTP: `/worker` and `/jobs` as JSON, `/metrics` for Prometheus. Names follow the official workers where they have
 //! one, so that their dashboards work.
 
 use super::run::Supervisor;
-use crate::control::{BOUNDS_US, JOB_STAGES, Latency, OwnerStage, OwnerState};
+use crate::control::{BOUNDS_US, JOB_STAGES, JobReport, Latency, OwnerStage, OwnerState};
 use serde::Serialize;
 use std::fmt::Write;
 use std::time::Duration;
@@ -36,6 +36,8 @@ pub(super) struct Report {
     pub problem: Option<String>,
     /// `/worker`
     pub worker: String,
+    /// `/jobs`
+    pub jobs: String,
     /// `/metrics`
     pub metrics: String,
 }
@@ -55,20 +57,8 @@ struct WorkerView<'a> {
     problem: &'a str,
     /// Memory and process limits apply to children.
     limits: bool,
-    jobs: Vec<JobView<'a>>,
+    jobs: Vec<JobReport>,
     devices: Vec<DeviceView<'a>>,
-}
-
-#[derive(Serialize)]
-struct JobView<'a> {
-    id: &'a str,
-    room: &'a str,
-    identity: &'a str,
-    participant: Option<&'a str>,
-    pid: Option<i32>,
-    seconds: u64,
-    packets_out: u64,
-    bytes_out: u64,
 }
 
 #[derive(Serialize)]
@@ -117,7 +107,7 @@ impl Supervisor {
         };
         let worker = serde_json::to_string(&self.worker_view(snapshot.as_ref()))
             .expect("a struct of strings and numbers has a JSON form");
-        Report { problem, worker, metrics: self.metrics() }
+        Report { problem, worker, jobs: self.jobs_json(), metrics: self.metrics() }
     }
 
     fn worker_view<'a>(&'a self, snapshot: Option<&'a protocol::worker::Snapshot>) -> WorkerView<'a> {
@@ -138,30 +128,9 @@ impl Supervisor {
             draining: snapshot.is_some_and(|s| s.draining),
             problem: snapshot.map_or("", |s| &s.problem),
             limits: self.spawner.limited(),
-            jobs: self.job_views(),
+            jobs: self.job_reports(),
             devices: self.device_views(),
         }
-    }
-
-    fn job_views(&self) -> Vec<JobView<'_>> {
-        self.jobs
-            .records
-            .iter()
-            .map(|(id, record)| {
-                let process = self.jobs.processes.get(&record.process);
-                let stats = process.map(|p| &p.stats);
-                JobView {
-                    id: &id.0,
-                    room: &record.room,
-                    identity: &record.identity,
-                    participant: record.sid.as_deref(),
-                    pid: process.map(|p| p.process.pid()),
-                    seconds: record.started.elapsed().as_secs(),
-                    packets_out: stats.map_or(0, |stats| stats.packets_out),
-                    bytes_out: stats.map_or(0, |stats| stats.bytes_out),
-                }
-            })
-            .collect()
     }
 
     fn device_views(&self) -> Vec<DeviceView<'_>> {
@@ -208,6 +177,7 @@ impl Supervisor {
         plain("firmware_worker_jobs_failed_total", "counter", totals.jobs_failed as f64);
         plain("firmware_worker_owner_deaths_total", "counter", totals.owner_deaths as f64);
         totals.write_histogram(&mut text, &node);
+        self.write_job_states(&mut text);
         self.write_jobs(&mut text);
         self.write_devices(&mut text);
         text
@@ -310,6 +280,6 @@ fn hostname() -> String {
 }
 
 /// For a label's value.
-fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }

@@ -6,6 +6,7 @@ use super::cgroup::{self, Cgroups};
 use super::credentials::extra_certificates;
 use super::health::Health;
 use super::jobs::{Jobs, ProcessId};
+use super::operators::{self, Operators};
 use super::owners::Owners;
 use super::process::{Happened, Spawner};
 use super::pulse::{Check, PING_INTERVAL};
@@ -51,6 +52,7 @@ pub(super) struct Supervisor {
     pub(super) tls: Tls,
     pub(super) events: Events,
     pub(super) signoffs: BTreeMap<JobId, super::actions::SigningOff>,
+    pub(super) operators: Operators,
     pub(super) totals: Totals,
     pub(super) seed: u64,
     pub(super) finished: bool,
@@ -142,6 +144,7 @@ impl Supervisor {
             tls,
             events,
             signoffs: BTreeMap::new(),
+            operators: Operators::default(),
             totals: Totals::default(),
             seed,
             finished: false,
@@ -162,6 +165,7 @@ impl Supervisor {
         if let Some(address) = self.config.http {
             http::serve(address, self.events.clone()).await;
         }
+        operators::serve(self.events.clone());
         self.owners.keep_warm(&mut self.spawner, Instant::now());
         self.turn();
         while !self.finished {
@@ -234,6 +238,7 @@ impl Supervisor {
             Event::Node { device, start, result } => self.node_opened(&device, start, result),
             Event::Holder { device, start, who } => self.holder_found(&device, start, who),
             Event::SignedOff { job, outcome } => self.signed_off(&job, outcome),
+            Event::Operator { peer, question, reply } => self.answer_operator(peer, question, reply),
             Event::Report(reply) => {
                 // Whoever asked may be gone.
                 let _ = reply.send(self.report());

@@ -23,6 +23,9 @@ mod timeline;
 mod tracks;
 mod udp;
 
+pub(crate) use source::{Happening, Source};
+pub(crate) use timeline::Anchor;
+
 use super::events::{BACKLOG, Event, Roster};
 use super::request::{Reply, Request};
 use super::user::{Pulse, ToUser};
@@ -31,7 +34,6 @@ use ending::Phase;
 use protocol::worker::{JobResult, JobSpec};
 use remote::Subscriptions;
 use session::{Ready, Session};
-use source::Happening;
 use std::collections::BTreeMap;
 use std::future::{pending, poll_fn};
 use std::hash::{BuildHasher, RandomState};
@@ -41,7 +43,6 @@ use std::pin::Pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
-use timeline::Anchor;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::Sleep;
 use tracks::Tracks;

@@ -19,7 +19,7 @@ impl Rescan {
         let brain = Brain::Worker(Box::new(worker));
         let mut supervisor = Supervisor::new(config, MODE, brain, None, events, 1).expect("a valid setup");
         let Supervisor { owners, spawner, .. } = &mut supervisor;
-        owners.demand("camera", ProcessId(1), spawner, now).expect("a process");
+        owners.demand("camera", spawner, now).expect("a process");
         let process = owners.table.get_mut("camera").and_then(|owner| owner.process.as_mut()).expect("just started");
         let (socket, alive) = process.play();
         Self { supervisor, owner: Link::new(socket).expect("a runtime"), _alive: alive }

@@ -8,6 +8,7 @@
 pub mod allocations;
 pub mod audio;
 pub mod board;
+pub mod clock;
 pub mod codec;
 pub mod doorbell;
 pub mod hangup;

@@ -66,6 +66,14 @@ pub(super) enum Command {
         #[command(flatten)]
         settings: Settings,
     },
+    /// Say what on this board keeps the worker from working well, with the remedy; 1 if something is wrong
+    Doctor {
+        /// Switch the memory controller of a Raspberry Pi on, in cmdline.txt, after showing the change
+        #[arg(long)]
+        fix: bool,
+        #[command(flatten)]
+        settings: Settings,
+    },
     /// Make a worker token from API key and secret, so that the secret stays off the board
     Token {
         /// How long it is valid: 90d, 12h, 30m

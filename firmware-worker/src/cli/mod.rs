@@ -4,6 +4,7 @@ mod arguments;
 mod bench;
 mod check;
 mod devices;
+mod doctor;
 pub mod exit;
 mod jobs;
 pub mod log;
@@ -82,6 +83,7 @@ fn command(command: Command, options: &WorkerOptions) -> ExitCode {
         Command::Jobs { json, command: None } => jobs::print(json),
         Command::Jobs { command: Some(Jobs::Stop { id }), .. } => jobs::stop(&id),
         Command::Check { file, settings } => check::print(settings, file),
+        Command::Doctor { fix, settings } => doctor::print(settings, fix),
         Command::Token { ttl, output, settings } => token::print(settings, ttl, output.as_deref()),
     }
 }

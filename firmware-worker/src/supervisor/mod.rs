@@ -113,6 +113,15 @@ pub fn trust(server: &Server) -> Result<Tls, String> {
     Tls::new(&extra_certificates(server.ca_file.as_deref())?)
 }
 
+/// Connects to the server as the worker would, without registering; in plain words why that does not work.
+pub fn try_server(server: Server) -> Result<(), String> {
+    let tls = trust(&server)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
+    let result = runtime.block_on(uplink::try_once(&server, &tls));
+    runtime.shutdown_background();
+    result.map_err(|error| error.in_words())
+}
+
 /// Runs one job in `room` without registration, and ends with it.
 ///
 /// Exit codes: 0 if the job ended well, 1 if not.

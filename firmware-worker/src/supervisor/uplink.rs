@@ -100,6 +100,12 @@ impl Uplink {
     }
 }
 
+/// Connects once and closes; the server hears of no worker.
+pub(super) async fn try_once(server: &Server, tls: &Tls) -> Result<(), LinkError> {
+    open(server, tls, &Resolver::new()).await?.close().await;
+    Ok(())
+}
+
 async fn open(server: &Server, tls: &Tls, resolver: &Resolver) -> Result<WebSocket, LinkError> {
     let token = worker_token(&server.credentials, wall_clock())?;
     let (host, port) = host_and_port(&server.url).map_err(LinkError::Broken)?;

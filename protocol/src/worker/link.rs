@@ -216,9 +216,34 @@ impl Link {
         }
     }
 
-    /// One line with the object and, where there is one, the remedy.
     fn explain(&self, error: &LinkError) -> String {
         match error {
+            LinkError::Broken(why) if !matches!(self.phase, Phase::Connecting) => format!("connection lost: {why}"),
+            LinkError::Broken(_) | LinkError::Refused { .. } | LinkError::Tls(_) | LinkError::Credentials(_) => {
+                error.in_words()
+            }
+        }
+    }
+
+    fn delay_after(&mut self, error: &LinkError) -> Duration {
+        let usual = self.backoff.fail(self.random.next());
+        match error {
+            LinkError::Refused { status: 401 | 403, retry_after, clocks } => {
+                let wait = if complaint(clocks).is_some() { CLOCK_RETRY } else { CREDENTIALS_RETRY };
+                wait.max(believed(*retry_after))
+            }
+            LinkError::Refused { retry_after, .. } => usual.max(believed(*retry_after)),
+            LinkError::Credentials(_) => CREDENTIALS_RETRY,
+            LinkError::Tls(_) => CLOCK_RETRY,
+            LinkError::Broken(_) => usual,
+        }
+    }
+}
+
+impl LinkError {
+    /// Why there is no connection: one line with the object and, where there is one, the remedy.
+    pub fn in_words(&self) -> String {
+        match self {
             LinkError::Refused { status: status @ (401 | 403), clocks, .. } => match complaint(clocks) {
                 Some(clock) => format!(
                     "the server refused our credentials (HTTP {status}), and {clock}; if that is not it: wrong API key \
@@ -237,22 +262,7 @@ impl Link {
             }
             LinkError::Refused { status, .. } => format!("the server refused the connection (HTTP {status})"),
             LinkError::Tls(why) | LinkError::Credentials(why) => why.clone(),
-            LinkError::Broken(why) if matches!(self.phase, Phase::Connecting) => format!("cannot connect: {why}"),
-            LinkError::Broken(why) => format!("connection lost: {why}"),
-        }
-    }
-
-    fn delay_after(&mut self, error: &LinkError) -> Duration {
-        let usual = self.backoff.fail(self.random.next());
-        match error {
-            LinkError::Refused { status: 401 | 403, retry_after, clocks } => {
-                let wait = if complaint(clocks).is_some() { CLOCK_RETRY } else { CREDENTIALS_RETRY };
-                wait.max(believed(*retry_after))
-            }
-            LinkError::Refused { retry_after, .. } => usual.max(believed(*retry_after)),
-            LinkError::Credentials(_) => CREDENTIALS_RETRY,
-            LinkError::Tls(_) => CLOCK_RETRY,
-            LinkError::Broken(_) => usual,
+            LinkError::Broken(why) => format!("cannot connect: {why}"),
         }
     }
 }

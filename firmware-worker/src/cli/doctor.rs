@@ -1,0 +1,57 @@
+//! `doctor`: what on this board keeps the worker from working well, each in one line with its remedy.
+
+mod boot;
+mod checks;
+
+use super::{Settings, load};
+use crate::supervisor;
+use checks::{Finding, State};
+use hal::board::Board;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Prints the findings; with `fix` mends first what can be mended from here. Code 1 when something is wrong.
+pub(super) fn print(settings: Settings, fix: bool) -> ExitCode {
+    let root = Path::new("/");
+    if fix && let Err(why) = boot::enable_memory_cgroup(root, &mut std::io::stdout()) {
+        eprintln!("firmware-worker: {why}");
+        return ExitCode::FAILURE;
+    }
+    let mut wrong = false;
+    for finding in local(root).into_iter().chain([server(settings)]) {
+        wrong |= finding.state == State::Wrong;
+        println!("{finding}");
+    }
+    if wrong { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+fn local(root: &Path) -> Vec<Finding> {
+    let board = Board::under(root);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    vec![
+        checks::cgroups(root),
+        checks::groups(root),
+        checks::encoder(&hal::video::encoders()),
+        checks::power(&board),
+        checks::heat(&board),
+        checks::clock(hal::clock::synchronised(), now),
+        checks::network(&hal::interfaces::addresses().unwrap_or_default()),
+    ]
+}
+
+/// Connects as the worker would, but does not register.
+fn server(settings: Settings) -> Finding {
+    let config = match load(settings, false) {
+        Ok(config) => config,
+        Err(error) => return Finding::wrong("server", error.to_string()),
+    };
+    let url = config.server.url.clone();
+    match supervisor::try_server(config.server) {
+        Ok(()) => Finding::good("server", format!("{url} takes our credentials")),
+        Err(why) => Finding::wrong("server", why),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -2,6 +2,7 @@
 
 mod agents;
 mod operators;
+mod service;
 
 use agents::{Agents, SOON};
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD as BASE64URL};

@@ -12,13 +12,23 @@ impl Supervisor {
         if now.registered && (!was_registered || before.as_ref().is_some_and(|b| b.worker_id != now.worker_id)) {
             let worker = &self.config.worker;
             info!("registered as {} with {} agent_name {:?}", now.worker_id, self.config.server.url, worker.agent_name);
-            notify(&[sd_notify::NotifyState::Ready, sd_notify::NotifyState::Status("registered")]);
+            notify(&[sd_notify::NotifyState::Status("registered")]);
             self.totals.registrations += 1;
         } else if !now.registered && !now.draining && before.is_some_and(|b| b.problem != now.problem) {
             warn!("not registered: {}", now.problem);
             notify(&[sd_notify::NotifyState::Status(&now.problem)]);
         }
     }
+}
+
+/// The worker runs, registered or not: a board without a network is no service that failed to start.
+pub(super) fn started() {
+    notify(&[sd_notify::NotifyState::Ready, sd_notify::NotifyState::Status("not registered yet")]);
+}
+
+/// The loop turns. Said at each tick; the unit's WatchdogSec is several of them.
+pub(super) fn alive() {
+    notify(&[sd_notify::NotifyState::Watchdog]);
 }
 
 /// For systemd, where it listens; elsewhere nothing happens.

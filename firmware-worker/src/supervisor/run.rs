@@ -1,6 +1,6 @@
 //! The loop: one input, one turn of the machine, all of its actions.
 
-use super::announce::notify;
+use super::announce::{self, notify};
 use super::brain::Brain;
 use super::cgroup::{self, Cgroups};
 use super::credentials::extra_certificates;
@@ -168,6 +168,7 @@ impl Supervisor {
         operators::serve(self.events.clone());
         self.owners.keep_warm(&mut self.spawner, Instant::now());
         self.turn();
+        announce::started();
         while !self.finished {
             let happening = self.next(&mut inputs).await;
             self.take(happening);
@@ -312,6 +313,7 @@ impl Supervisor {
 
     /// What is looked at regularly.
     fn tick(&mut self, now: Instant) {
+        announce::alive();
         self.spawner.sweep();
         self.check_jobs(now);
         for (name, owner) in &mut self.owners.table {

@@ -8,6 +8,8 @@ mod doctor;
 pub mod exit;
 mod jobs;
 pub mod log;
+#[cfg(test)]
+mod manual;
 mod operator;
 mod snapshot;
 mod token;

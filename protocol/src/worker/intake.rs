@@ -66,7 +66,7 @@ impl Worker {
         self.statuses.assigned(&id);
         let accept = offer.accepted().cloned().unwrap_or_default();
         let job = offer.info;
-        self.jobs.insert(id, Job::new(job.clone(), self.options.shutdown_timeout, now));
+        self.jobs.insert(id, Job::new(job.clone(), self.options.shutdown_timeout, self.options.restart, now));
         let worker_id = self.link_worker_id();
         self.act(Action::Start(Box::new(JobSpec { job, accept, url, token, worker_id })));
     }

@@ -5,12 +5,16 @@
 //!     |                  '------------------ Ending (of its own accord) ----------------------------^  |
 //!     '-- not ready --> Killed <-- not ended in time ------------------------------------ not gone ----'
 //!                         '--Exited, or given up--> Ended; so does Exited from every state
+//!
+//! Starting, Joining, Running --Failing, not ready--> Failing --Exited--> Waiting --in time--> Starting
+//!                 '--- Exited with a failure ---------------------------^     as often as Restarts allows
 //! ```
 //!
-//! Every state but Running has a deadline. The result is told to the server once, as soon as it is known.
+//! Every state but Running has a deadline. The result is told to the server once, as soon as it is known: a failure that
+//! is followed by a restart is none.
 
-use super::{Exit, JobEvent, JobInfo, JobResult, JobState, Reason};
-use std::fmt;
+use super::restart::Restarts;
+use super::{Exit, JobEvent, JobInfo, JobResult, JobState, Reason, RestartPolicy};
 use std::time::{Duration, Instant};
 
 /// From assignment to Ready; a process that hangs before user code runs would keep its slot for ever.
@@ -46,6 +50,10 @@ pub(super) enum Step {
     Ack,
     /// Kill it.
     Kill,
+    /// Say why it is started again, and after which wait.
+    Failed { error: String, wait: Duration },
+    /// Start it again.
+    Restart,
     /// Take its participant out of the room.
     SignOff,
     /// Forget it.
@@ -66,25 +74,50 @@ pub(super) struct Job {
     terminated: bool,
     /// An operator ended it.
     stopped: bool,
+    /// RUNNING was reported: a restart changes nothing for the server.
+    reported: bool,
+    restarts: Restarts,
     filed_at: Instant,
-    /// Ending and Exited that came before `filed_at`, at most one of each.
+    /// Ending or Failing, and Exited, that came before `filed_at`, at most one of each.
     early: Vec<JobEvent>,
 }
 
 #[derive(Debug)]
 enum Phase {
-    Starting { until: Instant },
-    Joining { until: Instant },
+    Starting {
+        until: Instant,
+    },
+    Joining {
+        until: Instant,
+    },
     Running(Presence),
-    Stopping { until: Instant, reason: String },
-    Leaving { until: Instant },
-    Killed { until: Instant, kills: u32 },
+    Stopping {
+        until: Instant,
+        reason: String,
+    },
+    Leaving {
+        until: Instant,
+    },
+    Killed {
+        until: Instant,
+        kills: u32,
+    },
+    /// To be started again when its process, which is killed, is gone.
+    Failing {
+        error: String,
+        until: Instant,
+        kills: u32,
+    },
+    /// Without a process until then.
+    Waiting {
+        until: Instant,
+    },
 }
 
 #[derive(Debug)]
 enum Presence {
     Inside,
-    /// A second join with the same identity is under way. `terminated`: the server asked to end the job meanwhile.
+    /// A second join with the same identity is under way, by the same process or by its successor. `terminated`: the server asked to end the job meanwhile.
     Rejoining {
         until: Instant,
         terminated: bool,
@@ -96,7 +129,7 @@ enum Presence {
 }
 
 impl Job {
-    pub fn new(info: JobInfo, grace: Duration, now: Instant) -> Self {
+    pub fn new(info: JobInfo, grace: Duration, policy: RestartPolicy, now: Instant) -> Self {
         let phase = Phase::Starting { until: now + READY_LIMIT };
         Self {
             info,
@@ -106,6 +139,8 @@ impl Job {
             may_be_inside: false,
             terminated: false,
             stopped: false,
+            reported: false,
+            restarts: Restarts::new(policy),
             filed_at: now + FILING_TIME,
             early: vec![],
         }
@@ -113,6 +148,11 @@ impl Job {
 
     /// Neither ending nor ended: it occupies its room.
     pub fn runs(&self) -> bool {
+        self.is_well() || matches!(self.phase, Phase::Failing { .. } | Phase::Waiting { .. })
+    }
+
+    /// Has a process that is neither ending nor failing.
+    fn is_well(&self) -> bool {
         matches!(self.phase, Phase::Starting { .. } | Phase::Joining { .. } | Phase::Running(_))
     }
 
@@ -124,6 +164,7 @@ impl Job {
             Phase::Running(Presence::Rejoining { .. }) => JobState::Rejoining,
             Phase::Running(Presence::Inside | Presence::Back { .. }) => JobState::Running,
             Phase::Stopping { .. } | Phase::Leaving { .. } | Phase::Killed { .. } => JobState::Ending,
+            Phase::Failing { .. } | Phase::Waiting { .. } => JobState::Restarting,
         }
     }
 
@@ -145,14 +186,16 @@ impl Job {
             Phase::Running(Presence::Rejoining { until, .. } | Presence::Back { until }) => {
                 Some((*until, Reason::RejoinGrace))
             }
-            Phase::Stopping { until, .. } | Phase::Leaving { until } | Phase::Killed { until, .. } => {
-                Some((*until, Reason::KillTimeout))
-            }
+            Phase::Stopping { until, .. }
+            | Phase::Leaving { until }
+            | Phase::Killed { until, .. }
+            | Phase::Failing { until, .. } => Some((*until, Reason::KillTimeout)),
+            Phase::Waiting { until } => Some((*until, Reason::Restart)),
         }
     }
 
     pub fn handle(&mut self, event: JobEvent, now: Instant) -> Vec<Step> {
-        if now < self.filed_at && matches!(event, JobEvent::Ending(_) | JobEvent::Exited(_)) {
+        if now < self.filed_at && matches!(event, JobEvent::Ending(_) | JobEvent::Failing(_) | JobEvent::Exited(_)) {
             self.hold_back(event);
             return vec![];
         }
@@ -161,7 +204,8 @@ impl Job {
             JobEvent::Joined | JobEvent::Rejoined => self.joined(now),
             JobEvent::Rejoining => self.rejoining(now),
             JobEvent::Ending(result) => self.ending(result, now),
-            JobEvent::Exited(exit) => self.exited(&exit),
+            JobEvent::Failing(error) => self.failing(error, now),
+            JobEvent::Exited(exit) => self.exited(&exit, now),
         }
     }
 
@@ -178,18 +222,21 @@ impl Job {
     }
 
     fn ready(&mut self, now: Instant) -> Vec<Step> {
-        self.may_be_inside = true;
+        let successor = std::mem::replace(&mut self.may_be_inside, true);
         match self.phase {
-            Phase::Starting { .. } => {
-                self.phase = Phase::Joining { until: now + JOIN_LIMIT };
-                vec![Step::Running]
+            Phase::Starting { .. } if successor => {
+                self.phase = Phase::Running(Presence::Rejoining { until: now + JOIN_LIMIT, terminated: false });
             }
+            Phase::Starting { .. } => self.phase = Phase::Joining { until: now + JOIN_LIMIT },
             Phase::Joining { .. }
             | Phase::Running(_)
             | Phase::Stopping { .. }
             | Phase::Leaving { .. }
-            | Phase::Killed { .. } => vec![],
+            | Phase::Killed { .. }
+            | Phase::Failing { .. }
+            | Phase::Waiting { .. } => return vec![],
         }
+        if std::mem::replace(&mut self.reported, true) { vec![] } else { vec![Step::Running] }
     }
 
     /// Some jobs say Joined, some Rejoined when they are back.
@@ -204,7 +251,9 @@ impl Job {
             | Phase::Running(Presence::Inside | Presence::Back { .. })
             | Phase::Stopping { .. }
             | Phase::Leaving { .. }
-            | Phase::Killed { .. } => {}
+            | Phase::Killed { .. }
+            | Phase::Failing { .. }
+            | Phase::Waiting { .. } => {}
         }
         steps
     }
@@ -220,7 +269,7 @@ impl Job {
     fn ending(&mut self, result: JobResult, now: Instant) -> Vec<Step> {
         match self.phase {
             Phase::Leaving { .. } => vec![Step::Ack],
-            Phase::Killed { .. } => vec![],
+            Phase::Killed { .. } | Phase::Failing { .. } | Phase::Waiting { .. } => vec![],
             Phase::Starting { .. } | Phase::Joining { .. } | Phase::Running(_) | Phase::Stopping { .. } => {
                 self.phase = Phase::Leaving { until: now + LEAVE_LIMIT };
                 let mut steps = self.conclude(result);
@@ -230,7 +279,21 @@ impl Job {
         }
     }
 
-    fn exited(&mut self, exit: &Exit) -> Vec<Step> {
+    /// The process is of no more use; its participant stays for the successor to replace.
+    fn failing(&mut self, error: String, now: Instant) -> Vec<Step> {
+        if self.is_well() && self.restarts.left(now) {
+            self.phase = Phase::Failing { error, until: now + KILL_INTERVAL, kills: 1 };
+            return vec![Step::Kill];
+        }
+        self.ending(failed(error), now)
+    }
+
+    fn exited(&mut self, exit: &Exit, now: Instant) -> Vec<Step> {
+        match &self.phase {
+            Phase::Failing { error, .. } => return self.start_again(error.clone(), now),
+            _ if self.is_well() && *exit != Exit::Code(0) => return self.start_again(exit.to_string(), now),
+            _ => {}
+        }
         let result = match (&self.phase, exit) {
             (Phase::Stopping { reason, .. }, Exit::Code(0)) => JobResult::Success { reason: reason.clone() },
             (_, Exit::Code(0)) => JobResult::Success { reason: exit.to_string() },
@@ -238,6 +301,22 @@ impl Job {
         };
         let left = matches!((&self.phase, exit), (Phase::Leaving { .. }, Exit::Code(0)));
         self.end(result, left)
+    }
+
+    /// Its process is gone.
+    fn start_again(&mut self, error: String, now: Instant) -> Vec<Step> {
+        let Some(wait) = self.restarts.take(now) else { return self.end(failed(error), false) };
+        self.phase = Phase::Waiting { until: now + wait };
+        let mut steps = vec![Step::Failed { error, wait }];
+        if wait.is_zero() {
+            steps.extend(self.restart(now));
+        }
+        steps
+    }
+
+    fn restart(&mut self, now: Instant) -> Vec<Step> {
+        self.phase = Phase::Starting { until: now + READY_LIMIT };
+        vec![Step::Restart]
     }
 
     fn end(&mut self, result: JobResult, left: bool) -> Vec<Step> {
@@ -251,17 +330,23 @@ impl Job {
 
     /// Asks the job to end, unless it is ending already.
     pub fn stop(&mut self, reason: &str, now: Instant) -> Vec<Step> {
-        if !self.runs() {
-            return vec![];
+        match &self.phase {
+            Phase::Starting { .. } | Phase::Joining { .. } | Phase::Running(_) => {
+                self.phase = Phase::Stopping { until: now + self.grace, reason: reason.to_owned() };
+                vec![Step::Terminate { reason: reason.to_owned(), grace: self.grace }]
+            }
+            Phase::Failing { error, .. } => self.kill(failed(error.clone()), now),
+            Phase::Waiting { .. } => self.end(JobResult::Success { reason: reason.to_owned() }, false),
+            Phase::Stopping { .. } | Phase::Leaving { .. } | Phase::Killed { .. } => vec![],
         }
-        self.phase = Phase::Stopping { until: now + self.grace, reason: reason.to_owned() };
-        vec![Step::Terminate { reason: reason.to_owned(), grace: self.grace }]
     }
 
     /// An operator ends it.
     pub fn stop_by_operator(&mut self, now: Instant) -> Vec<Step> {
+        // Before: a job that waits for its restart ends at once.
+        let stopped = std::mem::replace(&mut self.stopped, true);
         let steps = self.stop("stopped by an operator", now);
-        self.stopped |= !steps.is_empty();
+        self.stopped = stopped || !steps.is_empty();
         steps
     }
 
@@ -278,7 +363,9 @@ impl Job {
             | Phase::Running(Presence::Inside)
             | Phase::Stopping { .. }
             | Phase::Leaving { .. }
-            | Phase::Killed { .. } => {
+            | Phase::Killed { .. }
+            | Phase::Failing { .. }
+            | Phase::Waiting { .. } => {
                 self.terminated = true;
                 self.stop("terminated by the server", now)
             }
@@ -294,7 +381,7 @@ impl Job {
             return std::mem::take(&mut self.early).into_iter().flat_map(|event| self.handle(event, now)).collect();
         }
         match &mut self.phase {
-            Phase::Starting { .. } => self.kill(failed(format!("not ready in {} s", READY_LIMIT.as_secs())), now),
+            Phase::Starting { .. } => self.give_up_starting(now),
             Phase::Joining { .. } => self.give_up_joining(now),
             Phase::Running(Presence::Rejoining { .. }) => {
                 self.terminated = true;
@@ -318,11 +405,30 @@ impl Job {
                 vec![Step::Kill]
             }
             Phase::Killed { .. } => self.end(failed("process cannot be killed".to_owned()), false),
+            Phase::Failing { until, kills, .. } if *kills < KILL_ATTEMPTS => {
+                *kills += 1;
+                *until = now + KILL_INTERVAL;
+                vec![Step::Kill]
+            }
+            // What hangs in the kernel would hang its successor too.
+            Phase::Failing { error, .. } => {
+                let error = format!("{error}; process cannot be killed");
+                self.end(failed(error), false)
+            }
+            Phase::Waiting { .. } => self.restart(now),
         }
+    }
+
+    fn give_up_starting(&mut self, now: Instant) -> Vec<Step> {
+        let error = format!("not ready in {} s", READY_LIMIT.as_secs());
+        if self.restarts.left(now) { self.failing(error, now) } else { self.kill(failed(error), now) }
     }
 
     fn give_up_joining(&mut self, now: Instant) -> Vec<Step> {
         let error = format!("no join in {} s", JOIN_LIMIT.as_secs());
+        if self.restarts.left(now) {
+            return self.failing(error, now);
+        }
         let mut steps = self.stop(&error, now);
         steps.splice(0..0, self.conclude(failed(error)));
         steps
@@ -351,52 +457,4 @@ impl Job {
 
 fn failed(error: String) -> JobResult {
     JobResult::Failed { error }
-}
-
-impl fmt::Display for Exit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const MIB: u64 = 1 << 20;
-        match self {
-            Self::Code(code) => write!(f, "exit code {code}"),
-            Self::Signal(signal) => match signal_name(*signal) {
-                Some(name) => write!(f, "killed by signal {signal} ({name})"),
-                None => write!(f, "killed by signal {signal}"),
-            },
-            Self::OutOfMemory { limit } if limit % MIB == 0 => {
-                write!(f, "memory limit {} MiB exceeded", limit / MIB)
-            }
-            Self::OutOfMemory { limit } => write!(f, "memory limit {limit} bytes exceeded"),
-            Self::NotStarted(why) => write!(f, "process could not be started: {why}"),
-        }
-    }
-}
-
-/// Linux numbers, the same on every architecture we run on.
-fn signal_name(signal: i32) -> Option<&'static str> {
-    Some(match signal {
-        1 => "SIGHUP",
-        2 => "SIGINT",
-        3 => "SIGQUIT",
-        4 => "SIGILL",
-        5 => "SIGTRAP",
-        6 => "SIGABRT",
-        7 => "SIGBUS",
-        8 => "SIGFPE",
-        9 => "SIGKILL",
-        10 => "SIGUSR1",
-        11 => "SIGSEGV",
-        12 => "SIGUSR2",
-        13 => "SIGPIPE",
-        14 => "SIGALRM",
-        15 => "SIGTERM",
-        16 => "SIGSTKFLT",
-        24 => "SIGXCPU",
-        25 => "SIGXFSZ",
-        26 => "SIGVTALRM",
-        27 => "SIGPROF",
-        29 => "SIGIO",
-        30 => "SIGPWR",
-        31 => "SIGSYS",
-        _ => return None,
-    })
 }

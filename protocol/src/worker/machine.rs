@@ -250,6 +250,8 @@ impl Worker {
                 Step::Terminate { reason, grace } => self.act(Action::Terminate { job, reason, grace }),
                 Step::Ack => self.act(Action::Ack(job)),
                 Step::Kill => self.act(Action::Kill(job)),
+                Step::Failed { error, wait } => self.act(Action::Failed { job, error, wait }),
+                Step::Restart => self.act(Action::Restart(job)),
                 Step::SignOff => self.act(Action::SignOff(job)),
                 Step::Release(result) => {
                     self.jobs.remove(id);

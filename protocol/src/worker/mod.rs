@@ -9,11 +9,13 @@
 //! The shell feeds [`Input`]s with the time, executes every [`Action`] it polls, and wakes the machine at
 //! [`Worker::deadline`].
 
+mod exit;
 mod intake;
 mod job;
 mod link;
 mod machine;
 mod offer;
+mod restart;
 mod solo;
 mod statuses;
 #[cfg(test)]
@@ -45,6 +47,17 @@ pub enum JobType {
     Publisher,
     /// One job per participant that joins.
     Participant,
+}
+
+/// What becomes of a job that fails. The server never dispatches it again, so this is the board's own answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RestartPolicy {
+    /// Its end is reported.
+    #[default]
+    Never,
+    /// It is started again, three times in ten minutes at most; the last failure is reported.
+    OnFailure,
 }
 
 /// What the server grants our jobs in their rooms (livekit_models.proto `ParticipantPermission`).
@@ -89,6 +102,8 @@ pub struct Options {
     pub drain_timeout: Duration,
     /// How long a job may take from Terminate to its exit before it is killed.
     pub shutdown_timeout: Duration,
+    /// What becomes of jobs that fail.
+    pub restart: RestartPolicy,
     /// Whether `on_request` is asked in a prewarmed job process ([`Action::Ask`]) or every offer is accepted that
     /// fits.
     pub ask: bool,
@@ -221,11 +236,14 @@ pub enum JobState {
     Rejoining,
     /// It was asked to end, or ends.
     Ending,
+    /// It has failed, and waits for its restart.
+    Restarting,
 }
 
 impl JobState {
     /// All, for metrics.
-    pub const ALL: [Self; 5] = [Self::Starting, Self::Joining, Self::Running, Self::Rejoining, Self::Ending];
+    pub const ALL: [Self; 6] =
+        [Self::Starting, Self::Joining, Self::Running, Self::Rejoining, Self::Ending, Self::Restarting];
 
     /// As operators read it.
     pub fn name(self) -> &'static str {
@@ -235,6 +253,7 @@ impl JobState {
             Self::Running => "running",
             Self::Rejoining => "rejoining",
             Self::Ending => "ending",
+            Self::Restarting => "restarting",
         }
     }
 }
@@ -296,6 +315,8 @@ pub enum JobEvent {
     Rejoined,
     /// Wants to leave; waits for [`Action::Ack`].
     Ending(JobResult),
+    /// Has failed in a way that another start may mend: a panic, an error of the entrypoint, a broken rule.
+    Failing(String),
     /// Its process is gone.
     Exited(Exit),
 }
@@ -353,6 +374,17 @@ pub enum Action {
     Ack(JobId),
     /// Kill the process and its cgroup.
     Kill(JobId),
+    /// The job failed, which the server is not told: it is to be started again after the wait.
+    Failed {
+        /// Which.
+        job: JobId,
+        /// In plain words.
+        error: String,
+        /// Until [`Action::Restart`].
+        wait: Duration,
+    },
+    /// Start the job again in a new process, with the newest token. By joining it replaces what is left in the room.
+    Restart(JobId),
     /// The dead job did not leave its room: sign its participant off.
     SignOff(JobId),
     /// The server has ended a job whose participant may be being signed off: it is gone. A sign-off would resume a
@@ -394,6 +426,8 @@ pub enum Reason {
     RejoinGrace,
     /// Did not end in time.
     KillTimeout,
+    /// The wait before a restart is over.
+    Restart,
     /// Drain timeout.
     Drain,
 }

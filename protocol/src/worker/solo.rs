@@ -1,7 +1,7 @@
 //! One job without registration: the same life as a dispatched job, with nobody to report to.
 
 use super::job::{Job, Step};
-use super::{Action, Input, JobId, JobSpec, JobState, Reason};
+use super::{Action, Input, JobId, JobSpec, JobState, Reason, RestartPolicy};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,7 @@ impl Solo {
     /// Starts the job at once; [`Action::Finished`] follows its end.
     pub fn new(spec: JobSpec, shutdown_timeout: Duration, now: Instant) -> Self {
         let id = spec.job.id.clone();
-        let job = Some(Job::new(spec.job.clone(), shutdown_timeout, now));
+        let job = Some(Job::new(spec.job.clone(), shutdown_timeout, RestartPolicy::Never, now));
         Self { id, job, actions: [Action::Start(Box::new(spec))].into() }
     }
 
@@ -64,6 +64,8 @@ impl Solo {
             Step::Terminate { reason, grace } => self.actions.push_back(Action::Terminate { job, reason, grace }),
             Step::Ack => self.actions.push_back(Action::Ack(job)),
             Step::Kill => self.actions.push_back(Action::Kill(job)),
+            Step::Failed { error, wait } => self.actions.push_back(Action::Failed { job, error, wait }),
+            Step::Restart => self.actions.push_back(Action::Restart(job)),
             Step::SignOff => self.actions.push_back(Action::SignOff(job)),
             Step::Release(result) => {
                 self.job = None;

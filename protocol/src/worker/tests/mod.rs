@@ -5,13 +5,14 @@ mod link;
 mod model;
 mod offers;
 mod properties;
+mod restarts;
 mod server;
 mod stopping;
 
 use super::job::FILING_TIME;
 use super::{
     Accept, Action, Exit, Health, Input, JobEvent, JobId, JobResult, JobState, JobType, LinkError, Options,
-    Permissions, Reason, Worker,
+    Permissions, Reason, RestartPolicy, Worker,
 };
 use std::time::{Duration, Instant};
 
@@ -32,6 +33,7 @@ fn options() -> Options {
         target_load: 0.7,
         drain_timeout: Duration::from_secs(3600),
         shutdown_timeout: Duration::from_secs(10),
+        restart: RestartPolicy::Never,
         ask: false,
         accept: Accept::default(),
     }

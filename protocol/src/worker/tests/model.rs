@@ -148,6 +148,9 @@ impl Model {
                 Action::Terminate { job, .. } | Action::Kill(job) | Action::SignOff(job) | Action::Ack(job) => {
                     assert!(self.open.contains_key(&job.0), "{} was released", job.0);
                 }
+                Action::Failed { job, .. } | Action::Restart(job) => {
+                    assert_eq!(self.open.get(&job.0), Some(&false), "{} is over and starts again", job.0);
+                }
                 Action::CancelSignOff(job) => assert!(!self.open.contains_key(&job.0), "{} is not released", job.0),
                 Action::Release { job, .. } => self.released(&job.0),
                 Action::Finished => self.finish(),

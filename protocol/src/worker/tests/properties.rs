@@ -60,6 +60,7 @@ fn job_event() -> impl Strategy<Value = JobEvent> {
         1 => Just(JobEvent::Rejoined),
         1 => Just(JobEvent::Ending(success("done"))),
         1 => Just(JobEvent::Ending(JobResult::Failed { error: "broken".to_owned() })),
+        2 => Just(JobEvent::Failing("panic".to_owned())),
         1 => Just(exited(Exit::Code(0))),
         1 => Just(exited(Exit::Signal(9))),
         1 => Just(exited(Exit::NotStarted("no memory".to_owned()))),
@@ -127,12 +128,13 @@ proptest! {
     #[test]
     fn whatever_happens_jobs_are_told_once_fit_their_slots_and_come_to_an_end(
         ask: bool,
+        restart in prop_oneof![Just(RestartPolicy::Never), Just(RestartPolicy::OnFailure)],
         max_jobs in 1..4u32,
         before in prop::collection::vec(event(), 0..100),
         end in prop_oneof![Just(Event::Drain), Just(Event::Stop)],
         after in prop::collection::vec(event(), 0..30),
     ) {
-        let mut model = Model::new(Options { ask, max_jobs, drain_timeout: seconds(100), ..options() });
+        let mut model = Model::new(Options { ask, restart, max_jobs, drain_timeout: seconds(100), ..options() });
         for event in before.into_iter().chain([end]).chain(after) {
             happen(&mut model, event);
         }

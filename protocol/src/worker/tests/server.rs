@@ -75,6 +75,8 @@ pub fn describe(action: &Action) -> String {
         }
         Action::Ack(job) => format!("ack {}", job.0),
         Action::Kill(job) => format!("kill {}", job.0),
+        Action::Failed { job, error, wait } => format!("{} failed, again in {} s: {error}", job.0, wait.as_secs()),
+        Action::Restart(job) => format!("restart {}", job.0),
         Action::SignOff(job) => format!("sign off {}", job.0),
         Action::CancelSignOff(job) => format!("cancel the sign-off of {}", job.0),
         Action::Release { job, result: JobResult::Success { reason } } => {

@@ -31,6 +31,7 @@
 //!
 //! - Ways to end a job: [`JobContext::shutdown`] is a success, [`JobContext::fail`] and an error of the entrypoint are
 //!   failures with their text, and so is a panic, with its place. Returning `Ok` ends nothing.
+//! - With [`WorkerOptions::restart`] a job that fails is started again, and the last failure alone is reported.
 //! - Own media: [`JobContext::publish_video`] and [`JobContext::publish_audio`] take encoded frames;
 //!   [`JobContext::subscribe_audio`] and [`JobContext::subscribe_video`] give those of others.
 //! - A picture: [`JobContext::snapshot`] takes one with a published camera.
@@ -59,7 +60,7 @@ pub use job::{
 };
 pub use media::still::Jpeg;
 pub use protocol::room::{Data, Kind, Participant, RemoteTrack, Source, TrackSid};
-pub use protocol::worker::{Accept, Answer, JobId, JobInfo, JobType, ParticipantInfo, RoomInfo};
+pub use protocol::worker::{Accept, Answer, JobId, JobInfo, JobType, ParticipantInfo, RestartPolicy, RoomInfo};
 
 use std::process::ExitCode;
 

@@ -4,7 +4,9 @@ use crate::mutate::{Random, damage};
 use livekit_protocol as lk;
 use lk::server_message::Message;
 use prost::Message as _;
-use protocol::worker::{Accept, Action, Input, JobEvent, JobType, LinkError, Options, Permissions, Worker};
+use protocol::worker::{
+    Accept, Action, Input, JobEvent, JobType, LinkError, Options, Permissions, RestartPolicy, Worker,
+};
 use std::time::{Duration, Instant};
 
 /// Inputs that one machine gets before a new one takes over.
@@ -82,6 +84,7 @@ fn worker(now: Instant) -> Worker {
         target_load: 0.7,
         drain_timeout: Duration::from_secs(60),
         shutdown_timeout: Duration::from_secs(10),
+        restart: RestartPolicy::OnFailure,
         ask: false,
         accept: Accept::default(),
     };

@@ -19,8 +19,8 @@ const SCRIPT: &str = "
 while read -r line; do eval \"$line\"; done
 ";
 
-const CAMERA: &str = "[[camera]]\nwidth = 640\nheight = 360\nfps = 15\nbitrate = 500000\n";
-const MICROPHONE: &str = "[[microphone]]\ndevice = \"hw:CARD=Loopback,DEV=1\"\n";
+pub const CAMERA: &str = "[[camera]]\nwidth = 640\nheight = 360\nfps = 15\nbitrate = 500000\n";
+pub const MICROPHONE: &str = "[[microphone]]\ndevice = \"hw:CARD=Loopback,DEV=1\"\n";
 const SPEAKER: &str = "[[speaker]]\ndevice = \"hw:CARD=Loopback,DEV=0\"\n[job]\nplay = true\n";
 
 /// Boots it with camera and voice, and waits until it is registered.

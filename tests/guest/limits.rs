@@ -2,7 +2,7 @@
 
 use super::board::{self, SLOW};
 use tests::Server;
-use tests::worker::AGENT;
+use tests::worker::{AGENT, NO_RESTART};
 
 /// Names the leaf that holds the process of the running job (the prewarmed process has one of its own).
 const NAME_LEAF: &str = "pid=$(wget -qO- http://127.0.0.1:8081/worker | sed 's/.*\"participant\":\"PA_[^}]*\"pid\":\\([0-9]*\\).*/\\1/'); \
@@ -12,7 +12,8 @@ const NAME_LEAF: &str = "pid=$(wget -qO- http://127.0.0.1:8081/worker | sed 's/.
 fn a_job_over_its_memory_limit_ends_failed_by_name_in_a_leaf_of_its_own() {
     let server = Server::start_for_guest();
     let room = "guest-limits";
-    let mut guest = board::boot("limits", &server);
+    let devices = format!("{}{}{NO_RESTART}", board::CAMERA, board::MICROPHONE);
+    let mut guest = board::boot_with("limits", &server, &devices, "", &[]);
     server.api().dispatch(room, AGENT, "");
     guest.wait_console("joined as", SLOW);
     guest.type_line(NAME_LEAF);

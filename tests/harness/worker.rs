@@ -17,6 +17,9 @@ const REGISTER: Duration = Duration::from_secs(20);
 /// The agent name of workers in tests.
 pub const AGENT: &str = "board";
 
+/// Configuration with which the failure of a job is its end.
+pub const NO_RESTART: &str = "[job]\nrestart = \"never\"\n";
+
 /// Test devices whose picture is small enough that a debug build encodes it in real time next to a Python decoder.
 const DEVICES: &str = r#"
 [[camera]]

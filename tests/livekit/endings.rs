@@ -3,13 +3,13 @@
 use crate::SOON;
 use rustix::process::Signal;
 use std::time::{Duration, Instant};
-use tests::worker::{AGENT, Setup};
+use tests::worker::{AGENT, NO_RESTART, Setup};
 use tests::{Judge, Server, poll, process, procfs};
 
 #[test]
 fn a_killed_job_is_shown_failed_with_its_signal_and_two_others_go_on() {
     let server = Server::start();
-    let worker = Setup::new(&server).start();
+    let worker = Setup::new(&server).toml(NO_RESTART).start();
     let rooms = ["first", "second", "third"];
     let judges = rooms.map(|room| Judge::join(&server, room, "judge"));
     let mut jobs = Vec::new();
@@ -32,6 +32,30 @@ fn a_killed_job_is_shown_failed_with_its_signal_and_two_others_go_on() {
         assert!(gap < 500.0, "room {} lost sound for {gap} ms", rooms[survivor]);
     }
     assert_eq!(worker.metric("lk_agents_active_job_count"), 2.0);
+}
+
+#[test]
+fn a_killed_bridge_is_started_again_and_is_seen_again_as_the_same_participant() {
+    let server = Server::start();
+    let worker = Setup::new(&server).start();
+    server.api().dispatch("studio", AGENT, "");
+    let judge = Judge::join(&server, "studio", "judge");
+    judge.sees_and_hears(0, 13.0, SOON);
+    let (_, job) = worker.started("studio");
+    let before = server.api().identities("studio");
+    for _ in 0..2 {
+        let mark = judge.mark();
+        let killed = poll::monotonic();
+        process::kill(worker.started("studio").1, Signal::KILL);
+        let again = judge.wait_from(mark, "video again", SOON, |event| event.name() == "first_video");
+        eprintln!("video again {:.0} ms after kill -9 of the job", (again.at() - killed) * 1000.0);
+        judge.sees_and_hears(judge.mark(), 13.0, SOON);
+    }
+    assert_ne!(worker.started("studio").1, job);
+    assert_eq!(server.api().identities("studio"), before);
+    assert_eq!(worker.metric("lk_agents_active_job_count"), 1.0);
+    // The server took the ends of its dead participants for those of the job; that must not end it later either.
+    assert_eq!(worker.metric("firmware_worker_jobs_failed_total"), 0.0);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use lk::worker_message::Message as FromWorker;
 use rustix::process::Signal;
 use serde_json::Value;
 use std::time::{Duration, Instant};
-use tests::worker::{AGENT, Setup, Worker};
+use tests::worker::{AGENT, NO_RESTART, Setup, Worker};
 use tests::{poll, process, procfs};
 
 /// All of the worker's processes but the supervisor.
@@ -96,7 +96,7 @@ fn every_child_has_a_watchdog_against_code_and_drivers_that_hang() {
 #[test]
 fn a_killed_job_is_reported_failed_with_its_signal_and_another_goes_on() {
     let agents = Agents::listen();
-    let worker = Setup::with_url(&agents.url()).toml("[worker]\nmax_jobs = 2\n").launch();
+    let worker = Setup::with_url(&agents.url()).toml("[worker]\nmax_jobs = 2\n").toml(NO_RESTART).launch();
     let (mut connection, _) = agents.registered();
     connection.run_job("AJ_1", "first");
     connection.run_job("AJ_2", "second");
@@ -107,6 +107,28 @@ fn a_killed_job_is_reported_failed_with_its_signal_and_another_goes_on() {
     assert_eq!(status.error, "killed by signal 9 (SIGKILL)");
     assert!(procfs::alive(other));
     assert_eq!(worker.state()["active_jobs"], 1);
+}
+
+#[test]
+fn a_killed_job_is_started_again_and_only_its_last_failure_is_told() {
+    let agents = Agents::listen();
+    let worker = Setup::with_url(&agents.url()).launch();
+    let (mut connection, _) = agents.registered();
+    connection.run_job("AJ_1", "studio");
+    for restart in 1..=3 {
+        let killed = job_pid(&worker, "AJ_1");
+        process::kill(killed, Signal::KILL);
+        poll::until("it runs in another process", SOON, || {
+            let job = &worker.state()["jobs"][0];
+            let other = job["pid"].as_u64().is_some_and(|pid| pid != u64::from(killed));
+            (other && job["restarts"] == restart).then_some(())
+        });
+        assert_eq!(worker.state()["jobs"][0]["last_failure"], "killed by signal 9 (SIGKILL)");
+    }
+    assert_eq!(worker.metric("firmware_worker_job_restarts_total"), 3.0);
+    process::kill(job_pid(&worker, "AJ_1"), Signal::KILL);
+    let status = connection.status("AJ_1");
+    assert_eq!((status.status(), status.error.as_str()), (lk::JobStatus::JsFailed, "killed by signal 9 (SIGKILL)"));
 }
 
 #[test]
@@ -196,7 +218,7 @@ fn a_job_survives_the_loss_of_the_server_and_is_named_after_the_next_registratio
 #[test]
 fn whatever_signal_kills_a_job_is_named() {
     let agents = Agents::listen();
-    let worker = Setup::with_url(&agents.url()).launch();
+    let worker = Setup::with_url(&agents.url()).toml(NO_RESTART).launch();
     let (mut connection, _) = agents.registered();
     let signals = [
         (Signal::ILL, "4 (SIGILL)"),
@@ -254,7 +276,7 @@ fn a_warm_device_runs_without_a_job_and_again_after_its_owner_has_died() {
 #[test]
 fn jobs_one_after_the_other_leave_no_process_and_no_descriptor_behind() {
     let agents = Agents::listen();
-    let worker = Setup::with_url(&agents.url()).launch();
+    let worker = Setup::with_url(&agents.url()).toml(NO_RESTART).launch();
     let (mut connection, _) = agents.registered();
     let mut steady = usize::MAX;
     for round in 0..8 {

@@ -9,15 +9,16 @@ use crate::device::speaker::choose;
 use hal::audio::{Card, Error, Identity, find};
 use hal::video::Camera;
 use protocol::secret::Secret;
+use protocol::worker::RestartPolicy;
 use std::fmt::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-pub(super) fn print(mut settings: Settings, file: Option<PathBuf>) -> ExitCode {
+pub(super) fn print(mut settings: Settings, file: Option<PathBuf>, restart: RestartPolicy) -> ExitCode {
     settings.config = file.or(settings.config);
     let path = config_file(settings.config.as_deref());
-    match load(settings, false) {
+    match load(settings, false, restart) {
         Ok(config) => {
             let file = path.map_or_else(|| "no file, defaults".into(), |path| path.display().to_string());
             let board = Board { cameras: hal::video::list(), cards: hal::audio::list() };
@@ -51,6 +52,11 @@ fn describe(config: &Config, board: &Board) -> String {
         let _ = writeln!(out, "{}", describe_device(device, board));
     }
     let _ = writeln!(out, "limits      {}", limits(&config.limits));
+    let failure = match worker.restart {
+        RestartPolicy::Never => "ends",
+        RestartPolicy::OnFailure => "is started again, 3 times in 10 minutes at most",
+    };
+    let _ = writeln!(out, "failing     a job that fails {failure}");
     let _ = writeln!(out, "stopping    waits {} for running jobs, then ends them", rounded(worker.drain_timeout));
     let _ = writeln!(out, "operators   {http}");
     out

@@ -7,6 +7,7 @@ use super::{Settings, load};
 use crate::supervisor;
 use checks::{Finding, State};
 use hal::board::Board;
+use protocol::worker::RestartPolicy;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -42,7 +43,7 @@ fn local(root: &Path) -> Vec<Finding> {
 
 /// Connects as the worker would, but does not register.
 fn server(settings: Settings) -> Finding {
-    let config = match load(settings, false) {
+    let config = match load(settings, false, RestartPolicy::Never) {
         Ok(config) => config,
         Err(error) => return Finding::wrong("server", error.to_string()),
     };

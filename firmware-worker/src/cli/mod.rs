@@ -24,6 +24,7 @@ use clap::Parser;
 use hal::board::Board;
 use hal::process::{Socket, inherited_control};
 use protocol::secret::Secret;
+use protocol::worker::RestartPolicy;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -84,14 +85,14 @@ fn command(command: Command, options: &WorkerOptions) -> ExitCode {
         Command::Snapshot { camera, config } => snapshot::print(config.as_deref(), &camera),
         Command::Jobs { json, command: None } => jobs::print(json),
         Command::Jobs { command: Some(Jobs::Stop { id }), .. } => jobs::stop(&id),
-        Command::Check { file, settings } => check::print(settings, file),
         Command::Doctor { fix, settings } => doctor::print(settings, fix),
+        Command::Check { file, settings } => check::print(settings, file, options.restarts()),
         Command::Token { ttl, output, settings } => token::print(settings, ttl, output.as_deref()),
     }
 }
 
 fn start(settings: Settings, development: bool, options: &WorkerOptions) -> ExitCode {
-    let config = match load(settings, development) {
+    let config = match load(settings, development, options.restarts()) {
         Ok(config) => config,
         Err(error) => return configuration_error(&error),
     };
@@ -100,7 +101,7 @@ fn start(settings: Settings, development: bool, options: &WorkerOptions) -> Exit
 }
 
 fn connect(settings: Settings, room: String, identity: Option<String>) -> ExitCode {
-    let loaded = load(settings, true).and_then(|config| Ok((join_token(&config)?, config)));
+    let loaded = load(settings, true, RestartPolicy::Never).and_then(|config| Ok((join_token(&config)?, config)));
     let (token, config) = match loaded {
         Ok(loaded) => loaded,
         Err(error) => return configuration_error(&error),
@@ -139,9 +140,10 @@ fn default_identity() -> String {
     }
 }
 
-fn load(settings: Settings, development: bool) -> Result<Config, config::Error> {
+fn load(settings: Settings, development: bool, restart: RestartPolicy) -> Result<Config, config::Error> {
     let file = config_file(settings.config.as_deref());
-    let defaults = Defaults { memory: Board::default().memory().map(|memory| memory.total), development };
+    let memory = Board::default().memory().map(|memory| memory.total);
+    let defaults = Defaults { memory, development, restart };
     let config = config::load(settings.written(), &environment, file.as_deref(), defaults)?;
     if config.server.ca_file.is_some() {
         let wrong = |why| config::Error::Value { key: "server ca_file".into(), why };

@@ -3,6 +3,7 @@
 use super::written::{LogWritten, ServerWritten, WorkerWritten};
 use super::{Config, Credentials, Device, Error, Written, meaning, sources, syntax};
 use protocol::secret::Secret;
+use protocol::worker::RestartPolicy;
 use std::fs;
 use std::path::Path;
 
@@ -16,6 +17,8 @@ pub struct Defaults {
     pub memory: Option<u64>,
     /// At a developer's desk: verbose, and no HTTP port unless one is asked for.
     pub development: bool,
+    /// The entrypoint's own wish.
+    pub restart: RestartPolicy,
 }
 
 /// Reads and merges all layers. Without `file` there is no file layer.

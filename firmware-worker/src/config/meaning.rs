@@ -2,7 +2,7 @@
 
 use super::written::{LimitsWritten, PermissionsWritten, ServerWritten, WorkerWritten, Written};
 use super::{Config, Credentials, Defaults, Error, Limits, Server, Worker, read_secret, sources};
-use protocol::worker::Permissions;
+use protocol::worker::{Permissions, RestartPolicy};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -35,13 +35,15 @@ const SHUTDOWN_TIMEOUT_S: u64 = 10;
 const UNRESPONSIVE_TIMEOUT_S: u64 = 60;
 
 pub(super) fn mean(written: Written, defaults: Defaults) -> Result<Config, Error> {
+    let mut job = written.job.unwrap_or_default();
+    let restart = restart(job.remove("restart"), defaults)?;
     Ok(Config {
         server: server(written.server)?,
-        worker: worker(written.worker, defaults)?,
+        worker: worker(written.worker, restart, defaults)?,
         devices: sources::devices(written.camera, written.microphone, written.speaker)?,
         limits: limits(&written.limits)?,
         http: http(written.http.listen, defaults)?,
-        job_options: sources::job_options(written.job.unwrap_or_default()),
+        job_options: sources::job_options(job),
         log_level: log_level(written.log.level, defaults)?,
     })
 }
@@ -105,7 +107,13 @@ pub(super) fn credentials(written: &ServerWritten) -> Result<Credentials, Error>
     }
 }
 
-fn worker(written: WorkerWritten, defaults: Defaults) -> Result<Worker, Error> {
+/// The one key under `[job]` that is not the entrypoint's.
+fn restart(written: Option<toml::Value>, defaults: Defaults) -> Result<RestartPolicy, Error> {
+    let Some(value) = written else { return Ok(defaults.restart) };
+    value.try_into().map_err(|_| wrong("job restart", "is not \"never\" or \"on-failure\""))
+}
+
+fn worker(written: WorkerWritten, restart: RestartPolicy, defaults: Defaults) -> Result<Worker, Error> {
     let target_load = written.target_load.unwrap_or(TARGET_LOAD);
     if !(target_load > 0.0 && target_load <= 1.0) {
         return Err(wrong("worker target_load", format!("{target_load} is not above 0 and at most 1")));
@@ -125,6 +133,7 @@ fn worker(written: WorkerWritten, defaults: Defaults) -> Result<Worker, Error> {
             written.unresponsive_timeout_s,
             UNRESPONSIVE_TIMEOUT_S,
         )?,
+        restart,
         prewarm: within("worker prewarm", written.prewarm, 1, 0..=1)?,
     })
 }

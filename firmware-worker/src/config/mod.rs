@@ -16,7 +16,7 @@ pub use secret_file::{SecretFileError, read_secret};
 pub use written::{CameraWritten, MicrophoneWritten, ServerWritten, SpeakerWritten, WorkerWritten, Written};
 
 use protocol::secret::Secret;
-use protocol::worker::{JobType, Permissions};
+use protocol::worker::{JobType, Permissions, RestartPolicy};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -151,6 +151,8 @@ pub struct Worker {
     pub shutdown_timeout: Duration,
     /// User runtime silent for this long: job ends FAILED.
     pub unresponsive_timeout: Duration,
+    /// What becomes of jobs that fail.
+    pub restart: RestartPolicy,
     /// Prewarmed job processes, 0 or 1.
     pub prewarm: u32,
 }

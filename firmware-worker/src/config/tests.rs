@@ -33,7 +33,7 @@ impl Drop for Directory {
     }
 }
 
-const BOARD: Defaults = Defaults { memory: Some(1 << 30), development: false };
+const BOARD: Defaults = Defaults { memory: Some(1 << 30), development: false, restart: RestartPolicy::OnFailure };
 
 /// Enough environment to connect.
 const KEYS: [(&str, &str); 3] =
@@ -188,6 +188,7 @@ fn a_complete_file_means_what_it_says() {
         bitrate = 64_000
         warm = true
         [job]
+        restart = "never"
         publish = ["camera"]
         since = 2026-01-02
         nested = { gain = 1.5 }
@@ -215,6 +216,7 @@ fn a_complete_file_means_what_it_says() {
     let pipe = CameraDevice::Pipe { command, latency_offset };
     assert!(matches!(&config.devices[2].kind, DeviceKind::Camera(camera) if camera.device == pipe));
     assert!(matches!(&config.devices[0].kind, DeviceKind::Camera(c) if c.encoder == EncoderWish::Software));
+    assert_eq!(config.worker.restart, RestartPolicy::Never);
     assert_eq!(config.job_options, r#"{"nested":{"gain":1.5},"publish":["camera"],"since":"2026-01-02"}"#);
 }
 
@@ -275,6 +277,7 @@ fn a_value_out_of_range_is_refused_by_its_key() {
         ("[worker]\nagent_name = \" \"", "worker agent_name: is empty; give a name"),
         ("[worker]\ndeployment = \"a b\"", "worker deployment: \"a b\" is not up to 64 letters"),
         ("[limits]\njob_memory_mib = 1", "limits job_memory_mib: 1 is not within 16 to 65536"),
+        ("[job]\nrestart = \"always\"", "job restart: is not \"never\" or \"on-failure\""),
         ("[http]\nlisten = \"8081\"", "http listen: \"8081\" is not an address and port"),
         ("[log]\nlevel = \"loud\"", "log level: \"loud\" is not error, warn, info, debug or trace"),
         ("[[camera]]\nfps = 0", "camera \"camera\" fps: 0 is not within 1 to 120"),
@@ -353,7 +356,7 @@ fn secrets_show_neither_in_errors_nor_in_debug_output() {
 fn the_default_number_of_jobs_follows_the_memory_of_the_board() {
     let jobs = |memory: Option<u64>| {
         let get = |name: &str| KEYS.iter().find(|(n, _)| *n == name).map(|(_, value)| (*value).to_owned());
-        load(Written::default(), &get, None, Defaults { memory, development: false }).unwrap().worker.max_jobs
+        load(Written::default(), &get, None, Defaults { memory, ..BOARD }).unwrap().worker.max_jobs
     };
     let mib = |mib: u64| Some(mib << 20);
     assert_eq!([mib(180), mib(430), mib(512), mib(4096), None].map(jobs), [1, 3, 5, 8, 1]);
@@ -362,6 +365,6 @@ fn the_default_number_of_jobs_follows_the_memory_of_the_board() {
 #[test]
 fn at_a_desk_the_log_is_verbose_and_no_port_is_taken() {
     let get = |name: &str| KEYS.iter().find(|(n, _)| *n == name).map(|(_, value)| (*value).to_owned());
-    let config = load(Written::default(), &get, None, Defaults { memory: None, development: true }).unwrap();
+    let config = load(Written::default(), &get, None, Defaults { memory: None, development: true, ..BOARD }).unwrap();
     assert_eq!((config.http, config.log_level), (None, tracing::Level::DEBUG));
 }

@@ -96,6 +96,8 @@ pub enum FromJob {
         /// file:line
         location: String,
     },
+    /// As [`FromJob::Ending`], where another start may help: the entrypoint failed, or the server could not be reached.
+    Failing(String),
 }
 
 /// From the supervisor to a job.

@@ -94,6 +94,10 @@ pub struct JobReport {
     pub packets_out: u64,
     /// RTP payload bytes sent.
     pub bytes_out: u64,
+    /// Since it was assigned.
+    pub restarts: u32,
+    /// Why it was started again.
+    pub last_failure: Option<String>,
 }
 
 /// Where a worker has its sockets and what else lives as long as it: systemd's runtime directory of the unit, else the

@@ -1,7 +1,7 @@
 //! What a program built on this library hands to [`run`](crate::run): its entrypoint and hooks.
 
 use super::{BoxError, JobContext};
-use protocol::worker::{Answer, JobInfo};
+use protocol::worker::{Answer, JobInfo, RestartPolicy};
 use std::any::Any;
 use std::fmt;
 use std::future::Future;
@@ -18,6 +18,7 @@ pub struct WorkerOptions {
     pub(super) entrypoint: Entrypoint,
     pub(super) prewarm: Option<Prewarm>,
     pub(super) on_request: Option<OnRequest>,
+    restart: RestartPolicy,
 }
 
 impl WorkerOptions {
@@ -30,7 +31,12 @@ impl WorkerOptions {
         E: FnOnce(JobContext) -> F + Send + 'static,
         F: Future<Output = Result<(), BoxError>> + Send + 'static,
     {
-        Self { entrypoint: Box::new(move |context| Box::pin(entrypoint(context))), prewarm: None, on_request: None }
+        Self {
+            entrypoint: Box::new(move |context| Box::pin(entrypoint(context))),
+            prewarm: None,
+            on_request: None,
+            restart: RestartPolicy::Never,
+        }
     }
 
     /// Runs `prewarm` in each job process before it has a job; [`JobContext::prewarmed`] gives its value. It has 10 s.
@@ -52,6 +58,18 @@ impl WorkerOptions {
     {
         self.on_request = Some(Box::new(move |job| Box::pin(on_request(job))));
         self
+    }
+
+    /// What becomes of jobs that fail, unless the configuration says otherwise (`restart` under `[job]`). Without this call
+    /// nothing is started again: what an entrypoint has done in its room it may not want to do twice.
+    pub fn restart(mut self, policy: RestartPolicy) -> Self {
+        self.restart = policy;
+        self
+    }
+
+    /// See [`WorkerOptions::restart`].
+    pub(crate) fn restarts(&self) -> RestartPolicy {
+        self.restart
     }
 
     /// Whether offers must be asked for.

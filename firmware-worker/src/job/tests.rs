@@ -76,6 +76,7 @@ impl Supervisor {
     async fn ending(&mut self) -> JobResult {
         match self.next().await {
             FromJob::Ending(result) => result,
+            FromJob::Failing(error) => JobResult::Failed { error },
             other => panic!("{other:?} instead of Ending"),
         }
     }

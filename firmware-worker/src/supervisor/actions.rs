@@ -32,6 +32,8 @@ impl Supervisor {
             Action::Terminate { job, reason, grace } => self.terminate(&job, reason, grace),
             Action::Ack(job) => self.acknowledge(job),
             Action::Kill(job) => self.kill(&job),
+            Action::Failed { job, error, wait } => self.failed(&job, error, wait),
+            Action::Restart(job) => self.restart(job),
             Action::SignOff(job) => self.sign_off(job),
             Action::CancelSignOff(job) => self.cancel_sign_off(&job),
             Action::Release { job, result } => self.release(job, result),
@@ -122,9 +124,9 @@ impl Supervisor {
         if successor || self.signoffs.len() >= MAX_SIGNOFFS {
             return;
         }
-        let url = record.url.clone().unwrap_or_else(|| self.config.server.url.clone());
+        let url = record.spec.url.clone().unwrap_or_else(|| self.config.server.url.clone());
         let (room, identity) = (record.room.clone(), record.identity.clone());
-        let ghost = Ghost { url, token: record.token.clone(), sid, identity: identity.clone() };
+        let ghost = Ghost { url, token: record.spec.token.clone(), sid, identity: identity.clone() };
         let (tls, resolver, events) = (self.tls.clone(), self.resolver.clone(), self.events.clone());
         let (seed, name) = (self.seed, job.clone());
         let task = tokio::spawn(async move {

@@ -23,6 +23,8 @@ impl Supervisor {
                 seconds: record.started.elapsed().as_secs(),
                 packets_out: stats.map_or(0, |stats| stats.packets_out),
                 bytes_out: stats.map_or(0, |stats| stats.bytes_out),
+                restarts: record.restarts,
+                last_failure: record.last_failure.clone(),
             }
         });
         reports.collect()

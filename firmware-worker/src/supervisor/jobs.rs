@@ -11,7 +11,6 @@ use super::process::{Happened, Plan, Process, Spawner};
 use super::pulse::Pulse;
 use crate::control::{FromJob, JobSetup, JobStats, ToJob};
 use protocol::backoff::Backoff;
-use protocol::secret::Secret;
 use protocol::worker::{JobId, JobInfo, JobSpec};
 use std::collections::{BTreeMap, VecDeque};
 use std::task::{Context, Poll};
@@ -80,15 +79,17 @@ pub(super) struct Record {
     pub process: ProcessId,
     pub room: String,
     pub identity: String,
-    /// Room server, where the assignment names one.
-    pub url: Option<String>,
-    /// Newest token.
-    pub token: Secret,
+    /// As it was assigned, with the newest token.
+    pub spec: JobSpec,
     /// Its participant, once it has joined.
     pub sid: Option<String>,
     /// Has sent Leave.
     pub left: bool,
     pub started: Instant,
+    /// Since it was assigned.
+    pub restarts: u32,
+    /// Why it was started again.
+    pub last_failure: Option<String>,
 }
 
 impl Jobs {
@@ -123,28 +124,48 @@ impl Jobs {
 
     /// Hands the job to a process that has none, or to a new one; its pid.
     pub(super) fn start(&mut self, spec: JobSpec, spawner: &mut Spawner, now: Instant) -> Result<i32, String> {
-        // A prewarmed process may have died without our knowing yet; a new one has not.
-        let id = match self.ready_for_a_job() {
-            Some(id) if self.hand_over(id, &spec) => id,
-            _ => {
-                let id = self.spawn(spawner, now)?;
-                self.hand_over(id, &spec);
-                id
-            }
-        };
+        let process = self.place(&spec, spawner, now)?;
         let record = Record {
-            process: id,
-            room: spec.job.room.name,
-            identity: spec.accept.identity,
-            url: spec.url,
-            token: spec.token,
+            process,
+            room: spec.job.room.name.clone(),
+            identity: spec.accept.identity.clone(),
             sid: None,
             left: false,
             started: now,
+            restarts: 0,
+            last_failure: None,
+            spec,
         };
-        self.records.insert(spec.job.id, record);
+        self.records.insert(record.spec.job.id.clone(), record);
+        Ok(self.pid(process))
+    }
+
+    /// The same for a job whose process is gone.
+    pub(super) fn restart(&mut self, job: &JobId, spawner: &mut Spawner, now: Instant) -> Result<i32, String> {
+        let spec = self.records.get(job).map(|record| record.spec.clone()).ok_or("the job is not known")?;
+        let process = self.place(&spec, spawner, now)?;
+        if let Some(record) = self.records.get_mut(job) {
+            record.process = process;
+        }
+        Ok(self.pid(process))
+    }
+
+    fn place(&mut self, spec: &JobSpec, spawner: &mut Spawner, now: Instant) -> Result<ProcessId, String> {
+        // A prewarmed process may have died without our knowing yet; a new one has not.
+        let id = match self.ready_for_a_job() {
+            Some(id) if self.hand_over(id, spec) => id,
+            _ => {
+                let id = self.spawn(spawner, now)?;
+                self.hand_over(id, spec);
+                id
+            }
+        };
         self.warm_at = self.warm_at.max(now + REPLACE_AFTER);
-        Ok(self.processes.get(&id).map_or(0, |process| process.process.pid()))
+        Ok(id)
+    }
+
+    fn pid(&self, id: ProcessId) -> i32 {
+        self.processes.get(&id).map_or(0, |process| process.process.pid())
     }
 
     /// False, and the process killed, if it takes nothing.

@@ -6,7 +6,7 @@ use super::process::Happened;
 use super::pulse::Check;
 use super::run::Supervisor;
 use crate::control::{FromJob, JobStats, ToJob, VERSION};
-use protocol::worker::{Answer, Exit, Input, JobEvent, JobResult};
+use protocol::worker::{Answer, Exit, Input, JobEvent};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 use tracing::{debug, info, warn};
@@ -41,10 +41,11 @@ impl Supervisor {
             FromJob::Ready => self.job_event(id, JobEvent::Ready),
             FromJob::OpenSource { name } => self.open_source(id, name, Instant::now()),
             FromJob::Joined { sid } => self.joined(id, sid),
-            FromJob::Token(token) => self.with_record(id, |record| record.token = token),
+            FromJob::Token(token) => self.with_record(id, |record| record.spec.token = token),
             FromJob::Rejoining => self.job_event(id, JobEvent::Rejoining),
             FromJob::Rejoined => self.job_event(id, JobEvent::Rejoined),
             FromJob::Ending(result) => self.job_event(id, JobEvent::Ending(result)),
+            FromJob::Failing(error) => self.job_event(id, JobEvent::Failing(error)),
             FromJob::Left => self.with_record(id, |record| record.left = true),
             FromJob::Resolve { id: question, host, port } => self.resolve(id, question, host, port),
             FromJob::Pong { id: ping, driver_ms, user_ms, stats } => self.pong(id, ping, driver_ms, user_ms, stats),
@@ -170,7 +171,7 @@ impl Supervisor {
 
     fn conclude(&mut self, id: ProcessId, error: String) {
         match self.jobs.processes.get(&id).and_then(|p| p.job()).cloned() {
-            Some(job) => self.job_input(job, JobEvent::Ending(JobResult::Failed { error })),
+            Some(job) => self.job_input(job, JobEvent::Failing(error)),
             None => warn!("job process without a job: {error}"),
         }
     }

@@ -31,6 +31,7 @@ mod process;
 mod pulse;
 mod report;
 mod resolver;
+mod restarts;
 mod run;
 mod shutdown;
 mod signoff;
@@ -187,6 +188,7 @@ fn options(config: &Config, mode: Mode) -> Options {
         target_load: worker.target_load,
         drain_timeout: worker.drain_timeout,
         shutdown_timeout: worker.shutdown_timeout,
+        restart: worker.restart,
         ask: mode.ask,
         accept: Accept::default(),
     }

@@ -23,6 +23,7 @@ pub(super) struct Totals {
     pub jobs_started: u64,
     pub jobs_succeeded: u64,
     pub jobs_failed: u64,
+    pub job_restarts: u64,
     pub owner_deaths: u64,
     buckets: [u64; BUCKETS.len()],
     initializations: u64,
@@ -175,6 +176,7 @@ impl Supervisor {
         plain("firmware_worker_jobs_started_total", "counter", totals.jobs_started as f64);
         plain("firmware_worker_jobs_succeeded_total", "counter", totals.jobs_succeeded as f64);
         plain("firmware_worker_jobs_failed_total", "counter", totals.jobs_failed as f64);
+        plain("firmware_worker_job_restarts_total", "counter", totals.job_restarts as f64);
         plain("firmware_worker_owner_deaths_total", "counter", totals.owner_deaths as f64);
         totals.write_histogram(&mut text, &node);
         self.write_job_states(&mut text);

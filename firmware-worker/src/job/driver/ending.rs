@@ -102,6 +102,7 @@ impl Driver {
             let _ = joining.send(Err(crate::job::Error::Join(in_words(&end))));
         }
         self.gone = !matches!(end, End::Unreachable(_) | End::Refused(_));
+        self.barred = matches!(end, End::DuplicateIdentity | End::Refused(_) | End::Other(_));
         if let Phase::Delivering { failed, .. } = self.phase {
             self.phase = Phase::Leaving { failed, until: now + LEAVE_TIMEOUT };
         }
@@ -121,7 +122,10 @@ impl Driver {
     pub(super) fn hooks_done(&mut self, now: Instant) {
         let Phase::Closing { result, .. } = &self.phase else { return };
         let failed = matches!(result, JobResult::Failed { .. });
-        let message = FromJob::Ending(bounded(result.clone()));
+        let message = match bounded(result.clone()) {
+            JobResult::Failed { error } if !self.barred => FromJob::Failing(error),
+            result => FromJob::Ending(result),
+        };
         self.phase = Phase::Acking { failed, until: now + ACK_TIMEOUT };
         if let Err(error) = self.link.send(&message, &[]) {
             tracing::warn!(%error, "the end could not be told to the supervisor");

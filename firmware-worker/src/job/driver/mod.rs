@@ -85,6 +85,8 @@ pub(super) struct Driver {
     lookup_count: u32,
     /// The participant is gone from the room, or will be when what was sent arrives: no sign-off is needed.
     gone: bool,
+    /// The server does not want this participant: another start would be refused, or throw out whoever took its place.
+    barred: bool,
     timer: Pin<Box<Sleep>>,
 }
 
@@ -126,6 +128,7 @@ impl Driver {
             lookups: BTreeMap::new(),
             lookup_count: 0,
             gone: false,
+            barred: false,
             timer: Box::pin(tokio::time::sleep_until(now.into())),
         })
     }

@@ -8,7 +8,7 @@ use super::*;
 use crate::config::{Defaults, Written, load};
 use crate::control::{self, FromJob, VERSION};
 use futures_util::SinkExt;
-use protocol::worker::Worker;
+use protocol::worker::{RestartPolicy, Worker};
 use std::future::poll_fn;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Duration, timeout};
@@ -114,7 +114,7 @@ fn config(url: &str) -> Config {
         "LIVEKIT_API_KEY" | "LIVEKIT_API_SECRET" => Some("key".to_owned()),
         _ => None,
     };
-    let defaults = Defaults { memory: None, development: true };
+    let defaults = Defaults { memory: None, development: true, restart: RestartPolicy::Never };
     load(Written::default(), &environment, None, defaults).expect("a valid configuration")
 }
 

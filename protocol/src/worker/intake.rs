@@ -71,6 +71,20 @@ impl Worker {
         self.act(Action::Start(Box::new(JobSpec { job, accept, url, token, worker_id })));
     }
 
+    /// One that does not fit is for the shell to sign off: it knows how many do.
+    pub(super) fn adopt(&mut self, spec: Box<JobSpec>, now: Instant) {
+        let id = spec.job.id.clone();
+        let known = self.was_ours(&id) || self.offers.contains_key(&id) || self.refused.contains_key(&id);
+        if self.is_full() || known {
+            self.counters.ignored += 1;
+            return;
+        }
+        self.statuses.assigned(&id);
+        let (grace, policy) = (self.options.shutdown_timeout, self.options.restart);
+        self.jobs.insert(id, Job::adopted(spec.job.clone(), grace, policy, now));
+        self.act(Action::Start(spec));
+    }
+
     /// The server now believes that we run it, so it must hear that we do not, once it has filed the job.
     fn refuse_assignment(&mut self, id: JobId, now: Instant) {
         if self.was_ours(&id) || self.refused.contains_key(&id) {

@@ -146,6 +146,15 @@ impl Job {
         }
     }
 
+    /// One that a process of an earlier life has left: its end counts as a failure.
+    pub fn adopted(info: JobInfo, grace: Duration, policy: RestartPolicy, now: Instant) -> Self {
+        let mut job = Self::new(info, grace, policy, now);
+        job.may_be_inside = true;
+        // Of the limit alone; this start waits for nothing.
+        job.restarts.take(now);
+        job
+    }
+
     /// Neither ending nor ended: it occupies its room.
     pub fn runs(&self) -> bool {
         self.is_well() || matches!(self.phase, Phase::Failing { .. } | Phase::Waiting { .. })

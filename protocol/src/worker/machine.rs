@@ -82,6 +82,7 @@ impl Worker {
             return;
         }
         match input {
+            Input::Adopt(spec) => self.adopt(spec, now),
             Input::LinkUp => self.link_up(now),
             Input::LinkDown(error) => self.link_down(&error, now),
             Input::Message(frame) => self.message(&frame, now),

@@ -324,6 +324,9 @@ pub enum JobEvent {
 /// What happens to the machine.
 #[derive(Clone, Debug)]
 pub enum Input {
+    /// A job of this worker's earlier life, whose processes are gone: it goes on, without the server's knowledge if that is
+    /// the open-source one, which forgets the jobs of a lost connection.
+    Adopt(Box<JobSpec>),
     /// The WebSocket is open.
     LinkUp,
     /// The WebSocket could not be opened or is gone.

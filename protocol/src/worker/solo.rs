@@ -31,6 +31,7 @@ impl Solo {
             Input::Time => job.time(now),
             Input::Job(..)
             | Input::End(_)
+            | Input::Adopt(_)
             | Input::LinkUp
             | Input::LinkDown(_)
             | Input::Message(_)

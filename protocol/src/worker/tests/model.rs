@@ -102,6 +102,12 @@ impl Model {
         }
     }
 
+    pub fn adopt(&mut self, job: &str) {
+        self.assigned = Some(job.to_owned());
+        self.give(Input::Adopt(Box::new(server::spec(job))));
+        self.assigned = None;
+    }
+
     pub fn job(&mut self, job: &str, event: JobEvent) {
         self.give(Input::Job(id(job), event));
     }

@@ -19,6 +19,7 @@ enum Event {
         automatic: bool,
     },
     Assignment(u8),
+    Adopt(u8),
     Termination(u8),
     GoAway,
     Answer(u8, Answer),
@@ -77,6 +78,7 @@ fn event() -> impl Strategy<Value = Event> {
             .prop_map(|(job, room, automatic)| Event::Offer { job, room, automatic }),
         12 => job.clone().prop_map(Event::Assignment),
         3 => job.clone().prop_map(Event::Termination),
+        2 => job.clone().prop_map(Event::Adopt),
         1 => Just(Event::GoAway),
         8 => (job.clone(), answer()).prop_map(|(job, answer)| Event::Answer(job, answer)),
         20 => (job.clone(), job_event()).prop_map(|(job, event)| Event::Job(job, event)),
@@ -99,6 +101,7 @@ fn happen(model: &mut Model, event: Event) {
             model.message(server::offer(&name(job), agent_name, &format!("R{room}")));
         }
         Event::Assignment(job) => model.assign(&name(job)),
+        Event::Adopt(job) => model.adopt(&name(job)),
         Event::Termination(job) => model.message(server::termination(&name(job))),
         Event::GoAway => model.message(server::go_away()),
         Event::Answer(job, answer) => model.give(Input::Answer(id(&name(job)), answer)),

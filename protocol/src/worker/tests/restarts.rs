@@ -137,3 +137,28 @@ fn a_failed_process_that_cannot_be_killed_has_no_successor() {
     let error = "room driver silent; process cannot be killed";
     assert_eq!(s.pass(seconds(5))[0], format!("send job A failed: {error}"));
 }
+
+#[test]
+fn a_job_of_an_earlier_life_goes_on_before_the_worker_is_registered_and_is_named_then() {
+    let mut s = Script::new(restarting());
+    assert_eq!(s.give(Input::Adopt(Box::new(server::spec("A"))))[1..], ["start A as agent-A in room of A"]);
+    s.job("A", JobEvent::Ready);
+    s.job("A", JobEvent::Joined);
+    let said = s.register();
+    assert!(said.contains(&"send migrate A".to_owned()), "{said:?}");
+    s.pass(FILING_TIME);
+    assert_eq!(
+        s.job("A", KILLED)[0],
+        "A failed, again in 2 s: killed by signal 9 (SIGKILL)",
+        "the first was the end of that life"
+    );
+}
+
+#[test]
+fn no_more_jobs_of_an_earlier_life_go_on_than_fit() {
+    let mut s = Script::new(restarting());
+    for job in ["A", "B", "C", "A"] {
+        s.give(Input::Adopt(Box::new(server::spec(job))));
+    }
+    assert_eq!(s.worker.snapshot().active_jobs, 2);
+}

@@ -1,6 +1,7 @@
 //! The server's side of the wire, and actions as short lines.
 
-use crate::worker::{Action, JobResult};
+use crate::secret::Secret;
+use crate::worker::{Accept, Action, JobId, JobInfo, JobResult, JobSpec, JobType, RoomInfo};
 use livekit_protocol as proto;
 use prost::Message as _;
 use proto::{server_message::Message as FromServer, worker_message::Message as ToServer};
@@ -35,6 +36,23 @@ pub fn assignment(job: &str) -> Vec<u8> {
         url: None,
         token: format!("token of {job}"),
     }))
+}
+
+/// What an earlier life has left of a job.
+pub fn spec(job: &str) -> JobSpec {
+    let info = JobInfo {
+        id: JobId(job.to_owned()),
+        kind: JobType::Room,
+        room: RoomInfo { name: format!("room of {job}"), ..RoomInfo::default() },
+        participant: None,
+        metadata: String::new(),
+        attributes: Default::default(),
+        agent_name: "cam".to_owned(),
+        dispatch_id: String::new(),
+        deployment: String::new(),
+    };
+    let accept = Accept { identity: format!("agent-{job}"), ..Accept::default() };
+    JobSpec { job: info, accept, url: None, token: Secret::new("newest"), worker_id: String::new() }
 }
 
 pub fn termination(job: &str) -> Vec<u8> {

@@ -258,6 +258,12 @@ impl Worker {
         self.process.signal(signal);
     }
 
+    /// Starts it once more after its end, as a service manager would.
+    pub fn again(&mut self, setup: &Setup) {
+        let mut command = setup.command(&["start"], &self.config);
+        self.process = Process::start("firmware-worker", command.env("RUNTIME_DIRECTORY", &self.runtime));
+    }
+
     /// Waits for its end.
     #[track_caller]
     pub fn wait(&mut self, limit: Duration) -> ExitStatus {

@@ -2,6 +2,7 @@
 
 use crate::SOON;
 use rustix::process::Signal;
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 use tests::worker::{AGENT, NO_RESTART, Setup};
 use tests::{Judge, Server, poll, process, procfs};
@@ -42,7 +43,8 @@ fn a_killed_bridge_is_started_again_and_is_seen_again_as_the_same_participant() 
     let judge = Judge::join(&server, "studio", "judge");
     judge.sees_and_hears(0, 13.0, SOON);
     let (_, job) = worker.started("studio");
-    let before = server.api().identities("studio");
+    let identities = || server.api().identities("studio").into_iter().collect::<BTreeSet<_>>();
+    let before = identities();
     for _ in 0..2 {
         let mark = judge.mark();
         let killed = poll::monotonic();
@@ -52,7 +54,7 @@ fn a_killed_bridge_is_started_again_and_is_seen_again_as_the_same_participant() 
         judge.sees_and_hears(judge.mark(), 13.0, SOON);
     }
     assert_ne!(worker.started("studio").1, job);
-    assert_eq!(server.api().identities("studio"), before);
+    assert_eq!(identities(), before);
     assert_eq!(worker.metric("lk_agents_active_job_count"), 1.0);
     // The server took the ends of its dead participants for those of the job; that must not end it later either.
     assert_eq!(worker.metric("firmware_worker_jobs_failed_total"), 0.0);
@@ -150,6 +152,49 @@ fn a_killed_supervisor_leaves_no_process_and_no_participant() {
     eprintln!("children gone {gone:.0?}, participant {:.0} ms after kill -9 of the supervisor", left * 1000.0);
     assert!(gone < Duration::from_secs(2), "children lived for {gone:?}");
     assert!(left < 3.0, "the participant stayed for {left:.2} s");
+}
+
+#[test]
+fn a_worker_that_was_killed_resumes_its_job_when_it_is_started_again() {
+    let server = Server::start();
+    let setup = Setup::new(&server);
+    let mut worker = setup.clone().start();
+    server.api().dispatch("studio", AGENT, "");
+    let judge = Judge::join(&server, "studio", "judge");
+    judge.sees_and_hears(0, 13.0, SOON);
+    let board = judge.event("participant_joined", SOON).text("identity").to_owned();
+    let mark = judge.mark();
+    let killed = poll::monotonic();
+    worker.signal(Signal::KILL);
+    worker.wait(SOON);
+    judge.event("participant_left", SOON);
+    worker.again(&setup);
+    let again = judge.wait_from(mark, "video again", SOON, |event| event.name() == "first_video");
+    eprintln!("video again {:.0} ms after kill -9 of the supervisor", (again.at() - killed) * 1000.0);
+    assert_eq!(again.text("identity"), board);
+    worker.wait_ready();
+    judge.sees_and_hears(judge.mark(), 13.0, SOON);
+    assert_eq!(worker.state()["active_jobs"], 1);
+    server.api().delete_room("studio");
+    poll::until("the worker is idle", SOON, || (worker.metric("lk_agents_active_job_count") == 0.0).then_some(()));
+}
+
+#[test]
+fn an_orderly_end_leaves_nothing_to_resume() {
+    let server = Server::start();
+    let setup = Setup::new(&server);
+    let mut worker = setup.clone().start();
+    server.api().dispatch("studio", AGENT, "");
+    let judge = Judge::join(&server, "studio", "judge");
+    judge.sees_and_hears(0, 13.0, SOON);
+    worker.signal(Signal::TERM);
+    worker.wait_log("drain", SOON);
+    worker.signal(Signal::TERM);
+    worker.wait(SOON);
+    worker.again(&setup);
+    worker.wait_ready();
+    assert_eq!(worker.state()["active_jobs"], 0);
+    assert_eq!(worker.metric("firmware_worker_jobs_started_total"), 0.0);
 }
 
 #[test]

@@ -282,6 +282,8 @@ fn jobs_one_after_the_other_leave_no_process_and_no_descriptor_behind() {
     for round in 0..8 {
         let id = format!("AJ_{round}");
         connection.run_job(&id, "studio");
+        // So that owners run before what is open is counted.
+        wait_readers(&worker);
         process::kill(job_pid(&worker, &id), Signal::KILL);
         connection.status(&id);
         let descriptors = || {

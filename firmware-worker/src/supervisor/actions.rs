@@ -1,6 +1,7 @@
 //! Does what the machine says.
 
 use super::Event;
+use super::ledger::Entry;
 use super::run::Supervisor;
 use super::signoff::{Ghost, Outcome, sign_off};
 use crate::control::ToJob;
@@ -17,6 +18,8 @@ const MAX_SIGNOFFS: usize = 32;
 pub(super) struct SigningOff {
     pub room: String,
     pub identity: String,
+    /// For a successor of this supervisor.
+    pub entry: Entry,
     pub task: JoinHandle<()>,
 }
 
@@ -125,15 +128,20 @@ impl Supervisor {
             return;
         }
         let url = record.spec.url.clone().unwrap_or_else(|| self.config.server.url.clone());
-        let (room, identity) = (record.room.clone(), record.identity.clone());
-        let ghost = Ghost { url, token: record.spec.token.clone(), sid, identity: identity.clone() };
+        let entry = Entry { spec: record.spec.clone(), sid: Some(sid.clone()), over: true };
+        let ghost = Ghost { url, token: record.spec.token.clone(), sid, identity: record.identity.clone() };
+        self.start_sign_off(job, ghost, entry);
+    }
+
+    pub(super) fn start_sign_off(&mut self, job: JobId, ghost: Ghost, entry: Entry) {
+        let (room, identity) = (entry.spec.job.room.name.clone(), ghost.identity.clone());
         let (tls, resolver, events) = (self.tls.clone(), self.resolver.clone(), self.events.clone());
         let (seed, name) = (self.seed, job.clone());
         let task = tokio::spawn(async move {
             let outcome = sign_off(ghost, tls, resolver, seed).await;
             let _ = events.send(Event::SignedOff { job: name, outcome }).await;
         });
-        self.signoffs.insert(job, SigningOff { room, identity, task });
+        self.signoffs.insert(job, SigningOff { room, identity, entry, task });
     }
 
     fn cancel_sign_off(&mut self, job: &JobId) {

@@ -6,6 +6,7 @@ use super::cgroup::{self, Cgroups};
 use super::credentials::extra_certificates;
 use super::health::Health;
 use super::jobs::{Jobs, ProcessId};
+use super::ledger::Ledger;
 use super::operators::{self, Operators};
 use super::owners::Owners;
 use super::process::{Happened, Spawner};
@@ -53,6 +54,8 @@ pub(super) struct Supervisor {
     pub(super) events: Events,
     pub(super) signoffs: BTreeMap<JobId, super::actions::SigningOff>,
     pub(super) operators: Operators,
+    /// None where there is no place for it, and for a worker without registration.
+    pub(super) ledger: Option<Ledger>,
     pub(super) totals: Totals,
     pub(super) seed: u64,
     pub(super) finished: bool,
@@ -145,6 +148,7 @@ impl Supervisor {
             events,
             signoffs: BTreeMap::new(),
             operators: Operators::default(),
+            ledger: None,
             totals: Totals::default(),
             seed,
             finished: false,
@@ -167,6 +171,7 @@ impl Supervisor {
         }
         operators::serve(self.events.clone());
         self.owners.keep_warm(&mut self.spawner, Instant::now());
+        self.inherit().await;
         self.turn();
         announce::started();
         while !self.finished {
@@ -175,6 +180,7 @@ impl Supervisor {
             self.turn();
         }
         self.shut_down().await;
+        self.write_ledger();
         match (&self.brain, &self.last_result) {
             (Brain::Worker(_), _) if self.mode.drain && self.signals > 1 => Ending::CutShort,
             (Brain::Solo(_), Some(JobResult::Failed { .. })) => Ending::JobFailed,
@@ -229,6 +235,7 @@ impl Supervisor {
                 None => break,
             }
         }
+        self.write_ledger();
         self.announce();
     }
 

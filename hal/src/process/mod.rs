@@ -19,7 +19,7 @@ pub(crate) use memfd::create as create_memfd;
 pub(crate) use memfd::{add_seals, seals};
 pub use memfd::{read_sealed, sealed_memfd};
 pub use program::{Group, Output, Program};
-pub use sandbox::{Rights, confine};
+pub use sandbox::{Layer, Limit, Missing, Rights, Sandbox, Tally, confine, group, is_call};
 pub use socket::{MAX_FDS, Socket, inherited_control};
 pub use spawn::Executable;
 

@@ -1,7 +1,22 @@
-//! What is taken from a foreign program before it runs: files to write, devices, the network, other processes, rights.
+//! What is taken from a foreign program before it runs: files to write, devices, the network, other processes, rights. What
+//! our own children take from themselves is in [`layers`].
 //!
 //! Each layer is taken if it can be had; what cannot is told with its remedy. Called in a process of one thread, which
 //! stays in it.
+
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+mod calls;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+mod filter;
+mod landlock;
+mod layers;
+mod rights;
+mod tally;
+mod view;
+
+pub use layers::{Layer, Missing, Sandbox, is_call};
+pub use rights::Limit;
+pub use tally::Tally;
 
 use super::check;
 use std::ffi::CString;
@@ -68,6 +83,11 @@ fn read(path: &str) -> String {
 fn number(table: &str, name: &str) -> Option<u32> {
     let fields = table.lines().map(|line| line.split(':').collect::<Vec<_>>());
     fields.filter(|fields| fields.first() == Some(&name)).find_map(|fields| fields.get(2)?.parse().ok())
+}
+
+/// The number of a group of the system.
+pub fn group(name: &str) -> Option<u32> {
+    number(&read("/etc/group"), name)
 }
 
 /// Takes every layer that can be had from this process and its children, for good. The others are told: what is missing,

@@ -1,0 +1,117 @@
+//! Whom a child is, and what it may do: user, capabilities, limits.
+
+use crate::process::check;
+use std::fs;
+use std::io;
+
+/// A limit of setrlimit(2), soft and hard alike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// Open descriptors.
+    Files(u64),
+    /// Processes and threads of its user; only for one that has its user alone.
+    Processes(u64),
+    /// The priority up to which its threads may be of SCHED_FIFO.
+    Realtime(u64),
+    /// For how many µs one of them may run without a call that blocks.
+    RealtimeRun(u64),
+    /// How far its threads may lower their nice value below 20.
+    Nice(u64),
+    /// Bytes that it may lock in memory.
+    Locked(u64),
+}
+
+impl Limit {
+    pub(super) fn set(self) -> io::Result<()> {
+        match self {
+            Self::Files(count) => lower(libc::RLIMIT_NOFILE, count),
+            Self::Processes(count) => set(libc::RLIMIT_NPROC, count),
+            Self::Realtime(priority) => set(libc::RLIMIT_RTPRIO, priority),
+            Self::RealtimeRun(us) => set(libc::RLIMIT_RTTIME, us),
+            Self::Nice(below) => set(libc::RLIMIT_NICE, below),
+            Self::Locked(bytes) => set(libc::RLIMIT_MEMLOCK, bytes),
+        }
+    }
+
+    /// Anybody may set it, for itself alone.
+    pub(super) fn lowers_our_own(self) -> bool {
+        match self {
+            Self::Files(_) | Self::RealtimeRun(_) => true,
+            Self::Processes(_) | Self::Realtime(_) | Self::Nice(_) | Self::Locked(_) => false,
+        }
+    }
+}
+
+/// No core file, which would hold tokens, and no message queues, which no limit counts.
+pub(super) fn keep_nothing() -> io::Result<()> {
+    set(libc::RLIMIT_CORE, 0)?;
+    set(libc::RLIMIT_MSGQUEUE, 0)
+}
+
+/// Where the system allows less, that is as good.
+fn lower(resource: libc::__rlimit_resource_t, value: u64) -> io::Result<()> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: a valid place for the answer.
+    check(unsafe { libc::getrlimit(resource, &mut limit) })?;
+    limit.rlim_max = limit.rlim_max.min(value as _);
+    limit.rlim_cur = limit.rlim_max;
+    // SAFETY: a valid structure.
+    check(unsafe { libc::setrlimit(resource, &limit) }).map(drop)
+}
+
+fn set(resource: libc::__rlimit_resource_t, value: u64) -> io::Result<()> {
+    let limit = libc::rlimit { rlim_cur: value as _, rlim_max: value as _ };
+    // SAFETY: a valid structure.
+    check(unsafe { libc::setrlimit(resource, &limit) }).map(drop)
+}
+
+/// Becomes this user and the group of the same number for good, with no other groups than these.
+pub(super) fn become_user(uid: u32, groups: &[u32]) -> io::Result<()> {
+    // SAFETY: the list and its length agree; the others take numbers. Made directly, as this process has one thread.
+    unsafe {
+        check(libc::setgroups(groups.len() as _, groups.as_ptr()))?;
+        check(libc::setresgid(uid, uid, uid))?;
+        check(libc::setresuid(uid, uid, uid)).map(drop)
+    }
+}
+
+/// Root in a namespace of its own over the one user that we are, to mount there.
+pub(super) fn own_namespace() -> io::Result<()> {
+    // SAFETY: take nothing and cannot fail.
+    let (uid, gid) = unsafe { (libc::geteuid(), libc::getegid()) };
+    super::unshare(libc::CLONE_NEWUSER)?;
+    fs::write("/proc/self/setgroups", "deny")?;
+    fs::write("/proc/self/uid_map", format!("{uid} {uid} 1"))?;
+    fs::write("/proc/self/gid_map", format!("{gid} {gid} 1"))
+}
+
+/// From the set that no exec goes beyond; while it may still do so.
+pub(super) fn drop_bounding_set() -> io::Result<()> {
+    for capability in 0..64 {
+        // SAFETY: takes numbers only.
+        match check(unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) }) {
+            // Beyond the last one that the kernel has.
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) && capability > 0 => break,
+            other => drop(other?),
+        }
+    }
+    Ok(())
+}
+
+/// From all other sets.
+pub(super) fn drop_capabilities() -> io::Result<()> {
+    /// `_LINUX_CAPABILITY_VERSION_3`
+    const VERSION: u32 = 0x2008_0522;
+    #[repr(C)]
+    struct Header {
+        version: u32,
+        pid: i32,
+    }
+    let header = Header { version: VERSION, pid: 0 };
+    let none = [0u32; 6];
+    // SAFETY: a header of this version goes with two times three words.
+    unsafe {
+        check(libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0))?;
+        check(libc::syscall(libc::SYS_capset, &raw const header, none.as_ptr()) as libc::c_int).map(drop)
+    }
+}

@@ -7,4 +7,5 @@ mod limits;
 mod loopback;
 mod media;
 mod replugs;
+mod sandbox;
 mod speaker;

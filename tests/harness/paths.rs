@@ -46,6 +46,11 @@ pub fn guest_devices() -> PathBuf {
     made("GUEST_DEVICES", "tools/guest", "devices")
 }
 
+/// The attacks on the sandbox of `hal`, built for the same board.
+pub fn guest_sandbox() -> PathBuf {
+    made("GUEST_SANDBOX", "tools/guest", "sandbox")
+}
+
 /// What feeds its v4l2loopback.
 pub fn guest_loopback() -> PathBuf {
     made("GUEST_LOOPBACK", "tools/guest", "loopback")

@@ -8,6 +8,7 @@ use tests::worker::{AGENT, Worker};
 use tests::{Judge, Server, poll};
 
 const REGISTERED: &str = "process start -> registered";
+const SPAWNED: &str = "job process, not prewarmed: start of the process -> confined, and ready for its job, p95";
 const ACTIVE: &str = "assignment -> participant active, p50 / p95";
 const AUDIO: &str = "assignment -> first audio decoded by a waiting subscriber, p50";
 const WARM: &str =
@@ -24,6 +25,7 @@ const SOON: Duration = Duration::from_secs(20);
 pub fn benches() -> Vec<Bench> {
     vec![
         Bench { rows: &[REGISTERED], measure: registered },
+        Bench { rows: &[SPAWNED], measure: spawned },
         Bench { rows: &[ACTIVE, AUDIO, WARM], measure: warm },
         Bench { rows: &[COLD], measure: cold },
         Bench { rows: &[SAME_ROOM], measure: same_room },
@@ -40,6 +42,26 @@ fn registered(repeats: Repeats) -> Vec<Row> {
         })
         .collect();
     vec![Row::new(REGISTERED, "ms", "1440 / 1790").must("p50", percentile(&times, 50), 100.0)]
+}
+
+/// As the worker itself counts it for its metrics: between its clone and the child's word that it is ready.
+fn spawned(repeats: Repeats) -> Vec<Row> {
+    const TIME: &str = "lk_agents_proc_initialize_duration_seconds";
+    let server = Server::start();
+    let worker = quiet(&server).toml("[worker]\nprewarm = 0\n").start();
+    let [sum, count] = ["sum", "count"].map(|part| format!("{TIME}_{part}"));
+    let times: Vec<_> = (0..repeats.timings)
+        .map(|number| {
+            let (room, before) = (format!("spawned-{number}"), (worker.metric(&sum), worker.metric(&count)));
+            let dispatch = server.api().dispatch(&room, AGENT, "");
+            let ready = || (worker.metric(&count) > before.1).then(|| worker.metric(&sum));
+            let time = poll::until("the process is ready", SOON, ready) - before.0;
+            server.api().delete_dispatch(&room, &dispatch);
+            poll::until("the job has ended", SOON, || (worker.state()["active_jobs"] == 0).then_some(()));
+            time * 1000.0
+        })
+        .collect();
+    vec![Row::new(SPAWNED, "ms", "-").must("", percentile(&times, 95), 25.0).report("p50", percentile(&times, 50))]
 }
 
 /// When things happened to one job, ms after its assignment.

@@ -36,6 +36,9 @@
 //!   [`JobContext::subscribe_audio`] and [`JobContext::subscribe_video`] give those of others.
 //! - A picture: [`JobContext::snapshot`] takes one with a published camera.
 //! - Code that blocks delays itself and never its room, which lives on another thread. After a minute it is ended.
+//! - A job is confined before any of this: it reads `/usr`, `/lib`, `/etc` and what `[isolation]` in the configuration grants, writes
+//!   to a small `/tmp`, has the network, and starts no program unless `execve` is granted too. What else it tries is an error
+//!   of the system call, and counted by name in `/worker`.
 //! - Work that needs no job goes into [`WorkerOptions::prewarm`], choosing among jobs into [`WorkerOptions::on_request`].
 //!
 //! `examples/level_meter.rs` is a complete participant.
@@ -65,7 +68,8 @@ pub use protocol::worker::{Accept, Answer, JobId, JobInfo, JobType, ParticipantI
 use std::process::ExitCode;
 
 /// Runs the whole program: command line, supervisor, job and device owner processes. `main` does nothing else: the
-/// children are this same program, and what `main` does before this call happens in each of them.
+/// children are this same program, and what `main` does before this call happens in each of them, unconfined; a thread that
+/// it starts would stay so.
 pub fn run(options: WorkerOptions) -> ExitCode {
     cli::run(std::env::args_os().collect(), options)
 }

@@ -2,6 +2,7 @@
 //! metadata says, so that one binary plays well-behaved and ill-behaved user code.
 
 mod puppet;
+mod trespass;
 mod watch;
 
 use firmware_worker::media::h264::{self, Coded, Settings};
@@ -38,6 +39,7 @@ async fn entrypoint(context: JobContext) -> Result<(), BoxError> {
         "draw" => return draw(&context).await,
         "chime" => return chime(&context).await,
         "puppet" => return puppet::run(context).await,
+        "trespass" => return trespass::run(&context).await,
         "watch" => return watch::run(&context).await,
         _ => {}
     }

@@ -125,7 +125,13 @@ impl Connection {
     /// Offers and assigns a job in `room`; returns when the worker says that it runs.
     #[track_caller]
     pub fn run_job(&mut self, id: &str, room: &str) {
-        assert!(self.offer(id, room).available, "job {id} is declined");
+        self.run_job_with(id, room, "");
+    }
+
+    /// The same with metadata for the entrypoint.
+    #[track_caller]
+    pub fn run_job_with(&mut self, id: &str, room: &str, metadata: &str) {
+        assert!(self.offer_with(id, room, metadata).available, "job {id} is declined");
         self.assign(id, room);
         let status = self.status(id);
         assert_eq!(status.status(), lk::JobStatus::JsRunning, "{status:?}");
@@ -134,7 +140,12 @@ impl Connection {
     /// Offers a job and waits for the answer.
     #[track_caller]
     pub fn offer(&mut self, id: &str, room: &str) -> lk::AvailabilityResponse {
-        let request = lk::AvailabilityRequest { job: Some(job(id, room)), ..Default::default() };
+        self.offer_with(id, room, "")
+    }
+
+    fn offer_with(&mut self, id: &str, room: &str, metadata: &str) -> lk::AvailabilityResponse {
+        let job = lk::Job { metadata: metadata.into(), ..job(id, room) };
+        let request = lk::AvailabilityRequest { job: Some(job), ..Default::default() };
         self.send(ToWorker::Availability(request));
         self.wait("an answer to the offer", |message| match message {
             FromWorker::Availability(answer) if answer.job_id == id => Some(answer),

@@ -17,6 +17,7 @@ mod trial;
 mod view;
 
 use crate::config::{self, Config, Credentials, Defaults, read_secret};
+use crate::control::confinement;
 use crate::job::{self, WorkerOptions};
 use crate::{device, supervisor};
 use arguments::{Arguments, Bench, Command, Jobs, Settings};
@@ -35,17 +36,21 @@ pub const JOB: &str = "__job";
 /// First argument of a device owner process.
 pub const OWNER: &str = "__owner";
 
+/// First argument of a process that is confined as others are, and ends.
+pub const TRIAL: &str = "__trial";
+
 /// First argument of the process that keeps a camera's command.
 pub const KEEPER: &str = "__keeper";
 
 /// Read without being asked to, if it exists.
-const CONFIG_FILE: &str = "/etc/firmware-worker/config.toml";
+pub(crate) const CONFIG_FILE: &str = "/etc/firmware-worker/config.toml";
 
 /// Runs what the arguments say; with `options` in job processes.
 pub fn run(arguments: Vec<OsString>, options: WorkerOptions) -> ExitCode {
     match arguments.get(1).and_then(|argument| argument.to_str()) {
-        Some(JOB) => child(|control| job::main(control, options)),
-        Some(OWNER) => child(device::main),
+        Some(JOB) => child(confined(|control| job::main(control, options))),
+        Some(OWNER) => child(confined(device::main)),
+        Some(TRIAL) => child(confined(|_| ExitCode::SUCCESS)),
         Some(KEEPER) => child(device::keep_command),
         _ => match Arguments::try_parse_from(arguments) {
             Ok(parsed) => command(parsed.command, &options),
@@ -62,6 +67,17 @@ fn child(main: impl FnOnce(Socket) -> ExitCode) -> ExitCode {
         Err(error) => {
             tracing::error!("this subcommand is for the supervisor's own use: no control socket ({error})");
             exit::USAGE.into()
+        }
+    }
+}
+
+/// The same, with everything taken from the process that it need not have, before it has a thread.
+fn confined(main: impl FnOnce(Socket) -> ExitCode) -> impl FnOnce(Socket) -> ExitCode {
+    |control| match confinement::enter(&control) {
+        Ok(()) => main(control),
+        Err(error) => {
+            tracing::error!("{error}");
+            ExitCode::FAILURE
         }
     }
 }

@@ -1,5 +1,6 @@
 //! As written to as meant: defaults filled in, values checked.
 
+use super::isolation::isolation;
 use super::written::{LimitsWritten, PermissionsWritten, ServerWritten, WorkerWritten, Written};
 use super::{Config, Credentials, Defaults, Error, Limits, Server, Worker, read_secret, sources};
 use protocol::worker::{Permissions, RestartPolicy};
@@ -42,6 +43,7 @@ pub(super) fn mean(written: Written, defaults: Defaults) -> Result<Config, Error
         worker: worker(written.worker, restart, defaults)?,
         devices: sources::devices(written.camera, written.microphone, written.speaker)?,
         limits: limits(&written.limits)?,
+        isolation: isolation(written.isolation)?,
         http: http(written.http.listen, defaults)?,
         job_options: sources::job_options(job),
         log_level: log_level(written.log.level, defaults)?,

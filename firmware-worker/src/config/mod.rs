@@ -2,6 +2,7 @@
 //! Precedence: flag, environment, file, default.
 
 mod camera_device;
+mod isolation;
 mod layers;
 mod meaning;
 mod secret_file;
@@ -11,6 +12,7 @@ mod written;
 
 pub use camera_device::CameraDevice;
 pub(crate) use camera_device::names as camera_names;
+pub use isolation::{Isolation, IsolationMode, IsolationWritten};
 pub use layers::{Defaults, Environment, credentials, devices, load};
 pub use secret_file::{SecretFileError, read_secret};
 pub use written::{CameraWritten, MicrophoneWritten, ServerWritten, SpeakerWritten, WorkerWritten, Written};
@@ -87,6 +89,8 @@ pub struct Config {
     pub devices: Vec<Device>,
     /// Limits of child processes.
     pub limits: Limits,
+    /// What is taken from child processes.
+    pub isolation: Isolation,
     /// Where to serve `/`, `/ready`, `/worker`, `/metrics`; `None` for nowhere.
     pub http: Option<SocketAddr>,
     /// The table `[job]` as JSON, handed to the entrypoint.

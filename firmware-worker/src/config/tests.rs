@@ -87,7 +87,7 @@ fn without_a_file_there_is_one_camera_and_one_microphone() {
 
 /// The example with the keys of these tables taken out of their comments, but for those without a default.
 fn example() -> String {
-    const WITHOUT_DEFAULT: [&str; 14] = [
+    const WITHOUT_DEFAULT: [&str; 16] = [
         "url",
         "token_file",
         "api_key",
@@ -102,6 +102,8 @@ fn example() -> String {
         "command",
         "publish",
         "play",
+        "paths",
+        "syscalls",
     ];
     let uncomment = |line: &str| match line.strip_prefix('#') {
         Some(rest) if rest.starts_with("[[") => format!("{rest}\n"),

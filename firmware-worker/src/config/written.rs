@@ -1,7 +1,7 @@
 //! The configuration as written: every key optional, unknown keys refused. File, environment and flags all become
 //! this and are laid over each other.
 
-use super::{EncoderWish, OpusApplication};
+use super::{EncoderWish, IsolationWritten, OpusApplication};
 use protocol::secret::Secret;
 use protocol::worker::JobType;
 use serde::Deserialize;
@@ -17,6 +17,8 @@ pub struct Written {
     pub worker: WorkerWritten,
     /// `[limits]`
     pub limits: LimitsWritten,
+    /// `[isolation]`
+    pub isolation: IsolationWritten,
     /// `[http]`
     pub http: HttpWritten,
     /// `[log]`
@@ -223,6 +225,7 @@ impl Written {
                 owner_memory_mib: self.limits.owner_memory_mib.or(lower.limits.owner_memory_mib),
                 command_memory_mib: self.limits.command_memory_mib.or(lower.limits.command_memory_mib),
             },
+            isolation: self.isolation.over(lower.isolation),
             http: HttpWritten { listen: self.http.listen.or(lower.http.listen) },
             log: LogWritten { level: self.log.level.or(lower.log.level) },
             camera: self.camera.or(lower.camera),

@@ -3,6 +3,7 @@
 //! postcard over SEQPACKET, at most [`MAX_MESSAGE`] bytes each. What may be longer (an offer, a job spec) goes in a
 //! sealed memfd beside the message. Only the supervisor sends memfds for that; it never reads one from a child.
 
+pub mod confinement;
 mod latency;
 mod link;
 mod operator;
@@ -14,8 +15,8 @@ pub mod watchdog;
 pub use latency::{BOUNDS_US, BUCKETS, JOB_STAGES, Latency, MAX_STAGES, OwnerStage, SourceStages, bucket};
 pub use link::{Link, LinkError};
 pub use operator::{
-    FromOperator, JobReport, MAX_JOBS, OPERATOR_VERSION, ToOperator, WorkerJobs, operator_socket, runtime_directories,
-    runtime_directory,
+    FromOperator, JobReport, MAX_JOBS, OPERATOR_VERSION, SandboxReport, ToOperator, WorkerJobs, operator_socket,
+    runtime_directories, runtime_directory,
 };
 pub use stats::{Encoder, JobStats, OwnerStats, SoundLevel};
 pub use watch::{Owned, watch};

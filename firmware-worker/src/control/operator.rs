@@ -4,6 +4,7 @@
 use crate::config::CameraDevice;
 use hal::process::user;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Version of these messages. `Hello` and `Refused` are the same in all of them.
@@ -98,6 +99,22 @@ pub struct JobReport {
     pub restarts: u32,
     /// Why it was started again.
     pub last_failure: Option<String>,
+    /// What its process has given up.
+    pub sandbox: SandboxReport,
+}
+
+/// What a process has given up, as operators see it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SandboxReport {
+    /// Its user, if it has one of its own.
+    pub uid: Option<u32>,
+    /// Layers that hold.
+    pub layers: Vec<String>,
+    /// Layers that could not be had: why, and the remedy.
+    pub missing: Vec<String>,
+    /// System calls that were refused, and how often.
+    pub refused: BTreeMap<String, u32>,
 }
 
 /// Where a worker has its sockets and what else lives as long as it: systemd's runtime directory of the unit, else the

@@ -25,6 +25,7 @@ impl Supervisor {
                 bytes_out: stats.map_or(0, |stats| stats.bytes_out),
                 restarts: record.restarts,
                 last_failure: record.last_failure.clone(),
+                sandbox: process.map(|p| p.process.sandbox()).unwrap_or_default(),
             }
         });
         reports.collect()

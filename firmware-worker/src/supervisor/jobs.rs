@@ -7,7 +7,7 @@
 //!
 //! A process takes one job in its life. At most one without a job is kept ready.
 
-use super::process::{Happened, Plan, Process, Spawner};
+use super::process::{Happened, Kind, Plan, Process, Spawner};
 use super::pulse::Pulse;
 use crate::control::{FromJob, JobSetup, JobStats, ToJob};
 use protocol::backoff::Backoff;
@@ -273,7 +273,7 @@ impl Jobs {
     }
 
     fn spawn(&mut self, spawner: &mut Spawner, now: Instant) -> Result<ProcessId, String> {
-        let plan = Plan { name: "job", subcommand: crate::cli::JOB, limits: self.limits };
+        let plan = Plan { name: "job", subcommand: crate::cli::JOB, limits: self.limits, kind: Kind::Job };
         let process = spawner.spawn(plan, &ToJob::Setup, &self.setup)?;
         self.next += 1;
         let id = ProcessId(self.next);

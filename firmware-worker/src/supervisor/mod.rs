@@ -22,6 +22,7 @@ mod health;
 mod holder;
 mod http;
 mod inheritance;
+mod isolation;
 mod job_reports;
 mod jobs;
 mod ledger;
@@ -39,6 +40,8 @@ mod shutdown;
 mod signoff;
 mod stuck;
 mod uplink;
+
+pub use isolation::BOUNDING_SET;
 
 pub(crate) use holder::describe as describe_holder;
 pub(crate) use nodes::open as open_node;
@@ -159,7 +162,11 @@ fn run(config: Config, mode: Mode, brain: impl FnOnce(u64) -> Brain) -> ExitCode
     let seed = seed();
     let ending = runtime.block_on(async {
         let (events, queue) = mpsc::channel(EVENTS);
-        match Supervisor::new(config, mode, brain(seed), cgroups(), events, seed) {
+        let isolated = match Supervisor::new(config, mode, brain(seed), cgroups(), events, seed) {
+            Ok(supervisor) => supervisor.isolated().await,
+            Err(why) => Err(why),
+        };
+        match isolated {
             Ok(supervisor) => supervisor.run(queue).await,
             Err(why) => {
                 error!("{why}");

@@ -3,7 +3,7 @@
 use super::cgroup;
 use super::commands::Command;
 use super::jobs::ProcessId;
-use super::process::{Happened, Plan, Process, Spawner};
+use super::process::{Happened, Kind, Plan, Process, Spawner};
 use super::pulse::Pulse;
 use super::stuck::Verdict;
 use crate::config::Device;
@@ -220,7 +220,8 @@ impl Owners {
 
 impl Owner {
     fn start(&mut self, limits: cgroup::Limits, spawner: &mut Spawner, now: Instant) -> Result<(), String> {
-        let plan = Plan { name: "owner", subcommand: crate::cli::OWNER, limits };
+        let kind = Kind::of(&self.device);
+        let plan = Plan { name: "owner", subcommand: crate::cli::OWNER, limits, kind };
         let process = spawner.spawn(plan, &ToOwner::Setup, &self.device)?;
         tracing::debug!("device {}: owner process {}", self.device.name, process.pid());
         self.process = Some(process);
@@ -256,8 +257,9 @@ impl Owner {
 
 #[cfg(test)]
 mod tests {
+    use super::super::isolation::Isolation;
     use super::*;
-    use crate::config::{DeviceKind, Microphone};
+    use crate::config::{self, DeviceKind, Microphone};
 
     const LIMITS: cgroup::Limits = cgroup::Limits { memory: None, pids: None };
 
@@ -269,7 +271,8 @@ mod tests {
 
     /// Its children are this test program, which does nothing as an owner: it ends by itself.
     fn spawner() -> Spawner {
-        Spawner::new(None, tracing::Level::ERROR).unwrap()
+        let isolation = Isolation::new(config::Isolation::default(), Vec::new());
+        Spawner::new(None, isolation, tracing::Level::ERROR).unwrap()
     }
 
     #[tokio::test]

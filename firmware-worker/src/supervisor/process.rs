@@ -1,20 +1,29 @@
 //! A child process: its control link, its pidfd, its cgroup leaf. It is polled, never waited for.
 
 use super::cgroup::{self, Cgroups, Leaf};
+use super::isolation::{Confined, Isolation};
 use crate::cli::log;
-use crate::control::{KEEPER_SETUP, Link, LinkError, Owned, watch};
+use crate::config::{Device, DeviceKind, MicrophoneDevice};
+use crate::control::confinement::Report;
+use crate::control::{KEEPER_SETUP, Link, LinkError, Owned, SandboxReport, watch};
 use hal::process::{Child, Ended, Executable, Socket};
 use protocol::worker::Exit;
 use serde::{Serialize, de::DeserializeOwned};
+use std::future::poll_fn;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 use tokio::io::unix::AsyncFd;
+use tokio::time::timeout;
 use tracing::warn;
 
 /// A child that closed its control socket is on its way out; one that stays for longer is stuck and is killed.
 const HANGUP_GRACE: Duration = Duration::from_secs(1);
+
+/// What a child that is only confined may take: 10 ms, and more on a board that starts.
+const TRIAL: Duration = Duration::from_secs(5);
 
 /// SIGKILL.
 const KILL: i32 = 9;
@@ -24,6 +33,7 @@ const KILL: i32 = 9;
 pub(super) struct Spawner {
     executable: Executable,
     cgroups: Option<Cgroups>,
+    isolation: Isolation,
     /// Of each child: how to log, and nothing else.
     environment: Vec<(&'static str, String)>,
     started: u64,
@@ -38,6 +48,31 @@ pub(super) struct Plan<'a> {
     pub subcommand: &'a str,
     /// Limits of its cgroup.
     pub limits: cgroup::Limits,
+    /// What it keeps.
+    pub kind: Kind,
+}
+
+/// What a child needs, and so may keep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// The network, and what the configuration gives it.
+    Job,
+    /// What tells one device from another.
+    Camera,
+    /// The same, and sound cards.
+    Sound,
+    /// Nothing.
+    Bare,
+}
+
+impl Kind {
+    pub(super) fn of(device: &Device) -> Self {
+        match &device.kind {
+            DeviceKind::Camera(_) => Self::Camera,
+            DeviceKind::Microphone(microphone) if microphone.device == MicrophoneDevice::Tone => Self::Bare,
+            DeviceKind::Microphone(_) | DeviceKind::Speaker(_) => Self::Sound,
+        }
+    }
 }
 
 /// A command that runs, and what its owner reads it by.
@@ -60,6 +95,8 @@ pub(super) struct Process {
     /// None once the child has closed it or broken its rules.
     link: Option<Link>,
     leaf: Option<Leaf>,
+    /// None for a keeper, which sees to itself. Dropped after the leaf.
+    confined: Option<Confined>,
     kill_at: Option<Instant>,
     ended: Option<Ended>,
 }
@@ -85,9 +122,9 @@ impl AsFd for Pidfd {
 }
 
 impl Spawner {
-    pub(super) fn new(cgroups: Option<Cgroups>, log_level: tracing::Level) -> io::Result<Self> {
+    pub(super) fn new(cgroups: Option<Cgroups>, isolation: Isolation, log_level: tracing::Level) -> io::Result<Self> {
         let environment = log::child_environment(log_level);
-        Ok(Self { executable: Executable::current()?, cgroups, environment, started: 0 })
+        Ok(Self { executable: Executable::current()?, cgroups, isolation, environment, started: 0 })
     }
 
     /// Starts a child. Its first message, `setup`, waits for it in the socket.
@@ -97,8 +134,33 @@ impl Spawner {
         setup: &M,
         body: &B,
     ) -> Result<Process, String> {
+        let process = self.start(plan)?;
+        process.send_long(setup, "setup", body).map_err(|e| e.to_string())?;
+        Ok(process)
+    }
+
+    /// Finds out by a child that does nothing else what can be taken from children here.
+    pub(super) async fn try_isolation(&mut self) -> Result<(), String> {
+        let plan =
+            Plan { name: "trial", subcommand: crate::cli::TRIAL, limits: cgroup::Limits::default(), kind: Kind::Bare };
+        let mut child = self.start(plan)?;
+        let end = poll_fn(|cx| child.poll_next::<()>(cx));
+        let ended = timeout(TRIAL, end).await;
+        let confined = child.confined.as_ref().filter(|confined| confined.has_reported());
+        match confined {
+            Some(confined) => self.isolation.judge(confined.missing()),
+            None => Err(format!("isolation could not be tried: {ended:?}")),
+        }
+    }
+
+    pub(super) fn isolation(&self) -> &Isolation {
+        &self.isolation
+    }
+
+    fn start(&mut self, plan: Plan<'_>) -> Result<Process, String> {
         let leaf = self.leaf(plan.name, plan.limits);
         let (ours, theirs) = Socket::pair().map_err(|e| format!("control socket: {e}"))?;
+        let confined = self.isolation.confine(plan.kind, plan.limits.pids, leaf.as_ref().and_then(directory), &ours)?;
         let environment = self.environment();
         let name = format!("firmware-worker-{}", plan.name);
         let cgroup = leaf.as_ref().map(Leaf::directory);
@@ -108,9 +170,7 @@ impl Spawner {
             .map_err(|e| format!("{} process: {e}", plan.name))?;
         let child = watch(Pidfd(child)).map_err(|e| format!("{} process: pidfd: {e}", plan.name))?;
         let link = Link::new(ours).map_err(|e| e.to_string())?;
-        let process = Process { child, link: Some(link), leaf, kill_at: None, ended: None };
-        process.send_long(setup, "setup", body).map_err(|e| e.to_string())?;
-        Ok(process)
+        Ok(Process { child, link: Some(link), leaf, confined: Some(confined), kill_at: None, ended: None })
     }
 
     /// Starts the keeper of a command.
@@ -128,7 +188,7 @@ impl Spawner {
         let child =
             self.executable.spawn_apart("firmware-worker-keeper", &arguments, &self.environment(), theirs, cgroup);
         let child = child.and_then(|child| watch(Pidfd(child))).map_err(|e| failed("keeper process", &e))?;
-        let keeper = Process { child, link: None, leaf, kill_at: None, ended: None };
+        let keeper = Process { child, link: None, leaf, confined: None, kill_at: None, ended: None };
         Ok(Kept { keeper, control, stdout: stdout.into(), stderr: stderr.into() })
     }
 
@@ -179,11 +239,17 @@ impl Process {
 
     /// What the child did next: everything it said comes before its end.
     pub(super) fn poll_next<M: DeserializeOwned>(&mut self, cx: &mut Context<'_>) -> Poll<Happened<M>> {
-        if let Some(link) = &mut self.link
-            && let Poll::Ready(received) = link.poll_receive(cx)
-            && let Some(happened) = self.received(received)
-        {
-            return Poll::Ready(happened);
+        while let Some(link) = &mut self.link {
+            let happened = if self.confined.as_ref().is_none_or(Confined::has_reported) {
+                let Poll::Ready(received) = link.poll_receive(cx) else { break };
+                self.received(received)
+            } else {
+                let Poll::Ready(received) = link.poll_receive(cx) else { break };
+                self.reported(received)
+            };
+            if let Some(happened) = happened {
+                return Poll::Ready(happened);
+            }
         }
         let ended = match self.ended {
             Some(ended) => ended,
@@ -195,8 +261,26 @@ impl Process {
 
     /// A message that waits now.
     pub(super) fn try_next<M: DeserializeOwned>(&mut self) -> Option<Happened<M>> {
+        if !self.confined.as_ref().is_none_or(Confined::has_reported) {
+            let received = self.link.as_mut()?.try_receive().transpose()?;
+            if let Some(violation) = self.reported(received) {
+                return Some(violation);
+            }
+        }
         let received = self.link.as_mut()?.try_receive().transpose()?;
         self.received(received)
+    }
+
+    fn reported<M>(&mut self, received: Result<(Report, Vec<OwnedFd>), LinkError>) -> Option<Happened<M>> {
+        match (received, &mut self.confined) {
+            (Ok((report, _fds)), Some(confined)) => {
+                confined.reported(report);
+                None
+            }
+            // One that is not confined is not asked.
+            (Ok(_), None) => None,
+            (Err(error), _) => self.received(Err(error)),
+        }
     }
 
     fn received<M>(&mut self, received: Result<(M, Vec<OwnedFd>), LinkError>) -> Option<Happened<M>> {
@@ -258,7 +342,13 @@ impl Process {
     pub(super) fn play(&mut self) -> (Socket, Option<Link>) {
         let (ours, theirs) = Socket::pair().expect("a socket pair");
         let link = Link::new(ours).expect("a runtime");
+        self.confined.iter_mut().for_each(|confined| confined.reported(Report::default()));
         (theirs, self.link.replace(link))
+    }
+
+    /// What it has given up.
+    pub(super) fn sandbox(&self) -> SandboxReport {
+        self.confined.as_ref().map(Confined::view).unwrap_or_default()
     }
 
     /// When [`Process::time`] is due.
@@ -272,4 +362,9 @@ impl Process {
             self.kill();
         }
     }
+}
+
+/// Where a leaf is.
+fn directory(leaf: &Leaf) -> Option<PathBuf> {
+    std::fs::read_link(format!("/proc/self/fd/{}", leaf.directory().as_raw_fd())).ok()
 }

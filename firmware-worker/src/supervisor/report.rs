@@ -1,8 +1,9 @@
 //! What operators see over HTTP: `/worker` and `/jobs` as JSON, `/metrics` for Prometheus. Names follow the official workers where they have
 //! one, so that their dashboards work.
 
+use super::isolation::IsolationView;
 use super::run::Supervisor;
-use crate::control::{BOUNDS_US, JOB_STAGES, JobReport, Latency, OwnerStage, OwnerState};
+use crate::control::{BOUNDS_US, JOB_STAGES, JobReport, Latency, OwnerStage, OwnerState, SandboxReport};
 use serde::Serialize;
 use std::fmt::Write;
 use std::time::Duration;
@@ -58,6 +59,7 @@ struct WorkerView<'a> {
     problem: &'a str,
     /// Memory and process limits apply to children.
     limits: bool,
+    isolation: IsolationView,
     jobs: Vec<JobReport>,
     devices: Vec<DeviceView<'a>>,
 }
@@ -72,6 +74,7 @@ struct DeviceView<'a> {
     encoders: u32,
     /// What codes a camera that runs; empty for others.
     encoder: String,
+    sandbox: SandboxReport,
 }
 
 impl Totals {
@@ -129,6 +132,7 @@ impl Supervisor {
             draining: snapshot.is_some_and(|s| s.draining),
             problem: snapshot.map_or("", |s| &s.problem),
             limits: self.spawner.limited(),
+            isolation: self.spawner.isolation().view(),
             jobs: self.job_reports(),
             devices: self.device_views(),
         }
@@ -152,6 +156,7 @@ impl Supervisor {
                     readers: owner.stats.readers,
                     encoders: owner.stats.encoders,
                     encoder: owner.stats.encoder.map(|encoder| encoder.to_string()).unwrap_or_default(),
+                    sandbox: owner.process.as_ref().map(|p| p.sandbox()).unwrap_or_default(),
                 }
             })
             .collect()

@@ -5,6 +5,7 @@ use super::brain::Brain;
 use super::cgroup::{self, Cgroups};
 use super::credentials::extra_certificates;
 use super::health::Health;
+use super::isolation::{Isolation, secrets};
 use super::jobs::{Jobs, ProcessId};
 use super::ledger::Ledger;
 use super::operators::{self, Operators};
@@ -14,7 +15,7 @@ use super::pulse::{Check, PING_INTERVAL};
 use super::report::Totals;
 use super::resolver::Resolver;
 use super::uplink::{Link, Uplink, Uplinks};
-use super::{Event, Events, Mode, devices, http, stuck};
+use super::{DELEGATION, Event, Events, Mode, devices, http, stuck};
 use crate::config::Config;
 use crate::control::{FromJob, FromOwner, Granted, JobSetup, Owned, ToJob, ToOwner};
 use crate::net::Tls;
@@ -121,7 +122,8 @@ impl Supervisor {
         let ca_pem = extra_certificates(config.server.ca_file.as_deref())?;
         let tls = Tls::new(&ca_pem)?;
         let resolver = Resolver::new();
-        let spawner = Spawner::new(cgroups, config.log_level).map_err(|e| format!("own executable: {e}"))?;
+        let isolation = Isolation::new(config.isolation.clone(), secrets(&config));
+        let spawner = Spawner::new(cgroups, isolation, config.log_level).map_err(|e| format!("own executable: {e}"))?;
         let setup = JobSetup {
             url: config.server.url.clone(),
             sources: config.devices.iter().filter_map(Granted::of).collect(),
@@ -316,6 +318,19 @@ impl Supervisor {
             warn!("no prewarmed job process: {why}");
         }
         self.inputs.push_back(Input::Time);
+    }
+
+    /// Says which layers of isolation are missing here; an error where it must not run so.
+    pub(super) async fn isolated(mut self) -> Result<Self, String> {
+        if self.spawner.isolation().strict() && !self.spawner.limited() {
+            return Err(format!("isolation is strict, and children would have no limits ({DELEGATION})"));
+        }
+        match self.spawner.try_isolation().await {
+            Err(why) if self.spawner.isolation().strict() => return Err(why),
+            Err(why) => warn!("{why}"),
+            Ok(()) => self.spawner.isolation().missing().for_each(|layer| warn!("isolation without {layer}")),
+        }
+        Ok(self)
     }
 
     /// What is looked at regularly.

@@ -1,0 +1,250 @@
+//! What each child gives up, whom it becomes, and which layers cannot be had on this system.
+
+use super::process::Kind;
+use crate::config::{self, Config, Credentials, IsolationMode};
+use crate::control::SandboxReport;
+use crate::control::confinement::{self, Confinement, Report};
+use hal::process::{Layer, Missing, Socket, Tally, group};
+use serde::Serialize;
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+
+/// Bytes of a child's `/tmp`: memory of its cgroup.
+const TEMPORARY: u64 = 16 << 20;
+
+/// Descriptors of a child: sockets and files of user code; devices, readers and rings of an owner.
+const FILES: u64 = 1024;
+
+/// The capabilities that the supervisor needs, and no more: to become other users and signal them (SETUID, SETGID, KILL),
+/// to mount (SYS_ADMIN), to take the bounding set from children (SETPCAP), to set their scheduling and raise their limits
+/// (SYS_NICE, SYS_RESOURCE), to give away files (CHOWN), and to find out who holds a device (SYS_PTRACE).
+pub const BOUNDING_SET: [&str; 9] = [
+    "CAP_SETUID",
+    "CAP_SETGID",
+    "CAP_SETPCAP",
+    "CAP_SYS_ADMIN",
+    "CAP_KILL",
+    "CAP_CHOWN",
+    "CAP_SYS_NICE",
+    "CAP_SYS_RESOURCE",
+    "CAP_SYS_PTRACE",
+];
+
+/// How children are confined.
+#[derive(Debug)]
+pub(super) struct Isolation {
+    settings: config::Isolation,
+    /// Directories with secrets of ours.
+    hidden: Vec<PathBuf>,
+    users: Users,
+    /// What a first child could not take.
+    missing: Vec<Missing>,
+}
+
+/// One child's confinement, as the supervisor sees it.
+#[derive(Debug)]
+pub(super) struct Confined {
+    tally: Tally,
+    /// None until it has told.
+    report: Option<Report>,
+    /// Given back when the child is gone.
+    _user: User,
+    uid: u32,
+}
+
+/// Of all, for operators.
+#[derive(Debug, Serialize)]
+pub(super) struct IsolationView {
+    mode: &'static str,
+    missing: Vec<String>,
+}
+
+impl Isolation {
+    pub(super) fn new(settings: config::Isolation, hidden: Vec<PathBuf>) -> Self {
+        let users = Users::new(settings.uids.clone());
+        Self { settings, hidden, users, missing: Vec::new() }
+    }
+
+    /// Puts what a child of this kind is to give up into its socket.
+    pub(super) fn confine(
+        &mut self,
+        kind: Kind,
+        processes: Option<u32>,
+        leaf: Option<PathBuf>,
+        control: &Socket,
+    ) -> Result<Confined, String> {
+        let user = self.users.take(leaf).ok_or("all users of `uids` under [isolation] are in use")?;
+        let uid = user.uid;
+        let confinement = self.confinement(kind, uid, processes);
+        let tally = Tally::new().map_err(|e| format!("page for refused calls: {e}"))?;
+        confinement::send(control, &confinement, &tally).map_err(|e| format!("confinement: {e}"))?;
+        Ok(Confined { tally, report: None, _user: user, uid })
+    }
+
+    fn confinement(&self, kind: Kind, uid: u32, processes: Option<u32>) -> Confinement {
+        let common = Confinement {
+            uid: Some(uid),
+            hidden: self.hidden.clone(),
+            temporary: TEMPORARY,
+            files: FILES,
+            processes: processes.map(u64::from),
+            strict: self.strict(),
+            ..Confinement::default()
+        };
+        match kind {
+            Kind::Job => Confinement {
+                network: true,
+                paths: self.settings.paths.clone(),
+                calls: self.settings.syscalls.clone(),
+                ..common
+            },
+            Kind::Camera => Confinement { devices: true, ..common },
+            Kind::Sound => {
+                // Where nobody gives nodes to a group, only root may open them.
+                let audio = group("audio");
+                let uid = audio.map(|_| uid);
+                Confinement {
+                    devices: true,
+                    sound: true,
+                    realtime: true,
+                    uid,
+                    groups: audio.into_iter().collect(),
+                    ..common
+                }
+            }
+            Kind::Bare => common,
+        }
+    }
+
+    pub(super) fn strict(&self) -> bool {
+        self.settings.mode == IsolationMode::Strict
+    }
+
+    /// What a first child reports holds for all. An error is what `strict` does not run without.
+    pub(super) fn judge(&mut self, missing: Vec<Missing>) -> Result<(), String> {
+        self.missing = missing;
+        match self.missing.iter().find(|missing| self.strict() && missing.layer.required()) {
+            Some(missing) => Err(format!("isolation is strict, and missing is {}", describe(missing))),
+            None => Ok(()),
+        }
+    }
+
+    /// One line for each missing layer.
+    pub(super) fn missing(&self) -> impl Iterator<Item = String> {
+        self.missing.iter().map(describe)
+    }
+
+    pub(super) fn view(&self) -> IsolationView {
+        let mode = if self.strict() { "strict" } else { "best-effort" };
+        IsolationView { mode, missing: self.missing().collect() }
+    }
+}
+
+impl Confined {
+    /// It has told what it could not take, and speaks its own messages from now on.
+    pub(super) fn reported(&mut self, report: Report) {
+        self.report = Some(report);
+    }
+
+    pub(super) fn has_reported(&self) -> bool {
+        self.report.is_some()
+    }
+
+    pub(super) fn missing(&self) -> Vec<Missing> {
+        self.report.as_ref().map(Report::missing).unwrap_or_default()
+    }
+
+    pub(super) fn view(&self) -> SandboxReport {
+        let missing = self.missing();
+        let has = |layer: &Layer| self.has_reported() && missing.iter().all(|missing| missing.layer != *layer);
+        let layers: Vec<_> = Layer::ALL.into_iter().filter(has).collect();
+        SandboxReport {
+            uid: layers.contains(&Layer::User).then_some(self.uid),
+            layers: layers.iter().map(|layer| layer.name().to_owned()).collect(),
+            missing: missing.iter().map(describe).collect(),
+            refused: self.tally.refused().into_iter().collect(),
+        }
+    }
+}
+
+fn describe(Missing { layer, why }: &Missing) -> String {
+    format!("{}: {why} ({})", layer.name(), layer.remedy())
+}
+
+/// Where the configuration, token and API secret are, but for directories that children need.
+pub(super) fn secrets(config: &Config) -> Vec<PathBuf> {
+    let file = match &config.server.credentials {
+        Credentials::TokenFile(path) => Some(path.as_path()),
+        Credentials::Token(_) | Credentials::Key { .. } => None,
+    };
+    let files = [Some(Path::new(crate::cli::CONFIG_FILE)), file];
+    let directories = files.into_iter().flatten().filter_map(Path::parent).map(Path::to_owned);
+    directories.filter(|path| path.components().count() > 2).collect()
+}
+
+/// Users that children become. One that is given back is taken again only when the leaf of its last child is gone, and
+/// with it every process that the child has left, and not before all others had their turn.
+#[derive(Debug)]
+struct Users {
+    free: VecDeque<Returned>,
+    returned: mpsc::Receiver<Returned>,
+    giving: mpsc::Sender<Returned>,
+}
+
+#[derive(Debug)]
+struct Returned {
+    uid: u32,
+    leaf: Option<PathBuf>,
+}
+
+/// A user that one child has.
+#[derive(Debug)]
+struct User {
+    uid: u32,
+    leaf: Option<PathBuf>,
+    back: mpsc::Sender<Returned>,
+}
+
+impl Users {
+    fn new(uids: std::ops::RangeInclusive<u32>) -> Self {
+        let (giving, returned) = mpsc::channel();
+        Self { free: uids.map(|uid| Returned { uid, leaf: None }).collect(), returned, giving }
+    }
+
+    fn take(&mut self, leaf: Option<PathBuf>) -> Option<User> {
+        self.free.extend(self.returned.try_iter());
+        let clean = |user: &Returned| user.leaf.as_ref().is_none_or(|leaf| !leaf.exists());
+        let at = self.free.iter().position(clean)?;
+        let Returned { uid, .. } = self.free.remove(at)?;
+        Some(User { uid, leaf, back: self.giving.clone() })
+    }
+}
+
+impl Drop for User {
+    fn drop(&mut self) {
+        // Without the pool there are no more children.
+        let _ = self.back.send(Returned { uid: self.uid, leaf: self.leaf.take() });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_has_one_child_at_a_time_and_waits_until_the_leaf_of_its_last_is_gone() {
+        let mut users = Users::new(1..=2);
+        let leaf = std::env::temp_dir().join(format!("fw-users-{}", std::process::id()));
+        std::fs::create_dir(&leaf).unwrap();
+        let (first, second) = (users.take(Some(leaf.clone())).unwrap(), users.take(None).unwrap());
+        assert_eq!((first.uid, second.uid), (1, 2));
+        assert!(users.take(None).is_none());
+        drop(first);
+        assert!(users.take(None).is_none(), "somebody of it may be left");
+        std::fs::remove_dir(&leaf).unwrap();
+        assert_eq!(users.take(None).unwrap().uid, 1);
+        drop(second);
+        assert_eq!(users.take(None).unwrap().uid, 1, "given back before the other");
+    }
+}

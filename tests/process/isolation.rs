@@ -1,0 +1,121 @@
+//! That every child is confined, and that what a hostile job tries is seen.
+
+use super::agents::{Agents, SOON};
+use super::{children, job_pid, wait_readers};
+use livekit_protocol as lk;
+use lk::server_message::Message as ToWorker;
+use std::collections::BTreeSet;
+use std::fs;
+use tests::worker::Setup;
+use tests::{poll, procfs};
+
+/// Layers that a child of root has on any kernel that these tests run on.
+const LAYERS: [&str; 8] = [
+    "own user",
+    "file view",
+    "hidden processes",
+    "no network",
+    "no capabilities",
+    "no new privileges",
+    "resource limits",
+    "seccomp",
+];
+
+fn root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+fn status(pid: u32, field: &str) -> String {
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+    line.unwrap_or_default().trim().to_owned()
+}
+
+fn network(pid: u32) -> Option<std::path::PathBuf> {
+    fs::read_link(format!("/proc/{pid}/ns/net")).ok()
+}
+
+#[test]
+fn every_child_has_a_user_of_its_own_and_no_rights_and_owners_no_network() {
+    let agents = Agents::listen();
+    let worker = Setup::with_url(&agents.url()).launch();
+    let (mut connection, _) = agents.registered();
+    connection.run_job("AJ_1", "studio");
+    wait_readers(&worker);
+    let children = children(&worker);
+    assert!(children.len() >= 3, "{children:?}");
+    for &child in &children {
+        let confined = || (status(child, "Seccomp") == "2").then_some(());
+        poll::until("the child has a filter of system calls", SOON, confined);
+        assert_eq!(status(child, "NoNewPrivs"), "1");
+        for set in ["CapInh", "CapPrm", "CapEff", "CapAmb"] {
+            assert_eq!(status(child, set), "0000000000000000", "{set}");
+        }
+    }
+    let job = job_pid(&worker, "AJ_1");
+    if root() {
+        let users: BTreeSet<_> = children.iter().map(|child| status(*child, "Uid")).collect();
+        assert_eq!(users.len(), children.len(), "{users:?}");
+        assert!(users.iter().all(|user| user.starts_with('7')), "{users:?}");
+        assert!(network(job).is_some() && network(job) == network(worker.pid()));
+        assert!(worker.owner_pids().iter().all(|owner| network(*owner) != network(worker.pid())));
+        assert!(children.iter().all(|child| status(*child, "CapBnd") == "0000000000000000"));
+    }
+    let state = worker.state();
+    for sandbox in [&state["jobs"][0]["sandbox"], &state["devices"][0]["sandbox"], &state["devices"][1]["sandbox"]] {
+        let layers = sandbox["layers"].as_array().expect("layers");
+        let missing = LAYERS.iter().filter(|layer| !layers.iter().any(|has| has == *layer));
+        let without_root = ["own user", "hidden processes"];
+        assert!(missing.clone().all(|layer| !root() && without_root.contains(layer)), "{state}");
+    }
+}
+
+#[test]
+fn the_worker_says_at_start_which_layers_are_missing_and_strict_does_not_run_without_them() {
+    let agents = Agents::listen();
+    let strict = Setup::with_url(&agents.url()).toml("[isolation]\nmode = \"strict\"\n");
+    let mut worker = strict.launch();
+    // Neither a test's root nor another user has all: tests have no subtree of a service manager's.
+    let line = worker.wait_log("isolation is strict, and ", SOON).text;
+    assert!(line.contains("Delegate=yes") || line.contains("run the worker as root"), "no remedy: {line}");
+    assert_eq!(worker.wait(SOON).code(), Some(1));
+    let worker = Setup::with_url(&agents.url()).launch();
+    let _registered = agents.registered();
+    let state = worker.state();
+    assert_eq!(state["isolation"]["mode"], "best-effort");
+    for missing in state["isolation"]["missing"].as_array().expect("a list") {
+        worker.wait_log(&format!("isolation without {}", missing.as_str().expect("text")), SOON);
+    }
+    assert_eq!(state["isolation"]["missing"].as_array().map(Vec::is_empty), Some(root() && landlock()));
+}
+
+fn landlock() -> bool {
+    fs::read_to_string("/sys/kernel/security/lsm").map_or(true, |lsm| lsm.contains("landlock"))
+}
+
+#[test]
+fn what_a_hostile_job_tries_fails_is_counted_by_name_and_harms_nobody() {
+    let agents = Agents::listen();
+    let file = std::env::temp_dir().join(format!("fw-trespass-{}", std::process::id()));
+    fs::write(&file, "another's").expect("a temporary directory");
+    let participant = env!("CARGO_BIN_EXE_participant").into();
+    let setup = Setup::with_url(&agents.url()).binary(participant).toml("[worker]\nmax_jobs = 2\n");
+    let worker = setup.launch();
+    let (mut connection, _) = agents.registered();
+    connection.run_job("AJ_1", "victim");
+    let victim = job_pid(&worker, "AJ_1");
+    connection.run_job_with("AJ_2", "studio", &format!("trespass {victim} {}", file.display()));
+    // It fails if anything works, and otherwise stays.
+    let refused = poll::until("the job has tried everything", SOON, || {
+        let state = worker.state();
+        let job = state["jobs"].as_array()?.iter().find(|job| job["id"] == "AJ_2")?.clone();
+        job["sandbox"]["refused"]["execve"].as_u64()?;
+        Some(job["sandbox"]["refused"].clone())
+    });
+    fs::remove_file(&file).expect("it is ours");
+    assert!(refused["chown"].as_u64().or(refused["fchownat"].as_u64()) == Some(1), "{refused}");
+    connection.send(ToWorker::Termination(lk::JobTermination { job_id: "AJ_2".into() }));
+    let end = connection.status("AJ_2");
+    assert_eq!((end.status(), end.error.as_str()), (lk::JobStatus::JsSuccess, ""));
+    assert!(procfs::alive(victim));
+}

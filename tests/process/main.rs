@@ -4,6 +4,7 @@ mod agents;
 mod isolation;
 mod operators;
 mod service;
+mod cgroups;
 
 use agents::{Agents, SOON};
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD as BASE64URL};

@@ -64,8 +64,8 @@ fn describe(config: &Config, board: &Board) -> String {
 
 fn limits(limits: &Limits) -> String {
     let mib = |bytes: Option<u64>| bytes.map_or_else(|| "any memory".into(), |bytes| format!("{} MiB", bytes >> 20));
-    let threads = limits.job_pids.map_or_else(String::new, |pids| format!(" and {pids} threads"));
-    let (job, owner, command) = (mib(limits.job_memory), mib(limits.owner_memory), mib(limits.command_memory));
+    let threads = limits.job.pids.map_or_else(String::new, |pids| format!(" and {pids} threads"));
+    let (job, owner, command) = (mib(limits.job.memory), mib(limits.owner.memory), mib(limits.command.memory));
     format!("job {job}{threads}, device owner {owner}, a camera's command {command}, where cgroups allow")
 }
 

@@ -3,7 +3,7 @@
 use super::isolation::isolation;
 use super::written::{LimitsWritten, PermissionsWritten, ServerWritten, WorkerWritten, Written};
 use super::{Config, Credentials, Defaults, Error, Limits, Server, Worker, read_secret, sources};
-use protocol::worker::{Permissions, RestartPolicy};
+use protocol::worker::{self, Permissions, RestartPolicy};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -182,11 +182,22 @@ fn permissions(written: &PermissionsWritten) -> Permissions {
 
 fn limits(written: &LimitsWritten) -> Result<Limits, Error> {
     let memory = |key, value, default| within(key, value, default, 16..=65_536).map(|mib| Some(mib * MIB));
+    let pids = Some(within("limits job_pids", written.job_pids, JOB_PIDS, 8..=4096)?);
     Ok(Limits {
-        job_memory: memory("limits job_memory_mib", written.job_memory_mib, JOB_MEMORY_MIB)?,
-        job_pids: Some(within("limits job_pids", written.job_pids, JOB_PIDS, 8..=4096)?),
-        owner_memory: memory("limits owner_memory_mib", written.owner_memory_mib, OWNER_MEMORY_MIB)?,
-        command_memory: memory("limits command_memory_mib", written.command_memory_mib, COMMAND_MEMORY_MIB)?,
+        job: worker::Limits {
+            memory: memory("limits job_memory_mib", written.job_memory_mib, JOB_MEMORY_MIB)?,
+            pids,
+            cpu_percent: None,
+        },
+        owner: worker::Limits {
+            memory: memory("limits owner_memory_mib", written.owner_memory_mib, OWNER_MEMORY_MIB)?,
+            ..worker::Limits::default()
+        },
+        command: worker::Limits {
+            memory: memory("limits command_memory_mib", written.command_memory_mib, COMMAND_MEMORY_MIB)?,
+            pids,
+            cpu_percent: None,
+        },
     })
 }
 

@@ -18,7 +18,7 @@ pub use secret_file::{SecretFileError, read_secret};
 pub use written::{CameraWritten, MicrophoneWritten, ServerWritten, SpeakerWritten, WorkerWritten, Written};
 
 use protocol::secret::Secret;
-use protocol::worker::{JobType, Permissions, RestartPolicy};
+use protocol::worker::{self, JobType, Permissions, RestartPolicy};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -161,17 +161,15 @@ pub struct Worker {
     pub prewarm: u32,
 }
 
-/// Limits of child processes; `None` for none.
+/// Limits of child processes.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// memory.max of a job, bytes.
-    pub job_memory: Option<u64>,
-    /// pids.max of a job.
-    pub job_pids: Option<u32>,
-    /// memory.max of a device owner, bytes.
-    pub owner_memory: Option<u64>,
-    /// Bytes a camera's command and all that it starts may use.
-    pub command_memory: Option<u64>,
+    /// Of a job.
+    pub job: worker::Limits,
+    /// Of a device owner.
+    pub owner: worker::Limits,
+    /// Of a camera's command and all that it starts.
+    pub command: worker::Limits,
 }
 
 /// A configured device.

@@ -207,7 +207,7 @@ fn a_complete_file_means_what_it_says() {
     assert_eq!(timeouts.map(|t| t.as_secs()), [60, 5, 20]);
     let limits = &config.limits;
     assert_eq!(
-        (limits.job_memory, limits.job_pids, limits.owner_memory),
+        (limits.job.memory, limits.job.pids, limits.owner.memory),
         (Some(128 << 20), Some(100), Some(256 << 20))
     );
     assert_eq!((config.http, config.log_level), (None, tracing::Level::WARN));

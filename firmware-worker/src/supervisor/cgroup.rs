@@ -1,25 +1,36 @@
 //! A cgroup v2 leaf per child, under the subtree that the service manager has delegated to us.
 //!
 //! ```text
-//! <own cgroup>/            delegated: memory, pids and cpu are enabled for its children
-//!   supervisor             this process, since a cgroup with controllers may hold no processes of its own
-//!   fw-<pid>-job-7         a job
-//!   fw-<pid>-owner-2       a device owner
+//! <base>/                         delegated: memory, pids, cpu and io are enabled for its children
+//!   supervisor                    this process, since a cgroup with controllers may hold no processes of its own
+//!   fw-<pid>-<start>-job-7        a job
+//!   fw-<pid>-<start>-owner-2      a device owner
 //! ```
 //!
-//! The pid in a leaf's name is the supervisor's: leaves of one that is gone are removed at the next start.
+//! Pid and start time in a leaf's name are the supervisor's: leaves of one that is gone are emptied and removed at the
+//! next start, those of a second worker stay. Without controllers (a hybrid host, no delegation) birth, kill and removal
+//! still work, and nothing is limited.
 
+mod files;
+mod leaf;
+mod locate;
+mod usage;
+
+pub(super) use leaf::{Leaf, Role};
+pub(super) use protocol::worker::Limits;
+pub(super) use usage::Usage;
+
+use files::{has_word, make_directory, read, write};
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use tracing::warn;
+use std::sync::{Arc, Weak};
 
-/// Without these two a leaf limits nothing that matters on a board.
-const NEEDED: [&str; 2] = ["memory", "pids"];
+/// What is asked of the kernel, in this order; the flag: without it a leaf limits nothing that matters on a board.
+const CONTROLLERS: [(&str, bool); 4] = [("memory", true), ("pids", true), ("cpu", false), ("io", false)];
 
-/// Welcome for accounting and weights.
-const WANTED: [&str; 1] = ["cpu"];
+/// Our own leaf. A unit's `DelegateSubgroup=` of this name puts us there from the start.
+const OWN: &str = "supervisor";
 
 /// Why there is no usable subtree, or no leaf.
 #[derive(Debug, thiserror::Error)]
@@ -44,192 +55,138 @@ pub(super) enum Error {
     },
 }
 
-/// What a leaf allows; `None` for no limit.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Limits {
-    /// memory.max in bytes.
-    pub memory: Option<u64>,
-    /// pids.max.
-    pub pids: Option<u32>,
+/// A controller that leaves have to do without.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Missing {
+    /// `memory`, `pids`, `cpu` or `io`.
+    pub controller: &'static str,
+    /// A worker that insists on isolation does not start without it.
+    pub needed: bool,
+    /// Object, reason and remedy, in plain words.
+    pub why: String,
 }
 
-/// The writable subtree.
+/// The subtree that our leaves are made in.
 #[derive(Debug)]
 pub(super) struct Cgroups {
     base: PathBuf,
     prefix: String,
-}
-
-/// The cgroup of one child. Removed on drop, or by the next [`Cgroups::sweep`] if its processes are still going.
-#[derive(Debug)]
-pub(super) struct Leaf {
-    path: PathBuf,
-    directory: OwnedFd,
-    memory: Option<u64>,
+    missing: Vec<Missing>,
+    /// Every leaf that is not removed yet, and whether a child still has it.
+    leaves: Vec<(PathBuf, Weak<()>)>,
 }
 
 impl Cgroups {
-    /// Finds our own cgroup through `proc` (`/proc/self`), moves this process, `pid`, into a leaf of it, and enables
-    /// the controllers.
+    /// Finds our own cgroup through `proc` (`/proc`), moves this process, `pid`, into a leaf of it, enables what
+    /// controllers there are, and ends what a former life has left.
     pub(super) fn set_up(proc: &Path, pid: u32) -> Result<Self, Error> {
-        let own = own_cgroup(proc)?;
-        let available = read(&own.join("cgroup.controllers"))?;
-        let missing: Vec<_> = NEEDED.into_iter().filter(|name| !has_word(&available, name)).collect();
-        if !missing.is_empty() {
-            let why = format!("has no {} controller to give to children", missing.join(" and no "));
-            return Err(Error::Unfit { path: own, why });
-        }
-        let cgroups = Self { base: own, prefix: format!("fw-{pid}-") };
-        cgroups.remove_leftovers(proc);
-        cgroups.make_room(pid)?;
-        for name in NEEDED {
-            write(&cgroups.base.join("cgroup.subtree_control"), &format!("+{name}"))?;
-        }
-        for name in WANTED {
-            // Limits work without it.
-            let _ = write(&cgroups.base.join("cgroup.subtree_control"), &format!("+{name}"));
-        }
+        let place = locate::own(&proc.join("self"))?;
+        let start = start_time(proc, pid).unwrap_or(0);
+        let prefix = format!("fw-{pid}-{start}-");
+        let mut cgroups = Self { base: place.base.clone(), prefix, missing: Vec::new(), leaves: Vec::new() };
+        cgroups.take_leftovers(proc);
+        // Tells whether leaves can be made at all.
+        let probe = cgroups.base.join(format!("{}probe", cgroups.prefix));
+        make_directory(&probe)?;
+        leaf::bury(&probe);
+        cgroups.enable(&place, pid)?;
+        cgroups.sweep();
         Ok(cgroups)
     }
 
+    /// Controllers that are not there.
+    pub(super) fn missing(&self) -> &[Missing] {
+        &self.missing
+    }
+
     /// Makes a leaf for one child.
-    pub(super) fn leaf(&self, name: &str, limits: Limits) -> Result<Leaf, Error> {
+    pub(super) fn leaf(&mut self, name: &str, limits: Limits, role: Role) -> Result<Leaf, Error> {
         let path = self.base.join(format!("{}{name}", self.prefix));
         make_directory(&path)?;
-        let limited = (|| {
-            if let Some(bytes) = limits.memory {
-                write(&path.join("memory.max"), &bytes.to_string())?;
-                write(&path.join("memory.oom.group"), "1")?;
-            }
-            if let Some(count) = limits.pids {
-                write(&path.join("pids.max"), &count.to_string())?;
-            }
-            hal::process::open_directory(&path).map_err(|source| file("open", &path, source))
-        })();
-        match limited {
-            Ok(directory) => Ok(Leaf { path, directory, memory: limits.memory }),
-            Err(error) => {
-                let _ = fs::remove_dir(&path);
-                Err(error)
-            }
-        }
+        let used = Arc::new(());
+        self.leaves.push((path.clone(), Arc::downgrade(&used)));
+        let leaf = Leaf::open(path, used)?;
+        leaf.favour(role);
+        leaf.limited(limits)
     }
 
-    /// Removes our leaves that hold no process any more and were not removable before.
-    pub(super) fn sweep(&self) {
-        for path in self.leaves() {
-            let ours = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&self.prefix));
-            if ours && read(&path.join("cgroup.events")).is_ok_and(|events| value(&events, "populated") == Some(0)) {
-                let _ = fs::remove_dir(&path);
-            }
-        }
+    /// Ends and removes leaves that no child has any more; true if that must be tried again.
+    pub(super) fn sweep(&mut self) -> bool {
+        self.leaves.retain(|(path, used)| used.strong_count() > 0 || !leaf::bury(path));
+        self.leaves.iter().any(|(_, used)| used.strong_count() == 0)
     }
 
-    /// A cgroup that gives controllers to its children may hold no process itself (the hierarchy's root may).
-    fn make_room(&self, pid: u32) -> Result<(), Error> {
-        if !self.base.join("cgroup.type").exists() {
+    /// There is a leaf that no child has any more.
+    pub(super) fn has_dead(&self) -> bool {
+        self.leaves.iter().any(|(_, used)| used.strong_count() == 0)
+    }
+
+    fn enable(&mut self, place: &locate::Place, pid: u32) -> Result<(), Error> {
+        let available = read(&self.base.join("cgroup.controllers"))?;
+        let (there, absent): (Vec<_>, Vec<_>) =
+            CONTROLLERS.into_iter().partition(|(name, _)| has_word(&available, name));
+        self.missing = absent.into_iter().map(|(name, needed)| place.missing(name, needed)).collect();
+        if there.is_empty() {
             return Ok(());
         }
-        let leaf = self.base.join("supervisor");
+        if let Err(why) = self.make_room(place, pid) {
+            let missing = |(controller, needed)| Missing { controller, needed, why: why.to_string() };
+            self.missing.extend(there.into_iter().map(missing));
+            return Ok(());
+        }
+        for (controller, needed) in there {
+            if let Err(why) = write(&self.base.join("cgroup.subtree_control"), &format!("+{controller}")) {
+                self.missing.push(Missing { controller, needed, why: why.to_string() });
+            }
+        }
+        Leaf::open(self.base.join(OWN), Arc::new(()))?.keep().favour(Role::Supervisor);
+        Ok(())
+    }
+
+    /// A cgroup that gives controllers to its children may hold no process itself, but for the hierarchy's root. There
+    /// too we move: weights count between leaves.
+    fn make_room(&self, place: &locate::Place, pid: u32) -> Result<(), Error> {
+        let processes = read(&self.base.join("cgroup.procs"))?;
+        let others = processes.lines().filter(|line| *line != pid.to_string()).count();
+        if others > 0 && !place.root {
+            let why = format!(
+                "{others} other processes are in our cgroup, so children cannot be limited: run the worker as a service \
+                 with Delegate=yes, or by `systemd-run --scope -p Delegate=yes`"
+            );
+            return Err(Error::Unfit { path: self.base.clone(), why });
+        }
+        let leaf = self.base.join(OWN);
         make_directory(&leaf)?;
         write(&leaf.join("cgroup.procs"), &pid.to_string())
     }
 
-    fn remove_leftovers(&self, proc: &Path) {
-        let processes = proc.parent().unwrap_or(Path::new("/proc"));
-        for path in self.leaves() {
+    /// Leaves of supervisors that are gone become ours to remove.
+    fn take_leftovers(&mut self, proc: &Path) {
+        let Ok(entries) = fs::read_dir(&self.base) else { return };
+        for path in entries.flatten().map(|entry| entry.path()) {
             let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-            let Some((pid, _)) = name.strip_prefix("fw-").and_then(|rest| rest.split_once('-')) else { continue };
-            if processes.join(pid).exists() {
+            let mut words = name.splitn(4, '-');
+            let (Some("fw"), Some(pid), Some(start), Some(_)) =
+                (words.next(), words.next(), words.next(), words.next())
+            else {
                 continue;
-            }
-            let _ = write(&path.join("cgroup.kill"), "1");
-            if let Err(e) = fs::remove_dir(&path) {
-                warn!("a cgroup of an earlier run stays: {}: {e}", path.display());
+            };
+            let (Ok(pid), Ok(start)) = (pid.parse::<u32>(), start.parse::<u64>()) else { continue };
+            // Pids are used again, but not with the same start.
+            if start_time(proc, pid) != Some(start) {
+                self.leaves.push((path, Weak::new()));
             }
         }
     }
-
-    fn leaves(&self) -> Vec<PathBuf> {
-        let Ok(entries) = fs::read_dir(&self.base) else { return Vec::new() };
-        let ours = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("fw-"));
-        entries.flatten().map(|entry| entry.path()).filter(ours).collect()
-    }
 }
 
-impl Leaf {
-    /// For the child to be born in.
-    pub(super) fn directory(&self) -> BorrowedFd<'_> {
-        self.directory.as_fd()
-    }
-
-    /// Kills every process in it. Kernels before 5.14 lack the file; there the pidfd alone must do.
-    pub(super) fn kill(&self) {
-        let _ = write(&self.path.join("cgroup.kill"), "1");
-    }
-
-    /// The memory limit in bytes, if the kernel has killed for it.
-    pub(super) fn out_of_memory(&self) -> Option<u64> {
-        let events = read(&self.path.join("memory.events")).ok()?;
-        let kills = value(&events, "oom_kill").unwrap_or(0);
-        self.memory.filter(|_| kills > 0)
-    }
-}
-
-impl Drop for Leaf {
-    fn drop(&mut self) {
-        // Fails while a process of it is still going; `sweep` comes again.
-        let _ = fs::remove_dir(&self.path);
-    }
-}
-
-/// The directory of our cgroup: the `0::` line says where below the mount, mountinfo says where the mount is.
-fn own_cgroup(proc: &Path) -> Result<PathBuf, Error> {
-    let membership_file = proc.join("cgroup");
-    let membership = read(&membership_file)?;
-    let Some(path) = membership.lines().find_map(|line| line.strip_prefix("0::")) else {
-        return Err(Error::Unfit { path: membership_file, why: "no cgroup v2 here".into() });
-    };
-    let mounts_file = proc.join("mountinfo");
-    let mounts = read(&mounts_file)?;
-    for line in mounts.lines() {
-        let Some((left, right)) = line.split_once(" - ") else { continue };
-        let fields: Vec<_> = left.split(' ').collect();
-        let (Some(root), Some(point)) = (fields.get(3), fields.get(4)) else { continue };
-        // In a container the mount may start below the hierarchy's root.
-        if let (true, Ok(below)) = (right.starts_with("cgroup2 "), Path::new(path).strip_prefix(root)) {
-            return Ok(Path::new(point).join(below));
-        }
-    }
-    Err(Error::Unfit { path: mounts_file, why: "our cgroup is mounted nowhere".into() })
-}
-
-fn has_word(text: &str, word: &str) -> bool {
-    text.split_whitespace().any(|candidate| candidate == word)
-}
-
-/// The number beside `key` in a flat keyed file.
-fn value(text: &str, key: &str) -> Option<u64> {
-    text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' ')?.trim().parse().ok())
-}
-
-fn make_directory(path: &Path) -> Result<(), Error> {
-    match fs::create_dir(path) {
-        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => Err(file("mkdir", path, e)),
-        _ => Ok(()),
-    }
-}
-
-fn read(path: &Path) -> Result<String, Error> {
-    fs::read_to_string(path).map_err(|source| file("read", path, source))
-}
-
-fn write(path: &Path, text: &str) -> Result<(), Error> {
-    fs::write(path, text).map_err(|source| file("write", path, source))
-}
-
-fn file(call: &'static str, path: &Path, source: io::Error) -> Error {
-    Error::File { call, path: path.to_owned(), source }
+/// When a process that lives was started, in ticks since boot (proc(5), field 22 of stat); an exec does not change it.
+fn start_time(proc: &Path, pid: u32) -> Option<u64> {
+    let stat = fs::read_to_string(proc.join(pid.to_string()).join("stat")).ok()?;
+    // The name in parentheses may hold anything.
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+    let state = fields.next()?;
+    if matches!(state, "Z" | "X") { None } else { fields.nth(18)?.parse().ok() }
 }
 
 #[cfg(test)]

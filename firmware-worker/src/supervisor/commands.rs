@@ -46,7 +46,7 @@ impl Supervisor {
             }
             return;
         }
-        let limits = Limits { memory: self.config.limits.command_memory, pids: self.config.limits.job_pids };
+        let limits = self.config.limits.command;
         match owner.run(&mut self.spawner, limits) {
             Ok(()) => {}
             Err(why) => refuse(owner, &why),
@@ -61,7 +61,7 @@ impl Supervisor {
             keeper.kill();
         }
         match exit {
-            Exit::OutOfMemory { .. } => warn!("camera {name}: its command was ended: {exit}"),
+            Exit::OutOfMemory(_) | Exit::OutOfProcesses { .. } => warn!("camera {name}: its command was ended: {exit}"),
             Exit::Code(_) | Exit::Signal(_) | Exit::NotStarted(_) => {
                 debug!("camera {name}: keeper of its command: {exit}")
             }

@@ -7,6 +7,7 @@
 //!
 //! A process takes one job in its life. At most one without a job is kept ready.
 
+use super::cgroup::Limits;
 use super::process::{Happened, Kind, Plan, Process, Spawner};
 use super::pulse::Pulse;
 use crate::control::{FromJob, JobSetup, JobStats, ToJob};
@@ -35,7 +36,7 @@ pub(super) struct Jobs {
     pub(super) processes: BTreeMap<ProcessId, JobProcess>,
     pub(super) records: BTreeMap<JobId, Record>,
     setup: JobSetup,
-    limits: super::cgroup::Limits,
+    limits: Limits,
     next: u64,
     /// Offers that wait for a process that can be asked; bounded by the machine's slots.
     offers: VecDeque<JobInfo>,
@@ -93,7 +94,7 @@ pub(super) struct Record {
 }
 
 impl Jobs {
-    pub(super) fn new(setup: JobSetup, limits: super::cgroup::Limits, now: Instant, seed: u64) -> Self {
+    pub(super) fn new(setup: JobSetup, limits: Limits, now: Instant, seed: u64) -> Self {
         Self {
             processes: BTreeMap::new(),
             records: BTreeMap::new(),

@@ -44,8 +44,12 @@ impl Supervisor {
             FromJob::Token(token) => self.with_record(id, |record| record.spec.token = token),
             FromJob::Rejoining => self.job_event(id, JobEvent::Rejoining),
             FromJob::Rejoined => self.job_event(id, JobEvent::Rejoined),
+            FromJob::Ending(JobResult::Failed { error }) => {
+                let error = self.with_limits(id, error);
+                self.job_event(id, JobEvent::Ending(JobResult::Failed { error }));
+            }
             FromJob::Ending(result) => self.job_event(id, JobEvent::Ending(result)),
-            FromJob::Failing(error) => self.job_event(id, JobEvent::Failing(error)),
+            FromJob::Failing(error) => self.conclude(id, error),
             FromJob::Left => self.with_record(id, |record| record.left = true),
             FromJob::Resolve { id: question, host, port } => self.resolve(id, question, host, port),
             FromJob::Pong { id: ping, driver_ms, user_ms, stats } => self.pong(id, ping, driver_ms, user_ms, stats),
@@ -171,8 +175,16 @@ impl Supervisor {
 
     fn conclude(&mut self, id: ProcessId, error: String) {
         match self.jobs.processes.get(&id).and_then(|p| p.job()).cloned() {
-            Some(job) => self.job_input(job, JobEvent::Failing(error)),
+            Some(job) => self.job_input(job, JobEvent::Failing(self.with_limits(id, error))),
             None => warn!("job process without a job: {error}"),
+        }
+    }
+
+    /// A failure is told with the limit that may have caused it: the job sees only that something cannot be had.
+    fn with_limits(&self, id: ProcessId, error: String) -> String {
+        match self.jobs.processes.get(&id).and_then(|process| process.process.out_of_processes()) {
+            Some(limit) => format!("process limit {limit} reached; {error}"),
+            None => error,
         }
     }
 

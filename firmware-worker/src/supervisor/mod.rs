@@ -10,6 +10,7 @@
 //! Helper tasks (the WebSocket, lookups, sign-offs, opening nodes, HTTP) hold no state of ours; what they find out comes
 //! back through one bounded queue.
 
+mod accounts;
 mod actions;
 mod announce;
 mod brain;
@@ -29,6 +30,7 @@ mod ledger;
 mod messages;
 mod nodes;
 mod operators;
+mod oom;
 mod owners;
 mod process;
 mod pulse;
@@ -63,17 +65,13 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
-use tracing::{error, warn};
+use tracing::{debug, error, warn};
 
 /// Events of helper tasks that may wait for the loop. Full means that the tasks wait: the server by TCP's own queue.
 const EVENTS: usize = 64;
 
 /// A join token minted for `connect`. The room refreshes it from then on.
 const JOIN_TTL: Duration = Duration::from_secs(3600);
-
-/// What is missing where children cannot be limited.
-const DELEGATION: &str =
-    "a systemd service needs Delegate=yes; Raspberry Pi OS needs cgroup_enable=memory in cmdline.txt";
 
 /// How the worker behaves beyond its configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -179,11 +177,22 @@ fn run(config: Config, mode: Mode, brain: impl FnOnce(u64) -> Brain) -> ExitCode
     ending.into()
 }
 
-/// Limits for children, where this process may set them.
+/// A leaf for each child, where this process may make any. What cannot be limited is told.
 fn cgroups() -> Option<Cgroups> {
-    let cgroups = Cgroups::set_up(Path::new("/proc/self"), std::process::id());
-    cgroups.inspect_err(|e| warn!("no limits for children: {e} ({DELEGATION})")).ok()
+    oom::protect_supervisor(Path::new("/proc"));
+    let cgroups = Cgroups::set_up(Path::new("/proc"), std::process::id());
+    let cgroups = cgroups.inspect_err(|e| warn!("no limits for children: {e} ({DELEGATION})")).ok()?;
+    for missing in cgroups.missing() {
+        match missing.needed {
+            true => warn!("no {} limits for children: {}", missing.controller, missing.why),
+            false => debug!("no {} weights for children: {}", missing.controller, missing.why),
+        }
+    }
+    Some(cgroups)
 }
+
+/// What helps most where no cgroup can be made at all.
+const DELEGATION: &str = "run the worker as a service with Delegate=yes";
 
 fn options(config: &Config, mode: Mode) -> Options {
     let worker = &config.worker;

@@ -1,6 +1,6 @@
 //! The table of device owners: one process per configured device, started on first demand; a warm device's at once.
 
-use super::cgroup;
+use super::cgroup::Limits;
 use super::commands::Command;
 use super::jobs::ProcessId;
 use super::process::{Happened, Kind, Plan, Process, Spawner};
@@ -25,7 +25,7 @@ const STABLE: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(super) struct Owners {
     pub(super) table: BTreeMap<String, Owner>,
-    limits: cgroup::Limits,
+    limits: Limits,
     seed: u64,
 }
 
@@ -60,7 +60,7 @@ pub(super) struct Owner {
 }
 
 impl Owners {
-    pub(super) fn new(devices: &[Device], limits: cgroup::Limits, now: Instant, seed: u64) -> Self {
+    pub(super) fn new(devices: &[Device], limits: Limits, now: Instant, seed: u64) -> Self {
         let owner = |device: &Device| Owner {
             device: device.clone(),
             process: None,
@@ -219,7 +219,7 @@ impl Owners {
 }
 
 impl Owner {
-    fn start(&mut self, limits: cgroup::Limits, spawner: &mut Spawner, now: Instant) -> Result<(), String> {
+    fn start(&mut self, limits: Limits, spawner: &mut Spawner, now: Instant) -> Result<(), String> {
         let kind = Kind::of(&self.device);
         let plan = Plan { name: "owner", subcommand: crate::cli::OWNER, limits, kind };
         let process = spawner.spawn(plan, &ToOwner::Setup, &self.device)?;
@@ -261,12 +261,10 @@ mod tests {
     use super::*;
     use crate::config::{self, DeviceKind, Microphone};
 
-    const LIMITS: cgroup::Limits = cgroup::Limits { memory: None, pids: None };
-
     fn table(warm: bool, now: Instant) -> Owners {
         let microphone = Microphone { warm, ..Microphone::default() };
         let device = Device { name: "microphone".into(), kind: DeviceKind::Microphone(microphone) };
-        Owners::new(&[device], LIMITS, now, 1)
+        Owners::new(&[device], Limits::default(), now, 1)
     }
 
     /// Its children are this test program, which does nothing as an owner: it ends by itself.

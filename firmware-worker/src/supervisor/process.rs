@@ -1,7 +1,8 @@
 //! A child process: its control link, its pidfd, its cgroup leaf. It is polled, never waited for.
 
-use super::cgroup::{self, Cgroups, Leaf};
+use super::cgroup::{Cgroups, Leaf, Limits, Role, Usage};
 use super::isolation::{Confined, Isolation};
+use super::oom;
 use crate::cli::log;
 use crate::config::{Device, DeviceKind, MicrophoneDevice};
 use crate::control::confinement::Report;
@@ -12,7 +13,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use std::future::poll_fn;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 use tokio::io::unix::AsyncFd;
@@ -24,6 +25,10 @@ const HANGUP_GRACE: Duration = Duration::from_secs(1);
 
 /// What a child that is only confined may take: 10 ms, and more on a board that starts.
 const TRIAL: Duration = Duration::from_secs(5);
+
+/// Between tries to remove a cgroup, from first to longest: the members of one die within milliseconds, but for those
+/// that hang in the kernel.
+const BURIAL: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(10));
 
 /// SIGKILL.
 const KILL: i32 = 9;
@@ -37,6 +42,20 @@ pub(super) struct Spawner {
     /// Of each child: how to log, and nothing else.
     environment: Vec<(&'static str, String)>,
     started: u64,
+    burial: Burial,
+}
+
+/// The next try to remove cgroups of the dead.
+#[derive(Debug)]
+struct Burial {
+    due: Instant,
+    wait: Duration,
+}
+
+impl Default for Burial {
+    fn default() -> Self {
+        Self { due: Instant::now(), wait: BURIAL.0 }
+    }
 }
 
 /// What a child is to be.
@@ -47,8 +66,8 @@ pub(super) struct Plan<'a> {
     /// The hidden subcommand.
     pub subcommand: &'a str,
     /// Limits of its cgroup.
-    pub limits: cgroup::Limits,
-    /// What it keeps.
+    pub limits: Limits,
+    /// What it keeps, and what it gets when there is not enough for all.
     pub kind: Kind,
 }
 
@@ -71,6 +90,13 @@ impl Kind {
             DeviceKind::Camera(_) => Self::Camera,
             DeviceKind::Microphone(microphone) if microphone.device == MicrophoneDevice::Tone => Self::Bare,
             DeviceKind::Microphone(_) | DeviceKind::Speaker(_) => Self::Sound,
+        }
+    }
+
+    fn role(self) -> Role {
+        match self {
+            Self::Job => Role::Job,
+            Self::Camera | Self::Sound | Self::Bare => Role::Owner,
         }
     }
 }
@@ -124,7 +150,8 @@ impl AsFd for Pidfd {
 impl Spawner {
     pub(super) fn new(cgroups: Option<Cgroups>, isolation: Isolation, log_level: tracing::Level) -> io::Result<Self> {
         let environment = log::child_environment(log_level);
-        Ok(Self { executable: Executable::current()?, cgroups, isolation, environment, started: 0 })
+        let (executable, burial) = (Executable::current()?, Burial::default());
+        Ok(Self { executable, cgroups, isolation, environment, started: 0, burial })
     }
 
     /// Starts a child. Its first message, `setup`, waits for it in the socket.
@@ -141,8 +168,7 @@ impl Spawner {
 
     /// Finds out by a child that does nothing else what can be taken from children here.
     pub(super) async fn try_isolation(&mut self) -> Result<(), String> {
-        let plan =
-            Plan { name: "trial", subcommand: crate::cli::TRIAL, limits: cgroup::Limits::default(), kind: Kind::Bare };
+        let plan = Plan { name: "trial", subcommand: crate::cli::TRIAL, limits: Limits::default(), kind: Kind::Bare };
         let mut child = self.start(plan)?;
         let end = poll_fn(|cx| child.poll_next::<()>(cx));
         let ended = timeout(TRIAL, end).await;
@@ -158,7 +184,7 @@ impl Spawner {
     }
 
     fn start(&mut self, plan: Plan<'_>) -> Result<Process, String> {
-        let leaf = self.leaf(plan.name, plan.limits);
+        let leaf = self.leaf(plan.name, plan.limits, plan.kind.role());
         let (ours, theirs) = Socket::pair().map_err(|e| format!("control socket: {e}"))?;
         let confined = self.isolation.confine(plan.kind, plan.limits.pids, leaf.as_ref().and_then(directory), &ours)?;
         let environment = self.environment();
@@ -168,15 +194,16 @@ impl Spawner {
             .executable
             .spawn(&name, &[plan.subcommand], &environment, theirs, cgroup)
             .map_err(|e| format!("{} process: {e}", plan.name))?;
+        oom::mark_child(Path::new("/proc"), child.pid, plan.kind.role());
         let child = watch(Pidfd(child)).map_err(|e| format!("{} process: pidfd: {e}", plan.name))?;
         let link = Link::new(ours).map_err(|e| e.to_string())?;
         Ok(Process { child, link: Some(link), leaf, confined: Some(confined), kill_at: None, ended: None })
     }
 
     /// Starts the keeper of a command.
-    pub(super) fn keep(&mut self, limits: cgroup::Limits, setup: &impl Serialize) -> Result<Kept, String> {
+    pub(super) fn keep(&mut self, limits: Limits, setup: &impl Serialize) -> Result<Kept, String> {
         let failed = |what: &str, error: &dyn std::fmt::Display| format!("{what}: {error}");
-        let leaf = self.leaf("command", limits);
+        let leaf = self.leaf("command", limits, Role::Owner);
         let (control, theirs) = Socket::pair().map_err(|e| failed("control socket", &e))?;
         let (stdout, written) = io::pipe().map_err(|e| failed("pipe", &e))?;
         let (stderr, complained) = io::pipe().map_err(|e| failed("pipe", &e))?;
@@ -187,14 +214,15 @@ impl Spawner {
         let (arguments, cgroup) = ([crate::cli::KEEPER], leaf.as_ref().map(Leaf::directory));
         let child =
             self.executable.spawn_apart("firmware-worker-keeper", &arguments, &self.environment(), theirs, cgroup);
+        let child = child.inspect(|child| oom::mark_child(Path::new("/proc"), child.pid, Role::Owner));
         let child = child.and_then(|child| watch(Pidfd(child))).map_err(|e| failed("keeper process", &e))?;
         let keeper = Process { child, link: None, leaf, confined: None, kill_at: None, ended: None };
         Ok(Kept { keeper, control, stdout: stdout.into(), stderr: stderr.into() })
     }
 
-    fn leaf(&mut self, name: &str, limits: cgroup::Limits) -> Option<Leaf> {
+    fn leaf(&mut self, name: &str, limits: Limits, role: Role) -> Option<Leaf> {
         self.started += 1;
-        let leaf = self.cgroups.as_ref()?.leaf(&format!("{name}-{}", self.started), limits);
+        let leaf = self.cgroups.as_mut()?.leaf(&format!("{name}-{}", self.started), limits, role);
         leaf.inspect_err(|e| warn!("{name} process runs without limits: {e}")).ok()
     }
 
@@ -202,15 +230,22 @@ impl Spawner {
         self.environment.iter().map(|(name, value)| (*name, value.as_str())).collect()
     }
 
-    /// Removes cgroups that could not be removed when their process ended.
-    pub(super) fn sweep(&self) {
-        if let Some(cgroups) = &self.cgroups {
-            cgroups.sweep();
-        }
+    /// When [`Spawner::sweep`] has something to do.
+    pub(super) fn sweep_at(&self) -> Option<Instant> {
+        let dead = self.cgroups.as_ref().is_some_and(Cgroups::has_dead);
+        dead.then_some(self.burial.due)
     }
 
+    /// Ends and removes cgroups that could not be removed when their process ended.
+    pub(super) fn sweep(&mut self, now: Instant) {
+        let Some(cgroups) = &mut self.cgroups else { return };
+        self.burial.wait = if cgroups.sweep() { (self.burial.wait * 2).min(BURIAL.1) } else { BURIAL.0 };
+        self.burial.due = now + self.burial.wait;
+    }
+
+    /// Children's memory and processes are limited.
     pub(super) fn limited(&self) -> bool {
-        self.cgroups.is_some()
+        self.cgroups.as_ref().is_some_and(|cgroups| !cgroups.missing().iter().any(|missing| missing.needed))
     }
 }
 
@@ -314,12 +349,26 @@ impl Process {
 
     fn explain(&self, ended: Ended) -> Exit {
         if let Some(limit) = self.leaf.as_ref().and_then(Leaf::out_of_memory) {
-            return Exit::OutOfMemory { limit };
+            return Exit::OutOfMemory(limit);
         }
-        match ended {
+        let exit = match ended {
             Ended::Code(code) => Exit::Code(code),
             Ended::Signal(signal) => Exit::Signal(signal),
+        };
+        match self.out_of_processes() {
+            Some(limit) if exit != Exit::Code(0) => Exit::OutOfProcesses { limit, exit: Box::new(exit) },
+            _ => exit,
         }
+    }
+
+    /// Its limit of processes and threads, if it has wanted more.
+    pub(super) fn out_of_processes(&self) -> Option<u32> {
+        self.leaf.as_ref()?.out_of_pids()
+    }
+
+    /// What it has used, where its cgroup counts that.
+    pub(super) fn usage(&self) -> Usage {
+        self.leaf.as_ref().map(Leaf::usage).unwrap_or_default()
     }
 
     /// Closes the control socket: the child leaves its room and exits by itself.

@@ -187,6 +187,7 @@ impl Supervisor {
         self.write_job_states(&mut text);
         self.write_jobs(&mut text);
         self.write_devices(&mut text);
+        self.write_accounts(&mut text);
         text
     }
 

@@ -2,7 +2,7 @@
 
 use super::announce::{self, notify};
 use super::brain::Brain;
-use super::cgroup::{self, Cgroups};
+use super::cgroup::Cgroups;
 use super::credentials::extra_certificates;
 use super::health::Health;
 use super::isolation::{Isolation, secrets};
@@ -132,11 +132,9 @@ impl Supervisor {
             ca_pem,
             options: config.job_options.clone(),
         };
-        let job_limits = cgroup::Limits { memory: config.limits.job_memory, pids: config.limits.job_pids };
-        let owner_limits = cgroup::Limits { memory: config.limits.owner_memory, pids: None };
         Ok(Self {
-            jobs: Jobs::new(setup, job_limits, now, seed),
-            owners: Owners::new(&config.devices, owner_limits, now, seed),
+            jobs: Jobs::new(setup, config.limits.job, now, seed),
+            owners: Owners::new(&config.devices, config.limits.owner, now, seed),
             uplinks: Uplinks::new(config.server.clone(), tls.clone(), resolver.clone(), events.clone()),
             config,
             mode,
@@ -295,7 +293,7 @@ impl Supervisor {
     fn deadline(&self) -> Instant {
         let stuck = self.jobs.processes.values().filter_map(|job| job.process.deadline()).min();
         let warm = self.jobs.warm_due(self.wants_warm());
-        let others = [self.brain.deadline(), stuck, warm, self.owners.deadline()];
+        let others = [self.brain.deadline(), stuck, warm, self.owners.deadline(), self.spawner.sweep_at()];
         others.into_iter().flatten().fold(self.next_tick, Instant::min)
     }
 
@@ -309,6 +307,9 @@ impl Supervisor {
         }
         for process in self.owners.table.values_mut().filter_map(|owner| owner.process.as_mut()) {
             process.time(now);
+        }
+        if self.spawner.sweep_at().is_some_and(|at| at <= now) {
+            self.spawner.sweep(now);
         }
         self.serve_waiting(now);
         self.owners.keep_warm(&mut self.spawner, now);
@@ -336,7 +337,6 @@ impl Supervisor {
     /// What is looked at regularly.
     fn tick(&mut self, now: Instant) {
         announce::alive();
-        self.spawner.sweep();
         self.check_jobs(now);
         for (name, owner) in &mut self.owners.table {
             let Some(process) = &owner.process else { continue };

@@ -4,7 +4,7 @@ use super::process::Process;
 use super::run::Supervisor;
 use futures_util::future::join_all;
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::time::timeout;
 
 /// Children leave their rooms within 250 ms of losing us; what is left after this is killed.
@@ -40,7 +40,7 @@ impl Supervisor {
             let _ = timeout(KILLED, gone(&mut children)).await;
         }
         drop(children);
-        self.spawner.sweep();
+        self.spawner.sweep(Instant::now());
     }
 }
 

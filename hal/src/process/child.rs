@@ -1,5 +1,6 @@
 //! A child by its pidfd.
 
+use super::program::pidfd;
 use super::{check, uninterrupted};
 use std::io;
 use std::mem::zeroed;
@@ -12,6 +13,15 @@ pub struct Child {
     /// Process id, for logs and cgroups.
     pub pid: i32,
     pub(super) pidfd: OwnedFd,
+}
+
+/// Kills a process that need not be a child, if `meant` says so once its number cannot be another's any more.
+pub fn kill_if(pid: i32, meant: impl FnOnce() -> bool) -> io::Result<()> {
+    let pidfd = match pidfd(pid) {
+        Err(e) if e.raw_os_error() == Some(libc::ESRCH) => return Ok(()),
+        other => other?,
+    };
+    if meant() { Child { pid, pidfd }.signal(libc::SIGKILL) } else { Ok(()) }
 }
 
 /// How a child ended.

@@ -10,7 +10,7 @@ mod sandbox;
 mod socket;
 mod spawn;
 
-pub use child::{Child, Ended};
+pub use child::{Child, Ended, kill_if};
 pub use kept::{Kept, Woken};
 pub use listener::{Listener, Peer, user};
 #[cfg(any(test, not(loom)))]

@@ -229,7 +229,7 @@ fn keep_nothing() -> io::Result<()> {
 }
 
 pub(super) fn pidfd(pid: i32) -> io::Result<OwnedFd> {
-    // SAFETY: takes numbers only; the child has not been reaped, so the number is its own.
+    // SAFETY: takes numbers only. Whose number it is, the caller knows: that of a child that it has not reaped is its own.
     let fd = check(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) } as libc::c_int)?;
     // SAFETY: just made, and nobody else knows it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })

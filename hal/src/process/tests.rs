@@ -271,3 +271,14 @@ fn the_monotonic_clock_goes_forward() {
     assert!(first > 0);
     assert!(monotonic_ns() >= first);
 }
+
+#[test]
+fn a_process_is_killed_by_its_number_only_if_it_is_still_the_one_that_is_meant() {
+    let mut sleeper = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+    let pid = sleeper.id() as i32;
+    kill_if(pid, || false).unwrap();
+    assert_eq!(sleeper.try_wait().unwrap(), None);
+    kill_if(pid, || true).unwrap();
+    sleeper.wait().unwrap();
+    kill_if(pid, || true).unwrap();
+}

@@ -5,17 +5,14 @@ use std::fmt;
 
 impl fmt::Display for Exit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const MIB: u64 = 1 << 20;
         match self {
             Self::Code(code) => write!(f, "exit code {code}"),
             Self::Signal(signal) => match signal_name(*signal) {
                 Some(name) => write!(f, "killed by signal {signal} ({name})"),
                 None => write!(f, "killed by signal {signal}"),
             },
-            Self::OutOfMemory { limit } if limit % MIB == 0 => {
-                write!(f, "memory limit {} MiB exceeded", limit / MIB)
-            }
-            Self::OutOfMemory { limit } => write!(f, "memory limit {limit} bytes exceeded"),
+            Self::OutOfMemory(limit) => limit.fmt(f),
+            Self::OutOfProcesses { limit, exit } => write!(f, "process limit {limit} reached; {exit}"),
             Self::NotStarted(why) => write!(f, "process could not be started: {why}"),
         }
     }

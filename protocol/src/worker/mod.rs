@@ -12,6 +12,7 @@
 mod exit;
 mod intake;
 mod job;
+mod limits;
 mod link;
 mod machine;
 mod offer;
@@ -22,6 +23,7 @@ mod statuses;
 mod tests;
 mod wire;
 
+pub use limits::{Limits, MemoryLimit};
 pub use machine::Worker;
 pub use solo::Solo;
 
@@ -265,10 +267,14 @@ pub enum Exit {
     Code(i32),
     /// Killed by this signal.
     Signal(i32),
-    /// Killed by the memory limit of its cgroup, in bytes.
-    OutOfMemory {
-        /// memory.max
-        limit: u64,
+    /// Killed for the memory that it, or the whole board, used.
+    OutOfMemory(MemoryLimit),
+    /// It failed after it had wanted more processes and threads than its cgroup allows.
+    OutOfProcesses {
+        /// pids.max
+        limit: u32,
+        /// How it ended.
+        exit: Box<Exit>,
     },
     /// It could not be started.
     NotStarted(String),

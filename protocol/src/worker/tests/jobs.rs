@@ -37,7 +37,9 @@ fn the_way_a_process_left_is_told_in_plain_words() {
         (Exit::Code(3), "exit code 3"),
         (Exit::Signal(11), "killed by signal 11 (SIGSEGV)"),
         (Exit::Signal(64), "killed by signal 64"),
-        (Exit::OutOfMemory { limit: 96 << 20 }, "memory limit 96 MiB exceeded"),
+        (Exit::OutOfMemory(MemoryLimit::Bytes(96 << 20)), "memory limit 96 MiB exceeded"),
+        (Exit::OutOfMemory(MemoryLimit::Board), "killed because the board was out of memory"),
+        (Exit::OutOfProcesses { limit: 32, exit: Box::new(Exit::Code(1)) }, "process limit 32 reached; exit code 1"),
         (Exit::NotStarted("clone3: EAGAIN".to_owned()), "process could not be started: clone3: EAGAIN"),
     ] {
         assert_eq!(exit.to_string(), text);

@@ -11,7 +11,7 @@ mod stopping;
 
 use super::job::FILING_TIME;
 use super::{
-    Accept, Action, Exit, Health, Input, JobEvent, JobId, JobResult, JobState, JobType, LinkError, Options,
+    Accept, Action, Exit, Health, Input, JobEvent, JobId, JobResult, JobState, JobType, LinkError, MemoryLimit, Options,
     Permissions, Reason, RestartPolicy, Worker,
 };
 use std::time::{Duration, Instant};

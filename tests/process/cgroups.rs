@@ -1,0 +1,75 @@
+//! Leaves on the cgroup v2 hierarchy that this machine has. Without controllers there (a hybrid host) they limit nothing,
+//! but children are born in them, and end with them. A worker that may make no cgroup fails here: run as root, or in a
+//! session that a service manager has delegated.
+
+use super::agents::{Agents, Connection, SOON};
+use super::job_pid;
+use livekit_protocol as lk;
+use rustix::process::Signal;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+use std::time::Instant;
+use tests::worker::{NO_RESTART, Setup, Worker};
+use tests::{poll, process, procfs};
+
+/// A worker with a job that runs, in the room of its name.
+fn with_job(agents: &Agents, job: &str) -> (Worker, Connection, PathBuf) {
+    let worker = Setup::with_url(&agents.url()).toml(NO_RESTART).launch();
+    let (mut connection, _) = agents.registered();
+    connection.run_job(job, job);
+    let leaf = leaf_of(job_pid(&worker, job));
+    (worker, connection, leaf)
+}
+
+/// The cgroup of a process, where it is mounted.
+#[track_caller]
+fn leaf_of(pid: u32) -> PathBuf {
+    let membership = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).expect("the process lives");
+    let path = membership.lines().find_map(|line| line.strip_prefix("0::/")).expect("a cgroup v2 hierarchy");
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").expect("part of every Linux");
+    let mount = mounts.lines().find(|line| line.contains(" - cgroup2 ")).expect("a mounted cgroup v2 hierarchy");
+    let leaf = Path::new(mount.split(' ').nth(4).expect("a mount point")).join(path);
+    let name = leaf.file_name().expect("not the root").to_string_lossy();
+    assert!(name.starts_with("fw-"), "the child has no leaf of its own: {}", leaf.display());
+    leaf
+}
+
+/// A process that has left its job's session and has nothing to do with it any more but for its leaf.
+fn stray(leaf: &Path) -> Child {
+    let sleeper = Command::new("setsid").args(["sleep", "600"]).spawn().expect("part of the base system");
+    std::fs::write(leaf.join("cgroup.procs"), sleeper.id().to_string()).expect("the leaf takes it");
+    sleeper
+}
+
+#[track_caller]
+fn wait_gone(leaf: &Path) {
+    poll::until("the leaf is removed", SOON, || (!leaf.exists()).then_some(()));
+}
+
+#[test]
+fn a_killed_job_takes_all_that_it_has_started_with_it_and_leaves_no_cgroup() {
+    let agents = Agents::listen();
+    let (worker, mut connection, leaf) = with_job(&agents, "AJ_1");
+    let mut stray = stray(&leaf);
+    let killed = Instant::now();
+    process::kill(job_pid(&worker, "AJ_1"), Signal::KILL);
+    assert_eq!(connection.status("AJ_1").status(), lk::JobStatus::JsFailed);
+    wait_gone(&leaf);
+    println!("status sent and leaf removed {} ms after the kill", killed.elapsed().as_millis());
+    assert!(stray.wait().expect("our child").code().is_none(), "killed");
+    assert_eq!(worker.state()["active_jobs"], 0);
+}
+
+#[test]
+fn a_second_worker_removes_what_a_killed_one_has_left_and_nothing_of_one_that_lives() {
+    let agents = Agents::listen();
+    let (killed, _dead, orphaned) = with_job(&agents, "AJ_1");
+    let (other, _connection, kept) = with_job(&agents, "AJ_2");
+    let mut stray = stray(&orphaned);
+    process::kill(killed.pid(), Signal::KILL);
+    let _third = Setup::with_url(&agents.url()).launch();
+    agents.registered();
+    wait_gone(&orphaned);
+    assert!(stray.wait().expect("our child").code().is_none(), "killed");
+    assert!(kept.exists() && procfs::alive(job_pid(&other, "AJ_2")));
+}

@@ -23,6 +23,15 @@ pub struct Memory {
     pub available: u64,
 }
 
+/// What tasks wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resource {
+    /// Pages.
+    Memory,
+    /// A processor.
+    Cpu,
+}
+
 /// What a Raspberry Pi's firmware complains about now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Throttled {
@@ -63,9 +72,12 @@ impl Board {
         Some(Memory { total: bytes("MemTotal")?, available: bytes("MemAvailable")? })
     }
 
-    /// Share of the last ten seconds in which some task waited for memory, in percent.
-    pub fn memory_pressure(&self) -> Option<f32> {
-        let text = self.read("proc/pressure/memory")?;
+    /// Share of the last ten seconds in which some task waited for this, in percent.
+    pub fn pressure(&self, resource: Resource) -> Option<f32> {
+        let text = self.read(match resource {
+            Resource::Memory => "proc/pressure/memory",
+            Resource::Cpu => "proc/pressure/cpu",
+        })?;
         let some = text.lines().find_map(|line| line.strip_prefix("some "))?;
         let share = some.split_whitespace().find_map(|field| field.strip_prefix("avg10="))?;
         share.parse().ok().filter(|share| (0.0..=100.0).contains(share))
@@ -173,7 +185,8 @@ mod tests {
         let board = tree.board();
         assert_eq!(board.model().unwrap(), "Raspberry Pi 4 Model B Rev 1.4");
         assert_eq!(board.memory().unwrap(), Memory { total: 948_304 << 10, available: 501_232 << 10 });
-        assert_eq!(board.memory_pressure(), Some(1.53));
+        assert_eq!(board.pressure(Resource::Memory), Some(1.53));
+        assert_eq!(board.pressure(Resource::Cpu), None);
         assert_eq!(board.temperature(), Some(61.322));
         assert_eq!(board.throttled(), Some(Throttled { undervoltage: true, slowed: true }));
     }
@@ -219,7 +232,7 @@ mod tests {
         for board in [nonsense.board(), Board::under("/nowhere")] {
             assert_eq!(board.model(), None);
             assert_eq!(board.memory(), None);
-            assert_eq!(board.memory_pressure(), None);
+            assert_eq!(board.pressure(Resource::Memory), None);
             assert_eq!(board.temperature(), None);
             assert_eq!(board.throttled(), None);
         }

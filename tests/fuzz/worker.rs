@@ -5,7 +5,7 @@ use livekit_protocol as lk;
 use lk::server_message::Message;
 use prost::Message as _;
 use protocol::worker::{
-    Accept, Action, Input, JobEvent, JobType, LinkError, Options, Permissions, RestartPolicy, Worker,
+    Accept, Action, Allowance, Input, JobEvent, JobType, LinkError, Options, Permissions, RestartPolicy, Worker,
 };
 use std::time::{Duration, Instant};
 
@@ -81,6 +81,7 @@ fn worker(now: Instant) -> Worker {
         permissions: Permissions::default(),
         version: "fuzz".into(),
         max_jobs: 3,
+        limits: Allowance::default(),
         target_load: 0.7,
         drain_timeout: Duration::from_secs(60),
         shutdown_timeout: Duration::from_secs(10),

@@ -18,13 +18,13 @@ fn a_job_over_its_memory_limit_ends_failed_by_name_in_a_leaf_of_its_own() {
     guest.wait_console("joined as", SLOW);
     guest.type_line(NAME_LEAF);
     guest.type_line("echo limits: $(cat $leaf/memory.max) $(cat $leaf/pids.max) $(cat $leaf/cgroup.procs) is $pid");
-    let limits = guest.wait_console("limits: 1", SLOW);
+    let limits = guest.wait_console("limits: 6", SLOW);
     let words: Vec<_> = limits.trim().rsplit(' ').take(3).collect();
-    assert!(limits.contains(&(96 * 1024 * 1024).to_string()), "{limits}");
+    assert!(limits.contains(&(64 * 1024 * 1024).to_string()), "{limits}");
     assert_eq!(words[0], words[2], "the leaf holds the job alone: {limits}");
     // What a leak would do, without waiting for one: what the job holds is more than it may have.
     guest.type_line("echo 500000 > $leaf/memory.max");
-    guest.wait_console("memory limit 96 MiB exceeded", SLOW);
+    guest.wait_console("memory limit 64 MiB exceeded", SLOW);
     guest.type_line("sleep 1; echo leaf: $(ls -d $leaf 2>/dev/null) end");
     guest.wait_console("leaf: end", SLOW);
     tests::poll::until("the participant is gone", SLOW, || server.api().identities(room).is_empty().then_some(()));

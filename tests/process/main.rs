@@ -1,10 +1,10 @@
 //! The supervisor with its real child processes against an agents server of the test's own.
 
 mod agents;
+mod cgroups;
 mod isolation;
 mod operators;
 mod service;
-mod cgroups;
 
 use agents::{Agents, SOON};
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD as BASE64URL};

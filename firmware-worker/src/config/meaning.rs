@@ -1,9 +1,9 @@
 //! As written to as meant: defaults filled in, values checked.
 
 use super::isolation::isolation;
-use super::written::{LimitsWritten, PermissionsWritten, ServerWritten, WorkerWritten, Written};
-use super::{Config, Credentials, Defaults, Error, Limits, Server, Worker, read_secret, sources};
-use protocol::worker::{self, Permissions, RestartPolicy};
+use super::written::{PermissionsWritten, ServerWritten, WorkerWritten, Written};
+use super::{Config, Credentials, Defaults, Error, Server, Worker, limits, read_secret, sources};
+use protocol::worker::{Permissions, RestartPolicy};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -16,15 +16,6 @@ const RESERVED_MEMORY: u64 = 192 * MIB;
 const JOB_SHARE: u64 = 64 * MIB;
 /// More jobs than this by default would share one uplink badly.
 const DEFAULT_JOBS: RangeInclusive<u64> = 1..=8;
-
-/// A bridge job takes 5 MiB; user code gets room, a leak is ended before the board swaps.
-const JOB_MEMORY_MIB: u64 = 96;
-/// Threads of a job: room driver, user runtime with its blocking pool, watchdog.
-const JOB_PIDS: u32 = 64;
-/// Capture buffers, encoder and rings of one 1080p camera, twice.
-const OWNER_MEMORY_MIB: u64 = 128;
-/// What libcamera's programs and ffmpeg take for one camera, twice.
-const COMMAND_MEMORY_MIB: u64 = 256;
 
 /// Where operators are served unless said otherwise: on the board itself only.
 const HTTP: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8081);
@@ -42,7 +33,7 @@ pub(super) fn mean(written: Written, defaults: Defaults) -> Result<Config, Error
         server: server(written.server)?,
         worker: worker(written.worker, restart, defaults)?,
         devices: sources::devices(written.camera, written.microphone, written.speaker)?,
-        limits: limits(&written.limits)?,
+        limits: limits::mean(&written.limits)?,
         isolation: isolation(written.isolation)?,
         http: http(written.http.listen, defaults)?,
         job_options: sources::job_options(job),
@@ -178,27 +169,6 @@ fn permissions(written: &PermissionsWritten) -> Permissions {
         update_metadata: written.update_metadata.unwrap_or(default.update_metadata),
         hidden: written.hidden.unwrap_or(default.hidden),
     }
-}
-
-fn limits(written: &LimitsWritten) -> Result<Limits, Error> {
-    let memory = |key, value, default| within(key, value, default, 16..=65_536).map(|mib| Some(mib * MIB));
-    let pids = Some(within("limits job_pids", written.job_pids, JOB_PIDS, 8..=4096)?);
-    Ok(Limits {
-        job: worker::Limits {
-            memory: memory("limits job_memory_mib", written.job_memory_mib, JOB_MEMORY_MIB)?,
-            pids,
-            cpu_percent: None,
-        },
-        owner: worker::Limits {
-            memory: memory("limits owner_memory_mib", written.owner_memory_mib, OWNER_MEMORY_MIB)?,
-            ..worker::Limits::default()
-        },
-        command: worker::Limits {
-            memory: memory("limits command_memory_mib", written.command_memory_mib, COMMAND_MEMORY_MIB)?,
-            pids,
-            cpu_percent: None,
-        },
-    })
 }
 
 fn http(written: Option<String>, defaults: Defaults) -> Result<Option<SocketAddr>, Error> {

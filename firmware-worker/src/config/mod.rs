@@ -4,6 +4,7 @@
 mod camera_device;
 mod isolation;
 mod layers;
+mod limits;
 mod meaning;
 mod secret_file;
 mod sources;
@@ -164,8 +165,10 @@ pub struct Worker {
 /// Limits of child processes.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Of a job.
+    /// Of a job whose dispatch asks for nothing.
     pub job: worker::Limits,
+    /// The most that a dispatch may ask for.
+    pub ceiling: worker::Limits,
     /// Of a device owner.
     pub owner: worker::Limits,
     /// Of a camera's command and all that it starts.

@@ -87,7 +87,7 @@ fn without_a_file_there_is_one_camera_and_one_microphone() {
 
 /// The example with the keys of these tables taken out of their comments, but for those without a default.
 fn example() -> String {
-    const WITHOUT_DEFAULT: [&str; 16] = [
+    const WITHOUT_DEFAULT: [&str; 18] = [
         "url",
         "token_file",
         "api_key",
@@ -96,6 +96,8 @@ fn example() -> String {
         "agent_name",
         "deployment",
         "max_jobs",
+        "job_cpu_percent",
+        "max_job_cpu_percent",
         "input_channels",
         "volume",
         "controls",

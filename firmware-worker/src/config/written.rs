@@ -101,10 +101,18 @@ pub struct PermissionsWritten {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LimitsWritten {
-    /// MiB a job may use.
+    /// MiB a job may use, 0 for any.
     pub job_memory_mib: Option<u64>,
     /// Threads and processes a job may have.
     pub job_pids: Option<u32>,
+    /// Percent of one core a job may use.
+    pub job_cpu_percent: Option<u32>,
+    /// MiB a dispatch may ask for.
+    pub max_job_memory_mib: Option<u64>,
+    /// Threads and processes a dispatch may ask for.
+    pub max_job_pids: Option<u32>,
+    /// Percent of one core a dispatch may ask for.
+    pub max_job_cpu_percent: Option<u32>,
     /// MiB a device owner may use.
     pub owner_memory_mib: Option<u64>,
     /// MiB a camera's command may use.
@@ -222,6 +230,10 @@ impl Written {
             limits: LimitsWritten {
                 job_memory_mib: self.limits.job_memory_mib.or(lower.limits.job_memory_mib),
                 job_pids: self.limits.job_pids.or(lower.limits.job_pids),
+                job_cpu_percent: self.limits.job_cpu_percent.or(lower.limits.job_cpu_percent),
+                max_job_memory_mib: self.limits.max_job_memory_mib.or(lower.limits.max_job_memory_mib),
+                max_job_pids: self.limits.max_job_pids.or(lower.limits.max_job_pids),
+                max_job_cpu_percent: self.limits.max_job_cpu_percent.or(lower.limits.max_job_cpu_percent),
                 owner_memory_mib: self.limits.owner_memory_mib.or(lower.limits.owner_memory_mib),
                 command_memory_mib: self.limits.command_memory_mib.or(lower.limits.command_memory_mib),
             },

@@ -89,7 +89,14 @@ impl Supervisor {
 }
 
 fn spec() -> JobSpec {
-    JobSpec { job: job(), accept: Accept::default(), url: None, token: Secret::new("t"), worker_id: "AW_1".into() }
+    JobSpec {
+        job: job(),
+        accept: Accept::default(),
+        url: None,
+        token: Secret::new("t"),
+        worker_id: "AW_1".into(),
+        limits: Default::default(),
+    }
 }
 
 fn job() -> JobInfo {

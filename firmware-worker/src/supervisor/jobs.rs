@@ -16,6 +16,7 @@ use protocol::worker::{JobId, JobInfo, JobSpec};
 use std::collections::{BTreeMap, VecDeque};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
+use tracing::info;
 
 /// A used process is replaced this late: the job that took it needs the board's cores first.
 const REPLACE_AFTER: Duration = Duration::from_secs(1);
@@ -156,7 +157,7 @@ impl Jobs {
         let id = match self.ready_for_a_job() {
             Some(id) if self.hand_over(id, spec) => id,
             _ => {
-                let id = self.spawn(spawner, now)?;
+                let id = self.spawn(spec.limits, spawner, now)?;
                 self.hand_over(id, spec);
                 id
             }
@@ -169,9 +170,17 @@ impl Jobs {
         self.processes.get(&id).map_or(0, |process| process.process.pid())
     }
 
-    /// False, and the process killed, if it takes nothing.
+    /// False, and the process killed, if it takes nothing, or has more memory already than the job may have.
     fn hand_over(&mut self, id: ProcessId, spec: &JobSpec) -> bool {
         let Some(process) = self.processes.get_mut(&id) else { return false };
+        // Before the job can do anything.
+        let limited = process.process.limit(spec.limits);
+        if !matches!(limited, Ok(true)) {
+            let why = limited.err().unwrap_or_else(|| "it uses more memory than the job may have".into());
+            info!("prewarmed process {} is replaced: {why}", process.process.pid());
+            process.process.kill();
+            return false;
+        }
         if matches!(process.phase, Phase::Warming(_)) {
             process.phase = Phase::Warming(Some(Box::new(spec.clone())));
             return true;
@@ -190,7 +199,7 @@ impl Jobs {
         let any = self.processes.values().any(|p| p.unassigned());
         self.offers.push_back(offer);
         if !any {
-            self.spawn(spawner, now)?;
+            self.spawn(self.limits, spawner, now)?;
         }
         self.ask_next();
         Ok(())
@@ -256,7 +265,7 @@ impl Jobs {
     pub(super) fn warm(&mut self, spawner: &mut Spawner, now: Instant) -> Result<(), String> {
         // Until it is ready, and if it never is, this attempt counts.
         self.warm_at = now + RETRY.0;
-        let spawned = self.spawn(spawner, now).map(drop);
+        let spawned = self.spawn(self.limits, spawner, now).map(drop);
         if spawned.is_err() {
             self.warm_at = now + self.backoff.fail(self.seed);
         }
@@ -273,8 +282,8 @@ impl Jobs {
         idle.or_else(warming).map(|(id, _)| *id)
     }
 
-    fn spawn(&mut self, spawner: &mut Spawner, now: Instant) -> Result<ProcessId, String> {
-        let plan = Plan { name: "job", subcommand: crate::cli::JOB, limits: self.limits, kind: Kind::Job };
+    fn spawn(&mut self, limits: Limits, spawner: &mut Spawner, now: Instant) -> Result<ProcessId, String> {
+        let plan = Plan { name: "job", subcommand: crate::cli::JOB, limits, kind: Kind::Job };
         let process = spawner.spawn(plan, &ToJob::Setup, &self.setup)?;
         self.next += 1;
         let id = ProcessId(self.next);

@@ -6,7 +6,7 @@ use super::process::Happened;
 use super::pulse::Check;
 use super::run::Supervisor;
 use crate::control::{FromJob, JobStats, ToJob, VERSION};
-use protocol::worker::{Answer, Exit, Input, JobEvent};
+use protocol::worker::{Answer, Exit, Input, JobEvent, JobResult};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 use tracing::{debug, info, warn};

@@ -12,6 +12,7 @@
 
 mod accounts;
 mod actions;
+mod admission;
 mod announce;
 mod brain;
 mod broker;
@@ -29,8 +30,8 @@ mod jobs;
 mod ledger;
 mod messages;
 mod nodes;
-mod operators;
 mod oom;
+mod operators;
 mod owners;
 mod process;
 mod pulse;
@@ -57,7 +58,7 @@ use credentials::{extra_certificates, wall_clock};
 use hal::process::Peer;
 use protocol::secret::Secret;
 use protocol::token::{self, Grant};
-use protocol::worker::{Accept, JobId, JobInfo, JobSpec, JobType, Options, RoomInfo, Solo, Worker};
+use protocol::worker::{Accept, Allowance, JobId, JobInfo, JobSpec, JobType, Limits, Options, RoomInfo, Solo, Worker};
 use run::{Ending, Supervisor};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -134,7 +135,7 @@ pub fn connect(config: Config, room: String, identity: String, token: Option<Sec
         error!("a join token is needed to connect without an API secret");
         return ExitCode::FAILURE;
     };
-    let spec = solo_spec(room, identity, token);
+    let spec = JobSpec { limits: config.limits.job, ..solo_spec(room, identity, token) };
     let timeout = config.worker.shutdown_timeout;
     let mode = Mode { drain: false, ask: false };
     run(config, mode, move |_| Brain::Solo(Box::new(Solo::new(spec, timeout, Instant::now()))))
@@ -203,6 +204,7 @@ fn options(config: &Config, mode: Mode) -> Options {
         permissions: worker.permissions.clone(),
         version: env!("CARGO_PKG_VERSION").into(),
         max_jobs: worker.max_jobs,
+        limits: Allowance { default: config.limits.job, ceiling: config.limits.ceiling },
         target_load: worker.target_load,
         drain_timeout: worker.drain_timeout,
         shutdown_timeout: worker.shutdown_timeout,
@@ -232,7 +234,7 @@ fn solo_spec(room: String, identity: String, token: Secret) -> JobSpec {
         deployment: String::new(),
     };
     let accept = Accept { name: identity.clone(), identity, ..Accept::default() };
-    JobSpec { job, accept, url: None, token, worker_id: String::new() }
+    JobSpec { job, accept, url: None, token, worker_id: String::new(), limits: Limits::default() }
 }
 
 /// Spreads retries of many boards that start together. The hasher's keys are the randomness std offers.

@@ -186,7 +186,9 @@ impl Spawner {
     fn start(&mut self, plan: Plan<'_>) -> Result<Process, String> {
         let leaf = self.leaf(plan.name, plan.limits, plan.kind.role());
         let (ours, theirs) = Socket::pair().map_err(|e| format!("control socket: {e}"))?;
-        let confined = self.isolation.confine(plan.kind, plan.limits.pids, leaf.as_ref().and_then(directory), &ours)?;
+        // Only its cgroup's limit can be told from others when it is reached, and changed for a job that asks for more.
+        let processes = plan.limits.pids.filter(|_| !leaf.as_ref().is_some_and(Leaf::limits_processes));
+        let confined = self.isolation.confine(plan.kind, processes, leaf.as_ref().and_then(directory), &ours)?;
         let environment = self.environment();
         let name = format!("firmware-worker-{}", plan.name);
         let cgroup = leaf.as_ref().map(Leaf::directory);
@@ -364,6 +366,12 @@ impl Process {
     /// Its limit of processes and threads, if it has wanted more.
     pub(super) fn out_of_processes(&self) -> Option<u32> {
         self.leaf.as_ref()?.out_of_pids()
+    }
+
+    /// Gives it other limits than it was born with, where it has a cgroup; false if it is over them already.
+    pub(super) fn limit(&mut self, limits: Limits) -> Result<bool, String> {
+        let Some(leaf) = &mut self.leaf else { return Ok(true) };
+        leaf.change(limits).map_err(|e| e.to_string())
     }
 
     /// What it has used, where its cgroup counts that.

@@ -21,7 +21,7 @@ use crate::control::{FromJob, FromOwner, Granted, JobSetup, Owned, ToJob, ToOwne
 use crate::net::Tls;
 use hal::board::Board;
 use hal::hotplug::Listener;
-use protocol::worker::{Exit, Input, JobEvent, JobId, JobResult, Snapshot};
+use protocol::worker::{Exit, Input, JobEvent, JobId, JobResult, PLANNED_MEMORY, Snapshot};
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::process::ExitCode;
@@ -356,13 +356,9 @@ impl Supervisor {
             self.next_rescan = now + RESCAN_INTERVAL;
             self.owners.rescan();
         }
-        if let Some(trouble) = self.health.sample(now) {
-            match trouble {
-                Some(why) => warn!("no further jobs: {why}"),
-                None => info!("the board can take jobs again"),
-            }
-            let takes_jobs = trouble.is_none();
-            self.inputs.push_back(Input::Health(protocol::worker::Health { takes_jobs }));
+        let (plan, least) = (self.memory_plan(), self.config.limits.job.memory.unwrap_or(PLANNED_MEMORY));
+        if let Some(sample) = self.health.sample(now, least, |available| plan.for_jobs(available)) {
+            self.inputs.push_back(Input::Health(sample));
         }
     }
 

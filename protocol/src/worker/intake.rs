@@ -1,11 +1,20 @@
 //! How the worker takes work in: offers, their answers, assignments.
 
 use super::job::{FILING_TIME, Job};
+use super::limits::Unfit;
 use super::machine::{Mode, Worker};
 use super::offer::{self, Offer};
 use super::{Accept, Action, Answer, JobId, JobInfo, JobResult, JobSpec, JobType, wire};
 use crate::secret::Secret;
 use std::time::Instant;
+
+/// An assignment that is not taken.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    /// When the server has filed the job, and can be told.
+    pub at: Instant,
+    why: String,
+}
 
 /// Refused assignments that wait to be reported; when there are more the first is reported at once.
 const REFUSED_LIMIT: usize = 128;
@@ -22,6 +31,9 @@ impl Worker {
             self.decline(&job.id, true);
         } else if self.is_full() || self.refused.contains_key(&job.id) {
             self.decline(&job.id, false);
+        } else if let Some(why) = self.too_much(&job) {
+            tracing::warn!(job = job.id.0, "declined: {why}");
+            self.decline(&job.id, false);
         } else if self.options.ask {
             self.offers.insert(job.id.clone(), Offer::ask((*job).clone(), now));
             self.act(Action::Ask(job));
@@ -29,6 +41,16 @@ impl Worker {
             let accept = offer::complete(Accept::default(), &self.options, &job);
             self.send(wire::available(&job.id, &accept));
             self.offers.insert(job.id.clone(), Offer::reserve(*job, accept, now));
+        }
+    }
+
+    /// Why another worker should have the job. One that asks for nonsense is taken, so that whoever dispatched it is told.
+    fn too_much(&self, job: &JobInfo) -> Option<String> {
+        match self.limits_of(job) {
+            Ok(limits) if self.fits(limits) => None,
+            Ok(_) => Some("the memory that it may use is not there".to_owned()),
+            Err(unfit @ Unfit::TooMuch(_)) => Some(unfit.to_string()),
+            Err(Unfit::Senseless(_)) => None,
         }
     }
 
@@ -60,15 +82,25 @@ impl Worker {
     pub(super) fn assigned(&mut self, id: JobId, url: Option<String>, token: Secret, now: Instant) {
         let reserved = self.offers.get(&id).is_some_and(|offer| offer.accepted().is_some());
         if !reserved {
-            return self.refuse_assignment(id, now);
+            let why = "assigned without a reservation: it came too late, or the worker is stopping";
+            return self.refuse_assignment(id, why.to_owned(), now);
         }
         let Some(offer) = self.offers.remove(&id) else { return };
         self.statuses.assigned(&id);
         let accept = offer.accepted().cloned().unwrap_or_default();
         let job = offer.info;
+        let limits = match self.limits_of(&job) {
+            Ok(limits) => limits,
+            Err(unfit) => {
+                if offer.asked {
+                    self.act(Action::Forget(id.clone()));
+                }
+                return self.refuse_assignment(id, unfit.to_string(), now);
+            }
+        };
         self.jobs.insert(id, Job::new(job.clone(), self.options.shutdown_timeout, self.options.restart, now));
         let worker_id = self.link_worker_id();
-        self.act(Action::Start(Box::new(JobSpec { job, accept, url, token, worker_id })));
+        self.act(Action::Start(Box::new(JobSpec { job, accept, url, token, worker_id, limits })));
     }
 
     /// One that does not fit is for the shell to sign off: it knows how many do.
@@ -86,31 +118,32 @@ impl Worker {
     }
 
     /// The server now believes that we run it, so it must hear that we do not, once it has filed the job.
-    fn refuse_assignment(&mut self, id: JobId, now: Instant) {
+    fn refuse_assignment(&mut self, id: JobId, why: String, now: Instant) {
         if self.was_ours(&id) || self.refused.contains_key(&id) {
             self.counters.ignored += 1;
             return;
         }
         self.forget_offer(&id);
-        self.refused.insert(id, now + FILING_TIME);
+        self.refused.insert(id, Refusal { at: now + FILING_TIME, why });
         if self.refused.len() > REFUSED_LIMIT
-            && let Some((first, _)) = self.refused.pop_first()
+            && let Some((first, refusal)) = self.refused.pop_first()
         {
-            self.report_refusal(first);
+            self.report_refusal(first, refusal);
         }
     }
 
     pub(super) fn report_refusals(&mut self, now: Instant) {
-        let due: Vec<_> = self.refused.iter().filter(|(_, at)| **at <= now).map(|(id, _)| id.clone()).collect();
+        let due: Vec<_> =
+            self.refused.iter().filter(|(_, refusal)| refusal.at <= now).map(|(id, _)| id.clone()).collect();
         for id in due {
-            self.refused.remove(&id);
-            self.report_refusal(id);
+            if let Some(refusal) = self.refused.remove(&id) {
+                self.report_refusal(id, refusal);
+            }
         }
     }
 
-    fn report_refusal(&mut self, id: JobId) {
-        let error = "assigned without a reservation: it came too late, or the worker is stopping".to_owned();
-        self.conclude(&id, &JobResult::Failed { error });
+    fn report_refusal(&mut self, id: JobId, refusal: Refusal) {
+        self.conclude(&id, &JobResult::Failed { error: refusal.why });
         self.remember_ended(id);
     }
 

@@ -6,21 +6,18 @@
 //!    '-- Stop --------------------------------^
 //! ```
 
+use super::intake::Refusal;
 use super::job::{Job, Step};
 use super::link::{Due, Link};
 use super::offer::Offer;
 use super::statuses::Statuses;
 use super::wire::{self, FromServer};
-use super::{Action, Counters, Input, JobEvent, JobId, JobResult, JobState, LinkError, Options, Reason, Snapshot};
+use super::{
+    Action, Counters, Health, Input, JobEvent, JobId, JobResult, JobState, LinkError, Options, Reason, Snapshot,
+};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
-/// Load just before the last slot is taken, in parts of the server's default target of 0.7: below it with room for
-/// rounding, since the server selects nobody at or above its target.
-const TOP_LOAD: f32 = 0.65;
-const DEFAULT_TARGET_LOAD: f32 = 0.7;
-/// Reported with FULL; servers that look at the load alone must not choose us either.
-const FULL_LOAD: f32 = 1.0;
 /// Jobs remembered after their end, so that a repeated assignment does not start them again or report them twice.
 const ENDED_LIMIT: usize = 128;
 /// Configured times are cut to this, so that adding one to an `Instant` cannot overflow.
@@ -33,11 +30,11 @@ pub struct Worker {
     pub(super) offers: BTreeMap<JobId, Offer>,
     pub(super) jobs: BTreeMap<JobId, Job>,
     /// Assignments that we do not take, and when to say so.
-    pub(super) refused: BTreeMap<JobId, Instant>,
+    pub(super) refused: BTreeMap<JobId, Refusal>,
     pub(super) counters: Counters,
     pub(super) mode: Mode,
     link: Link,
-    takes_jobs: bool,
+    pub(super) health: Health,
     started: Instant,
     pub(super) statuses: Statuses,
     ended: VecDeque<JobId>,
@@ -66,7 +63,7 @@ impl Worker {
             counters: Counters::default(),
             mode: Mode::Serving,
             link: Link::new(now, seed),
-            takes_jobs: true,
+            health: Health::default(),
             started: now,
             statuses: Statuses::default(),
             ended: VecDeque::new(),
@@ -88,7 +85,7 @@ impl Worker {
             Input::Message(frame) => self.message(&frame, now),
             Input::Answer(job, answer) => self.answer(&job, answer, now),
             Input::Job(job, event) => self.job_event(&job, event, now),
-            Input::Health(health) => self.takes_jobs = health.takes_jobs,
+            Input::Health(health) => self.health = health,
             Input::Drain => self.drain(now),
             Input::End(job) => self.end(&job, now),
             Input::Stop => self.stop("worker stops", now),
@@ -114,7 +111,7 @@ impl Worker {
             .into_iter()
             .chain(drain)
             .chain(self.offers.values().map(Offer::deadline))
-            .chain(self.refused.values().map(|at| (*at, Reason::Filing)))
+            .chain(self.refused.values().map(|refusal| (refusal.at, Reason::Filing)))
             .chain(self.jobs.values().filter_map(Job::deadline))
             .min_by_key(|(at, _)| *at)
     }
@@ -155,12 +152,6 @@ impl Worker {
 
     pub(super) fn send(&mut self, frame: Vec<u8>) {
         self.act(Action::Send(frame));
-    }
-
-    /// No further job fits, or none is wanted.
-    pub(super) fn is_full(&self) -> bool {
-        let taken = self.offers.len() + self.jobs.len();
-        self.mode != Mode::Serving || !self.takes_jobs || count(taken) >= self.options.max_jobs
     }
 
     pub(super) fn was_ours(&self, job: &JobId) -> bool {
@@ -338,15 +329,6 @@ impl Worker {
         self.drop_offers();
     }
 
-    fn status(&self) -> wire::Status {
-        let jobs = count(self.jobs.len());
-        let taken = count(self.offers.len()) + jobs;
-        let full = self.is_full();
-        let scale = TOP_LOAD * self.options.target_load / DEFAULT_TARGET_LOAD;
-        let load = if full { FULL_LOAD } else { scale * taken as f32 / self.options.max_jobs as f32 };
-        wire::Status { full, load, jobs, draining: self.mode != Mode::Serving }
-    }
-
     fn report(&mut self, now_due: bool, now: Instant) {
         let status = self.status();
         if let Some(frame) = self.link.report(status, now_due, now) {
@@ -369,6 +351,6 @@ impl Worker {
     }
 }
 
-fn count(jobs: usize) -> u32 {
+pub(super) fn count(jobs: usize) -> u32 {
     u32::try_from(jobs).unwrap_or(u32::MAX)
 }

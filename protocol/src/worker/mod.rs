@@ -9,6 +9,7 @@
 //! The shell feeds [`Input`]s with the time, executes every [`Action`] it polls, and wakes the machine at
 //! [`Worker::deadline`].
 
+mod admission;
 mod exit;
 mod intake;
 mod job;
@@ -23,7 +24,8 @@ mod statuses;
 mod tests;
 mod wire;
 
-pub use limits::{Limits, MemoryLimit};
+pub use admission::PLANNED_MEMORY;
+pub use limits::{Allowance, Limits, MemoryLimit};
 pub use machine::Worker;
 pub use solo::Solo;
 
@@ -98,6 +100,8 @@ pub struct Options {
     pub version: String,
     /// Slots; at least 1.
     pub max_jobs: u32,
+    /// What jobs may use.
+    pub limits: Allowance,
     /// The load below which the server still selects us (`agents.target_load`, default 0.7).
     pub target_load: f32,
     /// How long a drain waits for running jobs before it stops them.
@@ -203,6 +207,9 @@ pub struct JobSpec {
     pub token: Secret,
     /// Our worker id at assignment, `AW_…`.
     pub worker_id: String,
+    /// What it may use.
+    #[serde(default)]
+    pub limits: Limits,
 }
 
 /// How a job ended; becomes its terminal `UpdateJobStatus`.
@@ -306,6 +313,17 @@ pub enum LinkError {
 pub struct Health {
     /// False when memory pressure, heat or the like says that no further job fits.
     pub takes_jobs: bool,
+    /// From 0 for an idle board to 1 for one at its bounds; raises the load that is reported.
+    pub strain: f32,
+    /// Bytes that all jobs together may use; `None` where it is not known.
+    pub memory_for_jobs: Option<u64>,
+}
+
+impl Default for Health {
+    /// Of a board that was not looked at yet.
+    fn default() -> Self {
+        Self { takes_jobs: true, strain: 0.0, memory_for_jobs: None }
+    }
 }
 
 /// What the job process told.

@@ -96,8 +96,14 @@ mod tests {
             dispatch_id: String::new(),
             deployment: String::new(),
         };
-        let spec =
-            JobSpec { job, accept: Accept::default(), url: None, token: Secret::new("t"), worker_id: String::new() };
+        let spec = JobSpec {
+            job,
+            accept: Accept::default(),
+            url: None,
+            token: Secret::new("t"),
+            worker_id: String::new(),
+            limits: Default::default(),
+        };
         Solo::new(spec, Duration::from_secs(5), now)
     }
 

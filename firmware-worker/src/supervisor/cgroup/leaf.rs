@@ -1,7 +1,7 @@
 //! The cgroup of one child.
 
 use super::Error;
-use super::files::{error, read, value, write};
+use super::files::{error, number, read, value, write};
 use super::usage::Usage;
 use hal::process::kill_if;
 use protocol::worker::{Limits, MemoryLimit};
@@ -106,6 +106,17 @@ impl Leaf {
         self.write_limits()
     }
 
+    /// Puts other limits in the place of those it has. False if it uses more memory already: then nothing is changed, as the
+    /// kernel would kill it.
+    pub(in super::super) fn change(&mut self, limits: Limits) -> Result<bool, Error> {
+        let used = number(&self.path.join("memory.current")).unwrap_or(0);
+        if limits.memory.is_some_and(|memory| used > memory) {
+            return Ok(false);
+        }
+        self.set_limits(limits)?;
+        Ok(true)
+    }
+
     fn write_limits(&self) -> Result<(), Error> {
         let Limits { memory, pids, cpu_percent } = self.limits;
         if self.has("memory.max") {
@@ -150,6 +161,11 @@ impl Leaf {
     pub(in super::super) fn out_of_pids(&self) -> Option<u32> {
         let events = read(&self.path.join("pids.events")).ok()?;
         self.limits.pids.filter(|_| value(&events, "max").is_some_and(|times| times > 0))
+    }
+
+    /// The kernel holds it to a number of processes.
+    pub(in super::super) fn limits_processes(&self) -> bool {
+        self.limits.pids.is_some()
     }
 
     /// What it has used.

@@ -135,6 +135,25 @@ fn a_kill_is_blamed_on_the_leafs_own_limit_only_if_that_was_reached() {
 }
 
 #[test]
+fn other_limits_take_the_place_of_the_first_unless_more_memory_is_used_already() {
+    let tree = Tree::new("change", "memory pids\n");
+    let mut cgroups = tree.set_up();
+    let path = tree.kernel_files(&job(1), &["memory.max", "memory.oom.group", "memory.swap.max", "pids.max"]);
+    let mut leaf = cgroups.leaf("job-1", Limits { memory: Some(64 << 20), ..Limits::default() }, Role::Job).unwrap();
+    fs::write(path.join("memory.current"), "40000000\n").unwrap();
+    let text = |file: &str| fs::read_to_string(path.join(file)).unwrap();
+    assert!(leaf.change(Limits { memory: Some(40 << 20), pids: Some(16), cpu_percent: None }).unwrap());
+    assert_eq!((text("memory.max"), text("pids.max")), ((40 << 20).to_string(), "16".into()));
+    assert!(!leaf.change(Limits { memory: Some(30 << 20), ..Limits::default() }).unwrap());
+    assert_eq!((text("memory.max"), text("pids.max")), ((40 << 20).to_string(), "16".into()));
+    assert!(leaf.change(Limits::default()).unwrap());
+    assert_eq!(
+        (text("memory.max"), text("memory.swap.max"), text("pids.max")),
+        ("max".into(), "max".into(), "max".into())
+    );
+}
+
+#[test]
 fn what_a_leaf_counts_is_read_and_what_it_does_not_count_is_unknown() {
     let tree = Tree::new("usage", "memory\n");
     let mut cgroups = tree.set_up();

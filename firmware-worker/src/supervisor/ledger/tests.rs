@@ -36,7 +36,14 @@ fn entry(job: &str) -> Entry {
         deployment: String::new(),
     };
     let accept = Accept { name: "Board".into(), identity: "board-1".into(), ..Accept::default() };
-    let spec = JobSpec { job: info, accept, url: None, token: Secret::new("t.o.k"), worker_id: "AW_1".into() };
+    let spec = JobSpec {
+        job: info,
+        accept,
+        url: None,
+        token: Secret::new("t.o.k"),
+        worker_id: "AW_1".into(),
+        limits: Default::default(),
+    };
     Entry { spec, sid: Some("PA_1".into()), over: false }
 }
 

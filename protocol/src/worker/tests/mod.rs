@@ -1,5 +1,6 @@
 //! The machine driven in simulated time. What it does is compared as short lines, so that a test reads like a log.
 
+mod admission;
 mod jobs;
 mod link;
 mod model;
@@ -11,8 +12,8 @@ mod stopping;
 
 use super::job::FILING_TIME;
 use super::{
-    Accept, Action, Exit, Health, Input, JobEvent, JobId, JobResult, JobState, JobType, LinkError, MemoryLimit, Options,
-    Permissions, Reason, RestartPolicy, Worker,
+    Accept, Action, Allowance, Exit, Health, Input, JobEvent, JobId, JobResult, JobState, JobType, LinkError,
+    MemoryLimit, Options, Permissions, Reason, RestartPolicy, Worker,
 };
 use std::time::{Duration, Instant};
 
@@ -30,6 +31,7 @@ fn options() -> Options {
         permissions: Permissions::default(),
         version: "0.1.0".to_owned(),
         max_jobs: 2,
+        limits: Allowance::default(),
         target_load: 0.7,
         drain_timeout: Duration::from_secs(3600),
         shutdown_timeout: Duration::from_secs(10),
@@ -152,7 +154,7 @@ fn broken() -> Input {
 }
 
 fn health(takes_jobs: bool) -> Input {
-    Input::Health(Health { takes_jobs })
+    Input::Health(Health { takes_jobs, ..Health::default() })
 }
 
 fn exited(exit: Exit) -> JobEvent {

@@ -52,7 +52,14 @@ pub fn spec(job: &str) -> JobSpec {
         deployment: String::new(),
     };
     let accept = Accept { identity: format!("agent-{job}"), ..Accept::default() };
-    JobSpec { job: info, accept, url: None, token: Secret::new("newest"), worker_id: String::new() }
+    JobSpec {
+        job: info,
+        accept,
+        url: None,
+        token: Secret::new("newest"),
+        worker_id: String::new(),
+        limits: Default::default(),
+    }
 }
 
 pub fn termination(job: &str) -> Vec<u8> {

@@ -180,7 +180,14 @@ fn spec(job: &str) -> JobSpec {
         dispatch_id: String::new(),
         deployment: String::new(),
     };
-    JobSpec { job, accept: Accept::default(), url: None, token: Secret::new("t"), worker_id: String::new() }
+    JobSpec {
+        job,
+        accept: Accept::default(),
+        url: None,
+        token: Secret::new("t"),
+        worker_id: String::new(),
+        limits: Default::default(),
+    }
 }
 
 #[tokio::test]

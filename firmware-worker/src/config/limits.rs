@@ -1,0 +1,116 @@
+//! `[limits]` as meant.
+
+use super::meaning::{within, wrong};
+use super::written::LimitsWritten;
+use super::{Error, Limits};
+use protocol::worker;
+use std::ops::RangeInclusive;
+
+const MIB: u64 = 1 << 20;
+
+/// A bridge job was never seen above 8 MiB; user code gets room, a leak is ended before the board swaps.
+const JOB_MEMORY_MIB: u64 = 64;
+/// Threads of a job: room driver, watchdog, user runtime with some of its blocking pool.
+const JOB_PIDS: u32 = 32;
+/// Capture buffers, encoder and rings of one 1080p camera, twice.
+const OWNER_MEMORY_MIB: u64 = 128;
+/// Threads of such a program: a decoder or encoder has several for each core.
+const COMMAND_PIDS: u32 = 64;
+/// What libcamera's programs and ffmpeg take for one camera, twice.
+const COMMAND_MEMORY_MIB: u64 = 256;
+
+const MEMORY_MIB: RangeInclusive<u64> = 16..=65_536;
+const PIDS: RangeInclusive<u32> = 8..=4096;
+/// Up to 256 cores.
+const CPU_PERCENT: RangeInclusive<u32> = 5..=25_600;
+
+pub(super) fn mean(written: &LimitsWritten) -> Result<Limits, Error> {
+    let memory = |key, value, default| match value {
+        Some(0) => Ok(None),
+        value => within(key, value, default, MEMORY_MIB).map(|mib| Some(mib * MIB)),
+    };
+    let job = worker::Limits {
+        memory: memory("limits job_memory_mib", written.job_memory_mib, JOB_MEMORY_MIB)?,
+        pids: Some(within("limits job_pids", written.job_pids, JOB_PIDS, PIDS)?),
+        cpu_percent: cpu("limits job_cpu_percent", written.job_cpu_percent)?,
+    };
+    Ok(Limits {
+        ceiling: ceiling(written, job)?,
+        job,
+        owner: worker::Limits {
+            memory: memory("limits owner_memory_mib", written.owner_memory_mib, OWNER_MEMORY_MIB)?,
+            ..worker::Limits::default()
+        },
+        command: worker::Limits {
+            memory: memory("limits command_memory_mib", written.command_memory_mib, COMMAND_MEMORY_MIB)?,
+            pids: Some(COMMAND_PIDS),
+            cpu_percent: None,
+        },
+    })
+}
+
+/// Unless it is said, a dispatch may ask for less than the default only.
+fn ceiling(written: &LimitsWritten, job: worker::Limits) -> Result<worker::Limits, Error> {
+    let not_below = |key: &str, most: Option<u64>, default: Option<u64>| match (most, default) {
+        (Some(most), Some(default)) if most < default => Err(wrong(
+            format!("limits max_{key}"),
+            format!("is less than {key}, which a job gets whose dispatch asks for nothing"),
+        )),
+        _ => Ok(()),
+    };
+    let most = match written.max_job_memory_mib {
+        None => job.memory,
+        Some(0) => None,
+        given => Some(within("limits max_job_memory_mib", given, 0, MEMORY_MIB)? * MIB),
+    };
+    let pids = match written.max_job_pids {
+        None => job.pids,
+        given => Some(within("limits max_job_pids", given, 0, PIDS)?),
+    };
+    let cpu_percent = cpu("limits max_job_cpu_percent", written.max_job_cpu_percent)?.or(job.cpu_percent);
+    not_below("job_memory_mib", most, job.memory)?;
+    not_below("job_pids", pids.map(u64::from), job.pids.map(u64::from))?;
+    not_below("job_cpu_percent", cpu_percent.map(u64::from), job.cpu_percent.map(u64::from))?;
+    Ok(worker::Limits { memory: most, pids, cpu_percent })
+}
+
+fn cpu(key: &str, written: Option<u32>) -> Result<Option<u32>, Error> {
+    match written {
+        None => Ok(None),
+        given => within(key, given, 0, CPU_PERCENT).map(Some),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn meant(text: &str) -> Result<Limits, String> {
+        mean(&toml::from_str(text).expect("TOML")).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn a_dispatch_may_ask_for_the_default_and_for_more_only_where_that_is_said() {
+        let limits = meant("").unwrap();
+        assert_eq!(limits.job, worker::Limits { memory: Some(64 << 20), pids: Some(32), cpu_percent: None });
+        assert_eq!(limits.ceiling, limits.job);
+        let limits = meant("max_job_memory_mib = 200\nmax_job_pids = 100\njob_cpu_percent = 50").unwrap();
+        let ceiling = worker::Limits { memory: Some(200 << 20), pids: Some(100), cpu_percent: Some(50) };
+        assert_eq!((limits.ceiling, limits.job.cpu_percent), (ceiling, Some(50)));
+        let limits = meant("job_memory_mib = 0").unwrap();
+        assert_eq!((limits.job.memory, limits.ceiling.memory), (None, None));
+    }
+
+    #[test]
+    fn a_ceiling_below_the_default_and_numbers_out_of_range_are_refused_by_name() {
+        for (text, words) in [
+            ("max_job_memory_mib = 32", "limits max_job_memory_mib: is less than job_memory_mib"),
+            ("max_job_pids = 16", "limits max_job_pids: is less than job_pids"),
+            ("job_cpu_percent = 0", "limits job_cpu_percent: 0 is not within 5 to 25600"),
+            ("job_cpu_percent = 80\nmax_job_cpu_percent = 50", "limits max_job_cpu_percent: is less"),
+        ] {
+            let error = meant(text).unwrap_err();
+            assert!(error.contains(words), "{text}: {error}");
+        }
+    }
+}

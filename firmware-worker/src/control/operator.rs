@@ -101,6 +101,8 @@ pub struct JobReport {
     pub last_failure: Option<String>,
     /// What its process has given up.
     pub sandbox: SandboxReport,
+    /// What it uses of the board.
+    pub usage: UsageReport,
 }
 
 /// What a process has given up, as operators see it.
@@ -115,6 +117,24 @@ pub struct SandboxReport {
     pub missing: Vec<String>,
     /// System calls that were refused, and how often.
     pub refused: BTreeMap<String, u32>,
+}
+
+/// What a job uses, as its cgroup counts it; nothing where that does not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct UsageReport {
+    /// Bytes of memory now.
+    pub memory: Option<u64>,
+    /// Bytes of memory at most so far.
+    pub memory_peak: Option<u64>,
+    /// Bytes of memory it may use.
+    pub memory_limit: Option<u64>,
+    /// CPU time, ms.
+    pub cpu_ms: Option<u64>,
+    /// Processes and threads now.
+    pub pids: Option<u64>,
+    /// Processes and threads it may have.
+    pub pids_limit: Option<u32>,
 }
 
 /// Where a worker has its sockets and what else lives as long as it: systemd's runtime directory of the unit, else the

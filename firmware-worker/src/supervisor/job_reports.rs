@@ -26,6 +26,7 @@ impl Supervisor {
                 restarts: record.restarts,
                 last_failure: record.last_failure.clone(),
                 sandbox: process.map(|p| p.process.sandbox()).unwrap_or_default(),
+                usage: process.map(|p| p.process.usage().report()).unwrap_or_default(),
             }
         });
         reports.collect()

@@ -1,6 +1,7 @@
 //! What a child has used, as its leaf counts it.
 
 use super::files::{number, read, value};
+use crate::control::UsageReport;
 use protocol::worker::Limits;
 use std::path::Path;
 
@@ -20,6 +21,18 @@ pub(in super::super) struct Usage {
 }
 
 impl Usage {
+    /// For operators.
+    pub(in super::super) fn report(self) -> UsageReport {
+        UsageReport {
+            memory: self.memory,
+            memory_peak: self.memory_peak,
+            memory_limit: self.limits.memory,
+            cpu_ms: self.cpu_us.map(|us| us / 1000),
+            pids: self.pids,
+            pids_limit: self.limits.pids,
+        }
+    }
+
     pub(super) fn of(leaf: &Path, limits: Limits) -> Self {
         Self {
             memory: number(&leaf.join("memory.current")),

@@ -12,7 +12,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::time::Instant;
 
-/// Bytes that a unit may have.
+/// Bytes of a coded buffer. A larger unit takes several.
 const LARGEST: u32 = 256 * 1024;
 const FORCE_KEY: u32 = 0x0099_0900 + 229;
 const BITRATE: u32 = 0x0099_0900 + 207;
@@ -32,6 +32,8 @@ pub struct Encoder {
     draining: bool,
     /// The last unit of a drained stream: on its way, and taken.
     last: (bool, bool),
+    /// What is left of a unit that is larger than a buffer.
+    rest: VecDeque<(Vec<u8>, (i64, i64))>,
 }
 
 /// One queue.
@@ -66,6 +68,7 @@ impl Encoder {
             headers_given: false,
             draining: false,
             last: (false, false),
+            rest: VecDeque::new(),
         })
     }
 
@@ -192,14 +195,15 @@ impl Encoder {
     }
 
     fn advance(&mut self, now: Instant) {
-        while self.due().is_some_and(|due| due <= now) {
+        self.give_rest();
+        while self.rest.is_empty() && self.due().is_some_and(|due| due <= now) {
             let needed = if self.coding.headers_apart && !self.headers_given { 2 } else { 1 };
             if self.units.queued.len() < needed {
                 return;
             }
             self.encode();
         }
-        let empty = self.draining && self.pictures.queued.is_empty() && !self.last.0;
+        let empty = self.draining && self.pictures.queued.is_empty() && self.rest.is_empty() && !self.last.0;
         if empty && !self.units.queued.is_empty() {
             self.last.0 = true;
             self.give(&[], sys::BUF_FLAG_LAST, (0, 0));
@@ -218,9 +222,20 @@ impl Encoder {
         let coded = (self.coding.units)(&Pictured { number: self.number, key, bytes: &bytes });
         self.number += 1;
         match coded {
-            Coded::Unit(unit) => self.give(&unit, 0, stamp),
+            Coded::Unit(unit) => {
+                self.rest.extend(unit.chunks(LARGEST as usize).map(|part| (part.to_vec(), stamp)));
+                self.give_rest();
+            }
             Coded::Damaged => self.give(&[], sys::BUF_FLAG_ERROR, stamp),
             Coded::Nothing => {}
+        }
+    }
+
+    fn give_rest(&mut self) {
+        while !self.units.queued.is_empty()
+            && let Some((part, stamp)) = self.rest.pop_front()
+        {
+            self.give(&part, 0, stamp);
         }
     }
 
@@ -258,6 +273,7 @@ impl Encoder {
         if !on || input {
             (self.number, self.key, self.headers_given, self.draining) = (0, false, false, false);
             self.last = (false, false);
+            self.rest.clear();
         }
         Ok(())
     }

@@ -331,3 +331,59 @@ fn check(call: &str, nth: u32, errno: i32, told: &Result<u32, Error>) {
         _ => assert!(told.is_err(), "{what}"),
     }
 }
+
+/// A coded buffer of the made-up encoder.
+const BUFFER: usize = 256 * 1024;
+
+/// An encoder of units of these lengths, one picture each, that can be told apart.
+fn of_lengths(lengths: &'static [usize], unstamped: bool) -> (Device, Encoder) {
+    let filled = |picture: &Pictured<'_>| Coded::Unit(vec![picture.number as u8 + 1; lengths[picture.number as usize]]);
+    started(Coding { driver: PI, unstamped, units: Box::new(filled), ..Coding::default() })
+}
+
+fn whole(encoder: &mut Encoder) -> (u64, usize, u8) {
+    let mut bytes = Vec::new();
+    match encoder.take(PATIENCE, &mut bytes).unwrap() {
+        Taken::Unit { captured_ns } => {
+            assert!(bytes.iter().all(|byte| *byte == bytes[0]), "parts of several units");
+            (captured_ns, bytes.len(), bytes[0])
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_unit_that_is_larger_than_a_buffer_comes_in_one_piece() {
+    for unstamped in [false, true] {
+        let lengths = &[10, BUFFER + 1, 5 * BUFFER + 77, 20];
+        let (_device, mut encoder) = of_lengths(lengths, unstamped);
+        for (number, length) in lengths.iter().enumerate() {
+            let captured_ns = 1_000_000 * (number as u64 + 1);
+            assert!(put(&mut encoder, captured_ns, false).unwrap());
+            assert_eq!(whole(&mut encoder), (captured_ns, *length, number as u8 + 1));
+        }
+    }
+}
+
+#[test]
+fn a_unit_that_fills_its_buffer_is_known_to_be_whole_by_the_next_one_or_the_end() {
+    let (_device, mut encoder) = of_lengths(&[BUFFER, 10, 2 * BUFFER], false);
+    put(&mut encoder, 1_000_000, false).unwrap();
+    assert_eq!(taken(&mut encoder).unwrap(), Taken::Nothing);
+    put(&mut encoder, 2_000_000, false).unwrap();
+    assert_eq!(whole(&mut encoder), (1_000_000, BUFFER, 1));
+    assert_eq!(whole(&mut encoder), (2_000_000, 10, 2));
+    put(&mut encoder, 3_000_000, false).unwrap();
+    encoder.drain().unwrap();
+    assert_eq!(whole(&mut encoder), (3_000_000, 2 * BUFFER, 3));
+    assert_eq!(taken(&mut encoder).unwrap(), Taken::Drained);
+}
+
+#[test]
+fn a_unit_without_end_is_refused() {
+    let (device, mut encoder) = of_lengths(&[5 << 20], false);
+    put(&mut encoder, 1_000_000, false).unwrap();
+    let error = encoder.take(Duration::from_secs(5), &mut Vec::new()).unwrap_err().to_string();
+    assert!(error.contains("a unit of more than 4 MiB"), "{error}");
+    assert_eq!(device.in_use().1, 0, "it is stopped");
+}

@@ -4,6 +4,7 @@ use super::handle::{Access, Mapped};
 use super::keyframe::Keyframe;
 use super::layout::{Layout, PLANES};
 use super::list;
+use super::m2m::set_bitrate;
 use super::modes::{TAKEN, Wanted, choose, offers};
 use super::node::Node;
 use super::sys::{self, Buffer, Memory, Queue};
@@ -141,6 +142,12 @@ impl Capture {
         let Some(keyframe) = self.keyframe else { return Ok(()) };
         let path = self.node.path.clone();
         keyframe.force(&self.node.handle).map_err(|source| Error::Call { path, call: "force a keyframe", source })
+    }
+
+    /// Asks a camera that encodes for so many bit/s, to the nearest that it can; one that cannot be told keeps its own.
+    pub fn set_bitrate(&self, bps: u32) -> Result<(), Error> {
+        let (path, call) = (self.node.path.clone(), "V4L2_CID_MPEG_VIDEO_BITRATE");
+        set_bitrate(&self.node.handle, bps).map_err(|source| Error::Call { path, call, source })
     }
 
     /// The newest picture; older ones waiting are given back and counted by `sequence`. H.264 is given in its order, as

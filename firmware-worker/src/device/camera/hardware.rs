@@ -14,7 +14,7 @@ const BASELINE: u8 = 66;
 /// Failures without a unit between them, after which it is taken as broken: two starts may fail by bad luck.
 const FAILURES: u32 = 3;
 /// Part, in hundredths, by which a rate must move to be written: drivers have steps, and each write goes to firmware.
-const RATE_STEP: u64 = 5;
+pub(super) const RATE_STEP: u64 = 5;
 /// Units that may come between the wish for a keyframe and the keyframe: those that were inside already, and one more.
 const KEY_LAG: u32 = 4;
 

@@ -55,6 +55,7 @@ pub fn run(
         frames.freed().for_each(|held| capture.release(held));
         if let Pictures::Encoded(units) = &mut pictures {
             units.ask_for_keyframe(&capture, stage);
+            units.follow_bitrate(&capture, stage);
         }
         let Some(taken) = capture.next(STOP_CHECK)? else {
             silent += STOP_CHECK;

@@ -2,6 +2,7 @@
 
 use super::coder::Input;
 use super::frames::Frames;
+use super::hardware::RATE_STEP;
 use crate::device::pipeline::Stage;
 use hal::video::{Capture, Picture};
 use protocol::room::rtp::h264::{Gate, Passed};
@@ -14,12 +15,14 @@ pub struct Units {
     waiting: bool,
     /// The same for keyframes that it does not make.
     refused: bool,
+    /// Bit/s that it was told; none once it has refused.
+    told: Option<u32>,
 }
 
 impl Units {
     /// Of the node `path`, for a ring that takes units of up to `limit` bytes.
     pub fn new(path: &str, limit: usize) -> Self {
-        Self { path: path.to_owned(), gate: Gate::new(limit), waiting: false, refused: false }
+        Self { path: path.to_owned(), gate: Gate::new(limit), waiting: false, refused: false, told: Some(0) }
     }
 
     /// A unit did not come, or was not taken.
@@ -37,6 +40,20 @@ impl Units {
         let Err(error) = capture.force_keyframe() else { return };
         if !std::mem::replace(&mut self.refused, true) {
             tracing::warn!("{error}; its keyframes come when it likes");
+        }
+    }
+
+    /// Tells the camera the rate that its readers can carry, where it has one.
+    pub fn follow_bitrate(&mut self, capture: &Capture, stage: &Stage) {
+        let wanted = stage.wanted.bitrate();
+        let Some(told) = self.told.filter(|_| stage.wanted.encode()) else { return };
+        if u64::from(told.abs_diff(wanted)) * 100 <= u64::from(told) * RATE_STEP {
+            return;
+        }
+        self.told = Some(wanted);
+        if let Err(error) = capture.set_bitrate(wanted) {
+            tracing::warn!("{error}; its bitrate is its own");
+            self.told = None;
         }
     }
 

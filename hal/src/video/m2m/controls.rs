@@ -92,7 +92,7 @@ pub(super) fn set_level(handle: &Handle, level_idc: u8) -> Result<(), u8> {
 }
 
 /// Asks for a rate; what it comes to in the driver's steps, or nothing where it has no rate.
-pub(super) fn set_bitrate(handle: &Handle, bps: u32) -> io::Result<()> {
+pub(in crate::video) fn set_bitrate(handle: &Handle, bps: u32) -> io::Result<()> {
     match describe(handle, BITRATE) {
         Some(about) => put(handle, BITRATE, nearest(&about, bps.into())),
         None => Ok(()),

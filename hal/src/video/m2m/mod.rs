@@ -18,6 +18,7 @@ mod session;
 #[cfg(test)]
 mod tests;
 
+pub(super) use controls::set_bitrate;
 pub use error::Error;
 pub use quirks::known as known_quirks;
 

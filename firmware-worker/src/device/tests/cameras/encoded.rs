@@ -235,3 +235,24 @@ async fn a_camera_whose_extension_unit_does_not_answer_keeps_its_own_keyframes()
     read(&mut reader, 10).await;
     assert_eq!(asked.load(Relaxed), 0);
 }
+
+#[tokio::test]
+async fn a_camera_that_encodes_is_told_the_rate_of_its_readers_where_it_has_one() {
+    const BITRATE: u32 = 0x0099_09cf;
+    let rate = Knob::number("Video Bitrate", 64_000, 4_000_000, 1_000).numbered(BITRATE);
+    let modes = vec![mode(PixelFormat::H264, WIDTH, HEIGHT)];
+    let script = Script { modes, knobs: vec![rate], paced: true, frames: Box::new(endless()), ..Script::default() };
+    let device = fake::Camera::device(script);
+    let (mut pipeline, _, mut reader) = start(&device, &sized());
+    running(&mut pipeline).await;
+    read(&mut reader, 5).await;
+    // The second one is less than a twentieth away.
+    for bps in [200_000, 205_000, 100_500, 1] {
+        pipeline.set_bitrate(bps);
+        while !matches!(reader.next(&mut Vec::new()), Next::Empty) {}
+        read(&mut reader, 5).await;
+    }
+    let set: Vec<_> =
+        device.knobs().into_iter().filter(|(name, _)| name == "Video Bitrate").map(|(_, bps)| bps).collect();
+    assert_eq!(set, [400_000, 200_000, 100_000, 64_000]);
+}

@@ -136,7 +136,8 @@ async fn nobody_reading_costs_no_encoder_and_the_camera_keeps_its_buffers() {
         run.pipeline.encode(false);
         let captured = run.outlet.counters.captured.load(Relaxed);
         let idle = async {
-            while board.in_use().1 > 0 || run.outlet.counters.captured.load(Relaxed) < captured + 10 {
+            let all = || source.given() == 4;
+            while board.in_use().1 > 0 || run.outlet.counters.captured.load(Relaxed) < captured + 10 || !all() {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         };

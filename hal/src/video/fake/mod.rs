@@ -82,6 +82,7 @@ struct State {
     driver: Box<dyn Driver>,
     faults: Vec<Fault>,
     counts: BTreeMap<&'static str, u32>,
+    given: u32,
     open: usize,
     mapped: Arc<()>,
 }
@@ -92,6 +93,7 @@ impl Device {
             driver: Box::new(driver),
             faults: Vec::new(),
             counts: BTreeMap::new(),
+            given: 0,
             open: 0,
             mapped: Arc::new(()),
         };
@@ -121,6 +123,11 @@ impl Device {
     /// How often each call was made since counting started.
     pub fn counts(&self) -> BTreeMap<&'static str, u32> {
         self.state().counts.clone()
+    }
+
+    /// Of a camera: buffers that wait to be filled, or to be taken.
+    pub fn given(&self) -> u32 {
+        self.state().given
     }
 
     /// Controls that were set, in order.
@@ -178,6 +185,12 @@ impl File {
         let mut state = self.0.state();
         state.count(name)?;
         let done = state.driver.ioctl(name, argument).map_err(io::Error::from_raw_os_error);
+        state.given = match (name, &done) {
+            ("VIDIOC_QBUF", Ok(())) => state.given + 1,
+            ("VIDIOC_DQBUF", Ok(())) => state.given.saturating_sub(1),
+            ("VIDIOC_STREAMOFF", _) => 0,
+            _ => state.given,
+        };
         drop(state);
         self.0.changed.notify_all();
         done

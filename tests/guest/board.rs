@@ -33,13 +33,10 @@ pub fn boot_playing(name: &str, server: &Server) -> Guest {
     boot_with(name, server, &format!("{MICROPHONE}{SPEAKER}"), "", &[])
 }
 
-/// Boots it with a speaker and without a network, runs `script` and powers it off.
+/// Boots it with a speaker that its microphone hears, and without a network, runs `script` and powers it off.
 pub fn boot_alone(name: &str, script: &str) -> Guest {
-    let worker = paths::guest_worker();
-    let files = [
-        ("/firmware-worker", 0o755, Content::File(&worker)),
-        ("/worker.toml", 0o644, Content::Text("[[speaker]]\ndevice = \"hw:CARD=Loopback,DEV=0\"\n")),
-    ];
+    let (worker, config) = (paths::guest_worker(), format!("{SPEAKER}{MICROPHONE}"));
+    let files = [("/firmware-worker", 0o755, Content::File(&worker)), ("/worker.toml", 0o644, Content::Text(&config))];
     Guest::boot(name, &files, script)
 }
 

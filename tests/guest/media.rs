@@ -1,9 +1,12 @@
 //! Camera and microphone of the board, through the worker in the guest, to a subscriber on the host.
 
 use super::board::{self, SLOW};
+use std::io::Read;
+use std::net::{Ipv4Addr, TcpListener};
 use std::process::Command;
+use tests::guest::HOST;
 use tests::worker::AGENT;
-use tests::{Judge, Server, paths};
+use tests::{Guest, Judge, Server, paths};
 
 /// White to black, as vivid's test picture shows them.
 const BARS: &str = "WYCGMRBK";
@@ -12,7 +15,7 @@ const BARS: &str = "WYCGMRBK";
 fn a_subscriber_sees_the_colour_bars_and_hears_the_voice_of_the_board() {
     let server = Server::start_for_guest();
     let room = "guest-media";
-    let _guest = board::boot("media", &server);
+    let mut guest = board::boot("media", &server);
     let folder = std::env::temp_dir().join(format!("guest-media-{}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("the temporary directory is writable");
     let (picture, sound) = (folder.join("picture.png"), folder.join("sound.wav"));
@@ -29,8 +32,25 @@ fn a_subscriber_sees_the_colour_bars_and_hears_the_voice_of_the_board() {
     assert!(voice > 0.5, "the decoded sound correlates by {voice} with the voice that was played");
     let second = judge.wait("a steady second", SLOW, |e| e.name() == "second" && e.number("video", "fps") >= 13.0);
     assert_eq!((second.number("video", "width"), second.number("video", "height")), (640.0, 360.0));
+    let still = folder.join("still.jpg");
+    std::fs::write(&still, take_picture(&mut guest)).expect("the temporary directory is writable");
+    assert_eq!(known(&["bars", still.to_str().expect("a plain path")]), BARS);
     // A leftover in the temporary directory is no failure.
     let _ = std::fs::remove_dir_all(&folder);
+}
+
+/// A picture of the camera that the job has open.
+fn take_picture(guest: &mut Guest) -> Vec<u8> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has a free port");
+    let port = listener.local_addr().expect("a bound socket has an address").port();
+    guest.type_line(&format!(
+        "/firmware-worker snapshot camera --config /worker.toml > /still.jpg; nc {HOST} {port} < /still.jpg &"
+    ));
+    guest.wait_console("from the worker that has it", SLOW);
+    let (mut stream, _) = listener.accept().expect("the guest connects");
+    let mut picture = Vec::new();
+    stream.read_to_end(&mut picture).expect("the guest sends it all");
+    picture
 }
 
 #[test]

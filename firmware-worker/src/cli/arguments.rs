@@ -104,6 +104,24 @@ pub(super) enum Bench {
     Microphone(BenchOptions),
     /// A speaker: plays a tone
     Speaker(BenchOptions),
+    /// How a speaker is heard by a microphone: plays noise
+    Echo {
+        /// Name of the speaker in the configuration
+        #[arg(default_value = "speaker")]
+        speaker: String,
+        /// Name of the microphone in the configuration
+        #[arg(default_value = "microphone")]
+        microphone: String,
+        /// How long to measure
+        #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=3600))]
+        seconds: u32,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+        /// Configuration file [default: the one that `start` would read]
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
 }
 
 #[derive(Debug, Args)]

@@ -1,6 +1,7 @@
 //! `bench`: what a camera or microphone of this board takes from the driver's stamp to the last packet, for board owners
 //! to run. Device, encoder, ring and packetizer are those of a worker; there is no room, no encryption and no pacing.
 
+pub(super) mod echo;
 pub(super) mod speaker;
 
 use super::arguments::BenchOptions;

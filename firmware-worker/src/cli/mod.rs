@@ -98,6 +98,9 @@ fn command(command: Command, options: &WorkerOptions) -> ExitCode {
         Command::Bench(Bench::Camera(options)) => bench::print(bench::Kind::Camera, &options),
         Command::Bench(Bench::Microphone(options)) => bench::print(bench::Kind::Microphone, &options),
         Command::Bench(Bench::Speaker(options)) => bench::speaker::print(&options),
+        Command::Bench(Bench::Echo { speaker, microphone, seconds, json, config }) => {
+            bench::echo::print(config.as_deref(), &speaker, &microphone, seconds, json)
+        }
         Command::Snapshot { camera, config } => snapshot::print(config.as_deref(), &camera),
         Command::Jobs { json, command: None } => jobs::print(json),
         Command::Jobs { command: Some(Jobs::Stop { id }), .. } => jobs::stop(&id),

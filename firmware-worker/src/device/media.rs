@@ -28,7 +28,7 @@ impl Media {
         let layout = match &device.kind {
             DeviceKind::Camera(camera) => camera::layout(camera),
             DeviceKind::Microphone(_) => microphone::LAYOUT,
-            DeviceKind::Speaker(_) => return Ok(Self::In(Arc::default())),
+            DeviceKind::Speaker(_) => return Ok(Self::In(Arc::new(Inlet::create()?))),
         };
         let granted = Granted::of(device).expect("cameras and microphones are sources");
         Ok(Self::Out(Arc::new(Outlet::create(&device.name, layout)?), granted.format))

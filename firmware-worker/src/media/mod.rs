@@ -3,6 +3,7 @@
 //! Nothing here opens a device, reads a clock or starts a thread; buffers are reused, so that a frame allocates nothing.
 
 pub mod convert;
+pub mod echo;
 pub mod h264;
 pub mod jpeg;
 pub mod opus;

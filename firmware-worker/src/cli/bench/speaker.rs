@@ -121,11 +121,12 @@ mod tests {
     use hal::audio::playback::fake::Card;
 
     #[test]
-    fn a_card_whose_clock_is_wrong_is_followed_and_another_is_an_error() {
+    fn a_tone_is_played_with_the_lead_that_an_owner_keeps_and_a_card_that_is_not_there_is_an_error() {
         let _card = Card::plug_in("bench-speaker", 500.0);
         let speaker = |card: &str| Speaker { device: SpeakerDevice::Card(card.into()), ..Speaker::default() };
         let results = measure("speaker", &speaker("bench-speaker"), 1, 1).unwrap();
         assert!(results.heard.periods >= 50 && results.leads.len() == 1, "{results:?}");
+        assert!((20.0..60.0).contains(&results.leads[0]), "ms of lead: {results:?}");
         let text = results.text("speaker");
         assert!(text.starts_with("speaker: bench-speaker 2 ch") && text.contains("1 s: "), "{text}");
         assert!(

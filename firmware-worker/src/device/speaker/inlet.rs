@@ -4,6 +4,7 @@
 //! nothing under it waits.
 
 use super::super::level::Meter;
+use super::reference::Reference;
 use super::voice::{Step, Voice};
 use hal::doorbell::Doorbell;
 use hal::ring::{self, pcm};
@@ -36,6 +37,7 @@ pub struct Counters {
 #[derive(Debug)]
 pub struct Inlet {
     shared: Mutex<Shared>,
+    reference: Mutex<Reference>,
     /// See [`Counters`].
     pub counters: Counters,
     /// Of what the card plays.
@@ -50,14 +52,29 @@ struct Shared {
     sum: Vec<f32>,
 }
 
-impl Default for Inlet {
-    fn default() -> Self {
-        let shared = Shared { period: PERIOD, voices: Vec::new(), sum: vec![0.0; PERIOD * 2] };
-        Self { shared: Mutex::new(shared), counters: Counters::default(), meter: Meter::default() }
-    }
-}
-
 impl Inlet {
+    /// Without voices. Its reference lives as long as the owner, whatever becomes of the card.
+    pub fn create() -> Result<Self, ring::Error> {
+        let shared = Shared { period: PERIOD, voices: Vec::new(), sum: vec![0.0; PERIOD * 2] };
+        let reference = Mutex::new(Reference::create(PERIOD)?);
+        Ok(Self { shared: Mutex::new(shared), reference, counters: Counters::default(), meter: Meter::default() })
+    }
+
+    /// What the card plays, with its time, for whoever compares a microphone with it; see [`Reference`].
+    pub fn reference(&self) -> Result<OwnedFd, ring::Error> {
+        self.kept().fd()
+    }
+
+    /// The card took these frames, and plays the first of them at `leaves_ns`, if it says when.
+    pub fn played(&self, frames: &[pcm::Frame], leaves_ns: Option<u64>) {
+        self.kept().push(frames, leaves_ns);
+    }
+
+    /// The card has stopped, and what it held was not played.
+    pub fn missed(&self) {
+        self.kept().interrupt();
+    }
+
     /// Makes a ring for a job, to be passed to it. The bell is rung each period in which it waits for room.
     pub fn attach(&self, reader: ReaderId, bell: Arc<Doorbell>) -> Result<OwnedFd, ring::Error> {
         let ring = pcm::Reader::create("pcm")?;
@@ -81,6 +98,8 @@ impl Inlet {
         for (_, voice, _) in &mut shared.voices {
             voice.begin(period);
         }
+        drop(shared);
+        self.kept().begin(period);
     }
 
     /// Fills a period with the sum of all voices; `now_us` is [`pcm::now_us`]. Who breaks the rules of the ring is forgotten
@@ -118,6 +137,11 @@ impl Inlet {
     fn count(&self, step: Step) {
         self.counters.dry.fetch_add(step.dry.into(), Relaxed);
         self.counters.skipped.fetch_add(step.skipped as u64, Relaxed);
+    }
+
+    /// Only the thread of the card writes to it.
+    fn kept(&self) -> MutexGuard<'_, Reference> {
+        self.reference.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn shared(&self) -> MutexGuard<'_, Shared> {

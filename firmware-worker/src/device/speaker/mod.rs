@@ -2,6 +2,7 @@
 //! they have not.
 
 mod inlet;
+mod reference;
 mod trial;
 mod voice;
 
@@ -82,8 +83,14 @@ fn run(name: &str, mut playback: Playback, inlet: &Inlet, wanted: &Wanted, event
             turn = playback.write(&frames);
         }
         match turn {
-            Turn::Ready => drop(inlet.counters.played.fetch_add(1, Relaxed)),
-            Turn::Xrun => drop(inlet.counters.xruns.fetch_add(1, Relaxed)),
+            Turn::Ready => {
+                inlet.counters.played.fetch_add(1, Relaxed);
+                inlet.played(&frames, playback.leaves_ns());
+            }
+            Turn::Xrun => {
+                inlet.counters.xruns.fetch_add(1, Relaxed);
+                inlet.missed();
+            }
             Turn::Stuck => {
                 stuck += STOP_CHECK;
                 if stuck >= STUCK_LIMIT {

@@ -89,7 +89,7 @@ fn amplitude(frames: &[Frame], hz: f64) -> f64 {
 #[test]
 fn a_card_clock_that_is_off_by_1000_ppm_runs_no_ring_dry_or_full_and_no_step_is_heard() {
     for ppm in [-1000.0, 1000.0] {
-        let inlet = Inlet::default();
+        let inlet = Inlet::create().unwrap();
         let mut job = Job::attach(&inlet, 0, ppm, 440.0);
         let mut worst = 0;
         for second in 0..180 {
@@ -109,7 +109,7 @@ fn a_card_clock_that_is_off_by_1000_ppm_runs_no_ring_dry_or_full_and_no_step_is_
 
 #[test]
 fn two_jobs_are_heard_together_and_loud_ones_are_cut_at_full_scale() {
-    let inlet = Inlet::default();
+    let inlet = Inlet::create().unwrap();
     let (mut low, mut high) = (Job::attach(&inlet, 0, 0.0, 400.0), Job::attach(&inlet, 1, 300.0, 1000.0));
     play(&inlet, &mut [&mut low, &mut high], 500);
     let played = play(&inlet, &mut [&mut low, &mut high], 100);
@@ -124,7 +124,7 @@ fn two_jobs_are_heard_together_and_loud_ones_are_cut_at_full_scale() {
 
 #[test]
 fn a_job_that_breaks_its_ring_is_named_and_silent_and_the_other_plays_on() {
-    let inlet = Inlet::default();
+    let inlet = Inlet::create().unwrap();
     let mut good = Job::attach(&inlet, 0, 0.0, 440.0);
     let (bell, _listener) = Doorbell::new().unwrap();
     let ring = std::fs::File::from(inlet.attach(ReaderId(1), Arc::new(bell)).unwrap());
@@ -145,7 +145,7 @@ fn a_job_that_breaks_its_ring_is_named_and_silent_and_the_other_plays_on() {
 
 #[test]
 fn a_sound_begins_and_ends_without_a_click_and_can_be_thrown_away() {
-    let inlet = Inlet::default();
+    let inlet = Inlet::create().unwrap();
     // Its right channel begins at full amplitude.
     let mut job = Job::attach(&inlet, 0, 0.0, 440.0);
     let mut played = play(&inlet, &mut [&mut job], 50);
@@ -162,7 +162,7 @@ fn a_sound_begins_and_ends_without_a_click_and_can_be_thrown_away() {
 
 #[test]
 fn what_waited_while_there_was_no_card_is_not_played_late() {
-    let inlet = Inlet::default();
+    let inlet = Inlet::create().unwrap();
     let mut job = Job::attach(&inlet, 0, 0.0, 440.0);
     job.write(8000);
     inlet.begin(PERIOD);
@@ -174,7 +174,7 @@ fn what_waited_while_there_was_no_card_is_not_played_late() {
 
 #[test]
 fn a_detached_job_is_not_heard() {
-    let inlet = Inlet::default();
+    let inlet = Inlet::create().unwrap();
     let mut job = Job::attach(&inlet, 7, 0.0, 440.0);
     play(&inlet, &mut [&mut job], 50);
     inlet.detach(ReaderId(7));
@@ -202,7 +202,7 @@ fn the_automatic_speaker_is_no_display_and_no_digital_connector_where_there_is_a
 
 #[test]
 fn the_meter_shows_what_is_played_and_not_what_one_job_writes() {
-    let inlet = Inlet::default();
+    let inlet = Inlet::create().unwrap();
     let (mut loud, mut louder) = (Job::attach(&inlet, 1, 0.0, 440.0), Job::attach(&inlet, 2, 0.0, 440.0));
     (loud.amplitude, louder.amplitude) = (30_000.0, 30_000.0);
     play(&inlet, &mut [&mut loud, &mut louder], 50);

@@ -4,6 +4,7 @@ use super::{Inlet, start};
 use crate::config;
 use crate::device::pipeline::{Event, Failure, Pipeline};
 use hal::doorbell::Doorbell;
+use hal::ring::Reader;
 use hal::ring::pcm::{Frame, Writer, now_us};
 use protocol::device::ReaderId;
 use std::os::fd::OwnedFd;
@@ -55,7 +56,7 @@ impl SpeakerTrial {
     /// Starts to open the card.
     pub fn open(name: &str, speaker: &config::Speaker) -> Result<Self, Failure> {
         let failed = |what: &str, error: &dyn std::fmt::Display| Failure::Lost(format!("{name}: {what}: {error}"));
-        let inlet = Arc::new(Inlet::default());
+        let inlet = Arc::new(Inlet::create().map_err(|e| failed("ring", &e))?);
         let (bell, listener) = Doorbell::new().map_err(|e| failed("doorbell", &e))?;
         let ring = inlet.attach(VOICE, Arc::new(bell)).and_then(Writer::map).map_err(|e| failed("ring", &e))?;
         let pipeline = start(speaker, inlet.clone()).map_err(|e| failed("start a thread", &e))?;
@@ -78,6 +79,12 @@ impl SpeakerTrial {
     /// Plays these frames after those before. How many found room.
     pub fn write(&mut self, frames: &[Frame]) -> usize {
         self.ring.write(now_us(), frames)
+    }
+
+    /// What is played, with its time.
+    pub fn reference(&self) -> Result<Reader, Failure> {
+        let reader = self.inlet.reference().and_then(Reader::map);
+        reader.map_err(|e| Failure::Lost(format!("reference: {e}")))
     }
 
     /// See [`Heard`].

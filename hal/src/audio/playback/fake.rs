@@ -132,6 +132,11 @@ impl Pcm {
         state.room()
     }
 
+    pub(super) fn delay(&mut self) -> Result<usize, Failed> {
+        let room = lock(&self.0).room()?;
+        Ok(BUFFER - room)
+    }
+
     pub(super) fn wait(&mut self, timeout: Duration) -> Result<(), Failed> {
         let look = LOOK.min(timeout);
         let mut state = lock(&self.0);

@@ -112,6 +112,15 @@ impl Playback {
         }
     }
 
+    /// When the first frame of the period that was written last leaves the card, CLOCK_MONOTONIC ns: after what it held
+    /// already. Nothing where no card says how much that is.
+    pub fn leaves_ns(&mut self) -> Option<u64> {
+        let Pace::Card { .. } = self.pace else { return None };
+        let held = self.pcm.delay().ok()?;
+        let ahead_ns = (held as i64 - self.shape.period as i64) * 1_000_000_000 / RATE as i64;
+        monotonic_ns().checked_add_signed(ahead_ns)
+    }
+
     fn wait_for_room(&mut self, timeout: Duration) -> Result<bool, Failed> {
         let start = Instant::now();
         if let Some(early) = self.pace.early(self.shape.period) {

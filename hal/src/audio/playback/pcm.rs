@@ -140,6 +140,16 @@ impl Pcm {
         }
     }
 
+    /// Frames from the last one that was written to the one that is heard now.
+    pub(super) fn delay(&mut self) -> Result<usize, Failed> {
+        match self {
+            // Below zero when the card ran dry.
+            Self::Alsa(pcm, _) => Ok(usize::try_from(pcm.delay()?).unwrap_or(0)),
+            #[cfg(any(test, feature = "fake"))]
+            Self::Fake(pcm) => pcm.delay(),
+        }
+    }
+
     /// Waits until there may be room.
     pub(super) fn wait(&mut self, timeout: Duration) -> Result<(), Failed> {
         match self {

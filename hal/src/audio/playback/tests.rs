@@ -165,3 +165,20 @@ fn a_card_that_is_not_there_is_missing() {
         assert!(matches!(Playback::start(name, 2), Err(Error::Missing(_))), "{name:?}");
     }
 }
+
+#[test]
+fn a_period_leaves_the_card_after_what_it_held_already() {
+    let _card = Card::plug_in("fake-leaves", 0.0);
+    let mut playback = Playback::start("fake-leaves", 2).unwrap();
+    let frames = vec![[1000, -1000]; playback.period()];
+    let mut earlier = None;
+    for _ in 0..20 {
+        assert_eq!((playback.wait(SECOND), playback.write(&frames)), (Turn::Ready, Turn::Ready));
+        let (now, leaves) = (monotonic_ns(), playback.leaves_ns().unwrap());
+        // Three periods, less what passes until the thread runs.
+        assert!((5_000_000..=31_000_000).contains(&(leaves - now)), "{} ns ahead", leaves - now);
+        if let Some(earlier) = earlier.replace(leaves) {
+            assert!((9_900_000..=10_100_000).contains(&(leaves - earlier)), "{} ns apart", leaves - earlier);
+        }
+    }
+}

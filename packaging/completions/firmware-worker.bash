@@ -52,6 +52,9 @@ _firmware__worker() {
             firmware__worker__subcmd__bench,camera)
                 cmd="firmware__worker__subcmd__bench__subcmd__camera"
                 ;;
+            firmware__worker__subcmd__bench,echo)
+                cmd="firmware__worker__subcmd__bench__subcmd__echo"
+                ;;
             firmware__worker__subcmd__bench,help)
                 cmd="firmware__worker__subcmd__bench__subcmd__help"
                 ;;
@@ -63,6 +66,9 @@ _firmware__worker() {
                 ;;
             firmware__worker__subcmd__bench__subcmd__help,camera)
                 cmd="firmware__worker__subcmd__bench__subcmd__help__subcmd__camera"
+                ;;
+            firmware__worker__subcmd__bench__subcmd__help,echo)
+                cmd="firmware__worker__subcmd__bench__subcmd__help__subcmd__echo"
                 ;;
             firmware__worker__subcmd__bench__subcmd__help,help)
                 cmd="firmware__worker__subcmd__bench__subcmd__help__subcmd__help"
@@ -109,6 +115,9 @@ _firmware__worker() {
             firmware__worker__subcmd__help__subcmd__bench,camera)
                 cmd="firmware__worker__subcmd__help__subcmd__bench__subcmd__camera"
                 ;;
+            firmware__worker__subcmd__help__subcmd__bench,echo)
+                cmd="firmware__worker__subcmd__help__subcmd__bench__subcmd__echo"
+                ;;
             firmware__worker__subcmd__help__subcmd__bench,microphone)
                 cmd="firmware__worker__subcmd__help__subcmd__bench__subcmd__microphone"
                 ;;
@@ -151,7 +160,7 @@ _firmware__worker() {
             return 0
             ;;
         firmware__subcmd__worker__subcmd__bench)
-            opts="-h --help camera microphone speaker help"
+            opts="-h --help camera microphone speaker echo help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -186,8 +195,30 @@ _firmware__worker() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        firmware__subcmd__worker__subcmd__bench__subcmd__echo)
+            opts="-h --seconds --json --config --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --seconds)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         firmware__subcmd__worker__subcmd__bench__subcmd__help)
-            opts="camera microphone speaker help"
+            opts="camera microphone speaker echo help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -201,6 +232,20 @@ _firmware__worker() {
             return 0
             ;;
         firmware__subcmd__worker__subcmd__bench__subcmd__help__subcmd__camera)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        firmware__subcmd__worker__subcmd__bench__subcmd__help__subcmd__echo)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -541,7 +586,7 @@ _firmware__worker() {
             return 0
             ;;
         firmware__subcmd__worker__subcmd__help__subcmd__bench)
-            opts="camera microphone speaker"
+            opts="camera microphone speaker echo"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -555,6 +600,20 @@ _firmware__worker() {
             return 0
             ;;
         firmware__subcmd__worker__subcmd__help__subcmd__bench__subcmd__camera)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        firmware__subcmd__worker__subcmd__help__subcmd__bench__subcmd__echo)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )

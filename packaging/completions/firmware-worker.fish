@@ -72,11 +72,12 @@ complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand connect"
 complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand devices" -l config -d 'Configuration file, for cameras that are commands [default: the one that `start` would read]' -r -F
 complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand devices" -l json -d 'As JSON'
 complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand devices" -s h -l help -d 'Print help'
-complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand bench; and not __fish_seen_subcommand_from camera microphone speaker help" -s h -l help -d 'Print help'
-complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand bench; and not __fish_seen_subcommand_from camera microphone speaker help" -f -a "camera" -d 'A camera'
-complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand bench; and not __fish_seen_subcommand_from camera microphone speaker help" -f -a "microphone" -d 'A microphone'
-complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand bench; and not __fish_seen_subcommand_from camera microphone speaker help" -f -a "speaker" -d 'A speaker: plays a tone'
-complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand bench; and not __fish_seen_subcommand_from camera microphone speaker help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand bench; and not __fish_seen_subcommand_from camera microphone speaker echo help" -s h -l help -d 'Print help'
+complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand bench; and not __fish_seen_subcommand_from camera microphone speaker echo help" -f -a "camera" -d 'A camera'
+complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand bench; and not __fish_seen_subcommand_from camera microphone speaker echo help" -f -a "microphone" -d 'A microphone'
+complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand bench; and not __fish_seen_subcommand_from camera microphone speaker echo help" -f -a "speaker" -d 'A speaker: plays a tone'
+complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand bench; and not __fish_seen_subcommand_from camera microphone speaker echo help" -f -a "echo" -d 'How a speaker is heard by a microphone: plays noise'
+complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand bench; and not __fish_seen_subcommand_from camera microphone speaker echo help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand bench; and __fish_seen_subcommand_from camera" -l seconds -d 'How long to measure' -r
 complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand bench; and __fish_seen_subcommand_from camera" -l config -d 'Configuration file [default: the one that `start` would read]' -r -F
 complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand bench; and __fish_seen_subcommand_from camera" -l json -d 'As JSON'
@@ -89,9 +90,14 @@ complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand bench; a
 complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand bench; and __fish_seen_subcommand_from speaker" -l config -d 'Configuration file [default: the one that `start` would read]' -r -F
 complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand bench; and __fish_seen_subcommand_from speaker" -l json -d 'As JSON'
 complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand bench; and __fish_seen_subcommand_from speaker" -s h -l help -d 'Print help'
+complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand bench; and __fish_seen_subcommand_from echo" -l seconds -d 'How long to measure' -r
+complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand bench; and __fish_seen_subcommand_from echo" -l config -d 'Configuration file [default: the one that `start` would read]' -r -F
+complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand bench; and __fish_seen_subcommand_from echo" -l json -d 'As JSON'
+complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand bench; and __fish_seen_subcommand_from echo" -s h -l help -d 'Print help'
 complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand bench; and __fish_seen_subcommand_from help" -f -a "camera" -d 'A camera'
 complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand bench; and __fish_seen_subcommand_from help" -f -a "microphone" -d 'A microphone'
 complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand bench; and __fish_seen_subcommand_from help" -f -a "speaker" -d 'A speaker: plays a tone'
+complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand bench; and __fish_seen_subcommand_from help" -f -a "echo" -d 'How a speaker is heard by a microphone: plays noise'
 complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand bench; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand snapshot" -l config -d 'Configuration file [default: the one that `start` would read]' -r -F
 complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand snapshot" -s h -l help -d 'Print help'
@@ -149,4 +155,5 @@ complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand help; an
 complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand help; and __fish_seen_subcommand_from bench" -f -a "camera" -d 'A camera'
 complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand help; and __fish_seen_subcommand_from bench" -f -a "microphone" -d 'A microphone'
 complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand help; and __fish_seen_subcommand_from bench" -f -a "speaker" -d 'A speaker: plays a tone'
+complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand help; and __fish_seen_subcommand_from bench" -f -a "echo" -d 'How a speaker is heard by a microphone: plays noise'
 complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand help; and __fish_seen_subcommand_from jobs" -f -a "stop" -d 'End a job, and wait until it has ended'

@@ -41,7 +41,7 @@ fn an_operator_lists_jobs_as_http_shows_them() {
     let line = list.lines().find(|line| line.starts_with("AJ_2")).unwrap_or_else(|| panic!("{list}"));
     let words: Vec<_> = line.split_whitespace().collect();
     assert_eq!(&words[1..4], ["hall", AGENT, "joining"], "{list}");
-    assert_eq!(words[5..], [pid.to_string(), worker.pid().to_string()], "{list}");
+    assert_eq!(words[5..], ["0".to_owned(), pid.to_string(), worker.pid().to_string()], "{list}");
     let mut told: Value = serde_json::from_str(&stdout(&worker.operator(&["jobs", "--json"]))).expect("JSON");
     let served = http::get(worker.http(), "/jobs").expect("the worker answers on loopback");
     assert!(!served.body.contains("token"), "{}", served.body);

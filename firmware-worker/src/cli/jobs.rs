@@ -68,17 +68,18 @@ fn end(id: &str) -> Result<String, String> {
 
 /// One line a job.
 fn table(workers: &[WorkerJobs]) -> String {
-    let title = ["ID", "ROOM", "AGENT", "STATE", "AGE", "PID", "WORKER"].map(str::to_owned);
+    let title = ["ID", "ROOM", "AGENT", "STATE", "AGE", "RESTARTS", "PID", "WORKER"].map(str::to_owned);
     let rows = workers.iter().flat_map(|worker| {
         worker.jobs.iter().map(|job| {
             let pid = job.pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string());
             let (id, room, agent) = (plain(&job.id), plain(&job.room), plain(&worker.agent_name));
-            [id, room, agent, plain(&job.state), age(job.seconds), pid, worker.worker.to_string()]
+            let (state, restarts) = (plain(&job.state), job.restarts.to_string());
+            [id, room, agent, state, age(job.seconds), restarts, pid, worker.worker.to_string()]
         })
     });
     let rows: Vec<_> = [title].into_iter().chain(rows).collect();
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).fold(0, usize::max);
-    let widths: [usize; 7] = std::array::from_fn(width);
+    let widths: [usize; 8] = std::array::from_fn(width);
     let mut text = String::new();
     for row in &rows {
         let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}"));
@@ -118,14 +119,15 @@ mod tests {
             state: "running".into(),
             pid,
             seconds: 3725,
+            restarts: 2,
             ..JobReport::default()
         };
         let jobs = vec![job("AJ_1", "hall\u{1b}[2J", Some(812)), job("AJ_22", "studio", None)];
         let text = table(&[WorkerJobs { worker: 800, agent_name: "door".into(), jobs }]);
         let lines: Vec<_> = text.lines().collect();
-        assert_eq!(lines[0], "ID     ROOM      AGENT  STATE    AGE    PID  WORKER");
-        assert_eq!(lines[1], "AJ_1   hall?[2J  door   running  1h02m  812  800");
-        assert_eq!(lines[2], "AJ_22  studio    door   running  1h02m  -    800");
+        assert_eq!(lines[0], "ID     ROOM      AGENT  STATE    AGE    RESTARTS  PID  WORKER");
+        assert_eq!(lines[1], "AJ_1   hall?[2J  door   running  1h02m  2         812  800");
+        assert_eq!(lines[2], "AJ_22  studio    door   running  1h02m  2         -    800");
     }
 
     #[test]

@@ -5,8 +5,9 @@
 //! a connection; everything is bounded.
 
 use super::report::Report;
-use super::{Event, Events};
+use super::{Event, Events, peers};
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -24,27 +25,29 @@ const MAX_HEAD: usize = 4096;
 /// For a whole request and its answer, so that an idle client cannot keep a place.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Serves on `address` for as long as the runtime lives. A worker whose port is taken still works.
-pub(super) async fn serve(address: SocketAddr, events: Events) {
+/// Serves on `address` for as long as the runtime lives; not to our `jobs`' users: what they run is no operator. A worker whose port is taken still works.
+pub(super) async fn serve(address: SocketAddr, jobs: RangeInclusive<u32>, events: Events) {
     match TcpListener::bind(address).await {
         Ok(listener) => {
             let local = listener.local_addr().unwrap_or(address);
             info!("serving /, /ready, /worker, /jobs and /metrics on http://{local}");
-            tokio::spawn(accept(listener, events));
+            tokio::spawn(accept(listener, jobs, events));
         }
         Err(e) => warn!("no HTTP for operators: {address}: {e}"),
     }
 }
 
-async fn accept(listener: TcpListener, events: Events) {
+async fn accept(listener: TcpListener, jobs: RangeInclusive<u32>, events: Events) {
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
         let Ok(place) = places.clone().acquire_owned().await else { return };
         match listener.accept().await {
-            Ok((stream, _)) => {
+            Ok((stream, peer)) => {
                 let events = events.clone();
+                let user = stream.local_addr().ok().and_then(|local| peers::user(peer, local));
+                let of_job = user.is_some_and(|user| jobs.contains(&user));
                 tokio::spawn(async move {
-                    match timeout(PATIENCE, answer(stream, &events)).await {
+                    match timeout(PATIENCE, answer(stream, of_job, &events)).await {
                         Ok(Ok(())) => {}
                         Ok(Err(e)) => debug!("operator's request: {e}"),
                         Err(_) => debug!("operator's request: not within {} s", PATIENCE.as_secs()),
@@ -61,7 +64,12 @@ async fn accept(listener: TcpListener, events: Events) {
     }
 }
 
-async fn answer(mut stream: TcpStream, events: &Events) -> std::io::Result<()> {
+async fn answer(mut stream: TcpStream, of_job: bool, events: &Events) -> std::io::Result<()> {
+    if of_job {
+        // Unread, so that it takes no place from an operator.
+        let refusal = Response::text(403, "Forbidden", "not for jobs\n");
+        return stream.write_all(refusal.bytes().as_bytes()).await;
+    }
     let response = match read_head(&mut stream).await? {
         Some(head) => respond(&head, events).await,
         None => Response::text(431, "Request Header Fields Too Large", "request too long\n"),
@@ -153,10 +161,15 @@ mod tests {
 
     /// What a client gets for `request` from a worker with this problem.
     async fn get(request: &str, problem: Option<&str>) -> String {
+        ask_beside(u32::MAX..=u32::MAX, request, problem).await
+    }
+
+    /// The same where jobs have these users.
+    async fn ask_beside(jobs: RangeInclusive<u32>, request: &str, problem: Option<&str>) -> String {
         let (events, mut queue) = mpsc::channel(1);
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        tokio::spawn(accept(listener, events));
+        tokio::spawn(accept(listener, jobs, events));
         let problem = problem.map(str::to_owned);
         tokio::spawn(async move {
             while let Some(Event::Report(reply)) = queue.recv().await {
@@ -188,5 +201,12 @@ mod tests {
         assert!(get("GET /etc HTTP/1.1\r\n\r\n", None).await.starts_with("HTTP/1.1 404 "));
         assert!(get("\u{1}\u{2}\r\n\r\n", None).await.starts_with("HTTP/1.1 400 "));
         assert!(get(&format!("GET / HTTP/1.1\r\nX: {}", "x".repeat(5000)), None).await.starts_with("HTTP/1.1 431 "));
+    }
+
+    #[tokio::test]
+    async fn a_job_is_told_nothing() {
+        let own = hal::process::user();
+        assert!(ask_beside(own..=own, "", None).await.starts_with("HTTP/1.1 403 "));
+        assert!(ask_beside(own + 1..=own + 9, "GET / HTTP/1.1\r\n\r\n", None).await.starts_with("HTTP/1.1 200 "));
     }
 }

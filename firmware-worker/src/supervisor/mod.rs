@@ -33,6 +33,7 @@ mod nodes;
 mod oom;
 mod operators;
 mod owners;
+mod peers;
 mod process;
 mod pulse;
 mod report;

@@ -167,7 +167,7 @@ impl Supervisor {
         };
         let mut inputs = Inputs { terminate, interrupt, queue, hotplug: devices::listen() };
         if let Some(address) = self.config.http {
-            http::serve(address, self.events.clone()).await;
+            http::serve(address, self.config.isolation.uids.clone(), self.events.clone()).await;
         }
         operators::serve(self.events.clone());
         self.owners.keep_warm(&mut self.spawner, Instant::now());

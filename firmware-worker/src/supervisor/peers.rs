@@ -1,0 +1,79 @@
+//! Who is at the other end of a TCP connection on this board.
+
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+/// The kernel's tables of TCP sockets.
+const TABLES: [&str; 2] = ["/proc/net/tcp", "/proc/net/tcp6"];
+
+/// The user whose socket at `peer` is connected to ours at `local`; none if it is on another machine, or closed.
+pub(super) fn user(peer: SocketAddr, local: SocketAddr) -> Option<u32> {
+    TABLES.into_iter().find_map(|table| find(&fs::read_to_string(table).ok()?, plain(peer), plain(local)))
+}
+
+/// In such a table: number, local address, remote address, state, queues, timer, retransmits, user.
+fn find(table: &str, local: SocketAddr, remote: SocketAddr) -> Option<u32> {
+    table.lines().skip(1).find_map(|line| {
+        let mut words = line.split_whitespace().skip(1);
+        let (ours, theirs) = (address(words.next()?)?, address(words.next()?)?);
+        words.nth(4)?.parse().ok().filter(|_| (ours, theirs) == (local, remote))
+    })
+}
+
+/// Words of 32 bits as they lie in memory, and the port as a number.
+fn address(text: &str) -> Option<SocketAddr> {
+    let (ip, port) = text.split_once(':')?;
+    let port = u16::from_str_radix(port, 16).ok()?;
+    let word = |at: usize| Some(u32::from_str_radix(ip.get(at * 8..at * 8 + 8)?, 16).ok()?.to_ne_bytes());
+    let ip: IpAddr = match ip.len() {
+        8 => Ipv4Addr::from(word(0)?).into(),
+        32 => {
+            let mut bytes = [0; 16];
+            for (at, four) in bytes.as_chunks_mut().0.iter_mut().enumerate() {
+                *four = word(at)?;
+            }
+            Ipv6Addr::from(bytes).into()
+        }
+        _ => return None,
+    };
+    Some(plain(SocketAddr::new(ip, port)))
+}
+
+/// An IPv4 address is one, whichever way it is written.
+fn plain(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{TcpListener, TcpStream};
+
+    #[test]
+    fn the_user_of_a_connection_on_this_board_is_known_and_of_no_other() {
+        for host in ["127.0.0.1:0", "[::1]:0"] {
+            let listener = TcpListener::bind(host).unwrap();
+            let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let (server, peer) = listener.accept().unwrap();
+            let local = server.local_addr().unwrap();
+            assert_eq!(user(peer, local), Some(hal::process::user()), "{host}");
+            assert_eq!(user(SocketAddr::from(([192, 0, 2, 1], peer.port())), local), None);
+            drop(client);
+        }
+    }
+
+    #[test]
+    fn each_line_has_its_own_user_and_what_is_no_line_is_passed_over() {
+        let word = |ip: [u8; 4]| format!("{:08X}", u32::from_ne_bytes(ip));
+        let (one, other) = (word([127, 0, 0, 1]), word([10, 0, 0, 7]));
+        let line = |ours: &str, uid: u32| {
+            format!("   0: {ours}:1F91 {one}:1F90 01 00000000:00000000 00:00000000 00000000 {uid:>5} 0 1\n")
+        };
+        let table =
+            ["  sl  local_address rem_address   st ...\n", "garbage\n", &line(&other, 7), &line(&one, 9)].concat();
+        let at = |text: &str| text.parse().unwrap();
+        assert_eq!(find(&table, at("127.0.0.1:8081"), at("127.0.0.1:8080")), Some(9));
+        assert_eq!(find(&table, at("10.0.0.7:8081"), at("127.0.0.1:8080")), Some(7));
+        assert_eq!(find(&table, at("127.0.0.1:8082"), at("127.0.0.1:8080")), None);
+    }
+}

@@ -22,9 +22,9 @@ const MAX_BYTES: usize = 256 * 1024;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Of the thread that a sound card paces: SCHED_FIFO 5, below the kernel's own threads; 50 ms, many periods, until it is
-/// taken for one that spins; nice -11 where the kernel gives no real time to its cgroup; memory for its stack and buffers.
+/// taken for one that spins; nice -11 where the kernel gives no real time to its cgroup; memory within its cgroup's limit.
 const REALTIME: [Limit; 4] =
-    [Limit::Realtime(5), Limit::RealtimeRun(50_000), Limit::Nice(20 + 11), Limit::Locked(64 << 20)];
+    [Limit::Realtime(5), Limit::RealtimeRun(50_000), Limit::Nice(20 + 11), Limit::Locked(u64::MAX)];
 
 /// Bytes of a reason, at four a character, so that all of them fit a message.
 const MAX_REASON: usize = 256;

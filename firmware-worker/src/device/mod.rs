@@ -24,6 +24,7 @@ mod readers;
 pub(crate) mod speaker;
 mod stages;
 mod trial;
+mod urgency;
 
 #[cfg(test)]
 mod tests;
@@ -50,6 +51,7 @@ pub fn main(control: Socket) -> ExitCode {
 }
 
 fn serve(control: Socket) -> Result<(), owner::Error> {
+    urgency::allow();
     panic::install(panic::Kind::Owner, Some(&control)).map_err(owner::Error::Process)?;
     // The loop joins a device's thread when it closes the device, and that thread may sit in a driver that hangs.
     watchdog::spawn(&control).map_err(owner::Error::Process)?;

@@ -9,6 +9,7 @@ use super::{Input, STOP_CHECK};
 use crate::config;
 use crate::control::OwnerStage;
 use crate::device::pipeline::Stage;
+use crate::device::urgency;
 use crate::media::tone::Tone;
 use hal::audio::{Capture, Period};
 use hal::process::monotonic_ns;
@@ -108,7 +109,10 @@ impl<'a> Reader<'a> {
                 play(tone, &mut out);
                 Ok(())
             }
-            Source::Card(card) => card.run(&mut out),
+            Source::Card(card) => {
+                urgency::take(&card.name);
+                card.run(&mut out)
+            }
         };
         out.status.ended.store(true, Ordering::Release);
         out.encoder.unpark();

@@ -10,6 +10,7 @@ pub use inlet::Inlet;
 pub use trial::{Heard, SpeakerTrial};
 
 use super::pipeline::{Event, Events, Failure, Pipeline, Wanted};
+use super::urgency;
 use crate::config::{self, SpeakerDevice};
 use hal::audio::{Card, Identity, Playback, Turn, find, mixer, set_playback};
 use hal::ring::pcm;
@@ -35,6 +36,7 @@ pub fn start(speaker: &config::Speaker, inlet: Arc<Inlet>) -> io::Result<Pipelin
         let playback = Playback::start(&name, speaker.channels)?;
         let description = format!("{name} {} ch{}", playback.channels(), apply(&name, &speaker));
         inlet.begin(playback.period());
+        urgency::take(&name);
         events.tell(Event::Running { description, hardware: true, encoder: None, keying: Keying::default() });
         Ok::<_, Failure>(run(&name, playback, &inlet, wanted, events)?)
     })

@@ -4,7 +4,7 @@ use crate::process::check;
 use std::fs;
 use std::io;
 
-/// A limit of setrlimit(2), soft and hard alike.
+/// A limit of setrlimit(2), soft and hard alike but where the process is warned first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Limit {
     /// Open descriptors.
@@ -13,7 +13,7 @@ pub enum Limit {
     Processes(u64),
     /// The priority up to which its threads may be of SCHED_FIFO.
     Realtime(u64),
-    /// For how many µs one of them may run without a call that blocks.
+    /// For how many µs one of them may run without a call that blocks: then it gets SIGXCPU, and is killed at four times that.
     RealtimeRun(u64),
     /// How far its threads may lower their nice value below 20.
     Nice(u64),
@@ -27,7 +27,7 @@ impl Limit {
             Self::Files(count) => lower(libc::RLIMIT_NOFILE, count),
             Self::Processes(count) => set(libc::RLIMIT_NPROC, count),
             Self::Realtime(priority) => set(libc::RLIMIT_RTPRIO, priority),
-            Self::RealtimeRun(us) => set(libc::RLIMIT_RTTIME, us),
+            Self::RealtimeRun(us) => warn_at(libc::RLIMIT_RTTIME, us),
             Self::Nice(below) => set(libc::RLIMIT_NICE, below),
             Self::Locked(bytes) => set(libc::RLIMIT_MEMLOCK, bytes),
         }
@@ -61,6 +61,13 @@ fn lower(resource: libc::__rlimit_resource_t, value: u64) -> io::Result<()> {
 
 fn set(resource: libc::__rlimit_resource_t, value: u64) -> io::Result<()> {
     let limit = libc::rlimit { rlim_cur: value as _, rlim_max: value as _ };
+    // SAFETY: a valid structure.
+    check(unsafe { libc::setrlimit(resource, &limit) }).map(drop)
+}
+
+/// A signal at the value, which a process may handle, and its end at four times that.
+fn warn_at(resource: libc::__rlimit_resource_t, value: u64) -> io::Result<()> {
+    let limit = libc::rlimit { rlim_cur: value as _, rlim_max: (4 * value) as _ };
     // SAFETY: a valid structure.
     check(unsafe { libc::setrlimit(resource, &limit) }).map(drop)
 }

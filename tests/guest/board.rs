@@ -1,6 +1,7 @@
 //! A board with the worker on it: vivid as camera, and the loopback card, into which a voice is played for ever or the
 //! worker itself plays.
 
+use std::path::Path;
 use std::time::Duration;
 use tests::guest::{Content, Guest, HOST};
 use tests::paths;
@@ -45,19 +46,36 @@ pub type Extra<'a> = (&'a str, u32, Content<'a>);
 
 /// Boots it with these devices and files after `before` has run, and waits until it is registered.
 pub fn boot_with(name: &str, server: &Server, devices: &str, before: &str, extra: &[Extra<'_>]) -> Guest {
+    boot_board(name, server, &paths::guest_worker(), devices, before, extra, &[])
+}
+
+/// Boots it with camera and voice, another worker, more of the table `[worker]` and what may follow it, on a machine that
+/// differs by these options of QEMU.
+pub fn boot_worker(name: &str, server: &Server, worker: &Path, config: &str, machine: &[&str]) -> Guest {
+    boot_board(name, server, worker, &format!("{config}{CAMERA}{MICROPHONE}"), VOICE, &[], machine)
+}
+
+fn boot_board(
+    name: &str,
+    server: &Server,
+    worker: &Path,
+    config: &str,
+    before: &str,
+    extra: &[Extra<'_>],
+    machine: &[&str],
+) -> Guest {
     let config = format!(
         "[server]\nurl = \"ws://{HOST}:{}\"\napi_key = \"{KEY}\"\napi_secret_file = \"/secret\"\n\
-         [worker]\nagent_name = \"{AGENT}\"\n{devices}",
+         [worker]\nagent_name = \"{AGENT}\"\n{config}",
         server.address().port()
     );
-    let worker = paths::guest_worker();
     let mut files = vec![
-        ("/firmware-worker", 0o755, Content::File(&worker)),
+        ("/firmware-worker", 0o755, Content::File(worker)),
         ("/worker.toml", 0o644, Content::Text(&config)),
         ("/secret", 0o600, Content::Text(SECRET)),
     ];
     files.extend(extra.iter().map(|(path, mode, content)| (*path, *mode, *content)));
-    let guest = Guest::boot(name, &files, &format!("{before}{SCRIPT}"));
+    let guest = Guest::boot_on(name, &files, &format!("{before}{SCRIPT}"), machine);
     guest.wait_console("registered as", SLOW);
     guest
 }

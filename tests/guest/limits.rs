@@ -1,12 +1,22 @@
-//! Limits that only a real cgroup v2 hierarchy enforces.
+//! Limits that only a real cgroup v2 hierarchy enforces, and what is left for others beside a job that breaks them.
 
 use super::board::{self, SLOW};
-use tests::Server;
+use std::time::Duration;
+use tests::guest::Guest;
+use tests::judge::Event;
 use tests::worker::{AGENT, NO_RESTART};
+use tests::{Judge, Server, paths};
 
 /// Names the leaf that holds the process of the running job (the prewarmed process has one of its own).
 const NAME_LEAF: &str = "pid=$(wget -qO- http://127.0.0.1:8081/worker | sed 's/.*\"participant\":\"PA_[^}]*\"pid\":\\([0-9]*\\).*/\\1/'); \
      leaf=/sys/fs/cgroup$(sed -n 's/^0:://p' /proc/$pid/cgroup)";
+
+/// Between two pictures at the subscriber, ms: those of 15 frames a second come every 67.
+const LONGEST_GAP_MS: f64 = 500.0;
+
+/// Seconds that two jobs take all processors beside a microphone; `tools/test soak two_jobs` takes a minute.
+const CHURN: u64 = 15;
+const CHURN_SOAK: u64 = 60;
 
 #[test]
 fn a_job_over_its_memory_limit_ends_failed_by_name_in_a_leaf_of_its_own() {
@@ -14,18 +24,109 @@ fn a_job_over_its_memory_limit_ends_failed_by_name_in_a_leaf_of_its_own() {
     let room = "guest-limits";
     let devices = format!("{}{}{NO_RESTART}", board::CAMERA, board::MICROPHONE);
     let mut guest = board::boot_with("limits", &server, &devices, "", &[]);
-    server.api().dispatch(room, AGENT, "");
+    server.api().dispatch(room, AGENT, "{\"limits\": {\"pids\": 24}}");
     guest.wait_console("joined as", SLOW);
     guest.type_line(NAME_LEAF);
     guest.type_line("echo limits: $(cat $leaf/memory.max) $(cat $leaf/pids.max) $(cat $leaf/cgroup.procs) is $pid");
     let limits = guest.wait_console("limits: 6", SLOW);
-    let words: Vec<_> = limits.trim().rsplit(' ').take(3).collect();
-    assert!(limits.contains(&(64 * 1024 * 1024).to_string()), "{limits}");
+    let words: Vec<_> = limits.trim().rsplit(' ').collect();
+    let memory = (64 * 1024 * 1024).to_string();
+    assert_eq!((words[4], words[3]), (memory.as_str(), "24"), "by default, and as the dispatch asks: {limits}");
     assert_eq!(words[0], words[2], "the leaf holds the job alone: {limits}");
+    guest.type_line(
+        "echo of all: $(cat $leaf/cpu.weight) $(cat $leaf/../fw-*-owner-*/cpu.weight) $(cat /proc/$pid/oom_score_adj)",
+    );
+    guest.wait_console("of all: 100 800 800 500", SLOW);
     // What a leak would do, without waiting for one: what the job holds is more than it may have.
     guest.type_line("echo 500000 > $leaf/memory.max");
     guest.wait_console("memory limit 64 MiB exceeded", SLOW);
     guest.type_line("sleep 1; echo leaf: $(ls -d $leaf 2>/dev/null) end");
     guest.wait_console("leaf: end", SLOW);
     tests::poll::until("the participant is gone", SLOW, || server.api().identities(room).is_empty().then_some(()));
+}
+
+#[test]
+fn two_jobs_that_take_all_processors_cost_a_microphone_nothing() {
+    let time = Duration::from_secs(if soaks() { CHURN_SOAK } else { CHURN });
+    let server = Server::start_for_guest();
+    let mut guest = board::boot("churn", &server);
+    let judge = streaming(&server, "guest-beside");
+    server.api().dispatch("guest-churn", AGENT, "");
+    guest.wait_console("room \"guest-churn\": joined", SLOW);
+    let thread = "for t in /proc/[0-9]*/task/*; do grep -q mic-capture $t/comm && awk '{print $40, $41}' $t/stat; done";
+    guest.type_line(&format!("echo priority and policy: $({thread}) end"));
+    guest.wait_console("priority and policy: 5 1 end", SLOW);
+    let before = xruns(&mut guest, "before");
+    // In the leaves of both, and of the process that waits for a third.
+    guest.type_line(
+        "for leaf in /sys/fs/cgroup/fw-*-job-*; do for n in 1 2; do \
+         (echo 0 > $leaf/cgroup.procs; while :; do :; done) & done; done; echo spinners: $(jobs | wc -l)",
+    );
+    guest.wait_console("spinners: ", SLOW);
+    let (start, mark) = (tests::poll::monotonic(), judge.mark());
+    judge.wait_from(mark, "its time", SLOW + time, |e| e.at() > start + time.as_secs_f64());
+    assert_eq!(xruns(&mut guest, "after"), before);
+}
+
+#[test]
+fn a_leak_without_a_limit_on_a_board_of_256_mib_ends_the_leaking_job_and_no_other() {
+    let server = Server::start_for_guest();
+    let worker = "max_jobs = 2\n[limits]\njob_memory_mib = 0\n";
+    let guest = boot_offender("leak", &server, worker, &["-m", "256"]);
+    let judge = streaming(&server, "guest-beside");
+    server.api().dispatch("guest-leak", AGENT, "eat");
+    let end = guest.wait_console("room \"guest-leak\": failed", SLOW);
+    assert!(end.contains("killed because the board was out of memory"), "{end}");
+    streams_on(&judge, 0);
+}
+
+/// Periods that the card had to drop so far; `when` is a word not used before.
+#[track_caller]
+fn xruns(guest: &mut Guest, when: &str) -> String {
+    let metric = "firmware_worker_device_dropped_total{device=\"microphone\"}";
+    guest.type_line(&format!(
+        "echo xruns {when}: $(wget -qO- http://127.0.0.1:8081/metrics | sed -n 's/{metric} //p') end"
+    ));
+    let line = guest.wait_console(&format!("xruns {when}: "), SLOW);
+    line.rsplit(": ").next().unwrap_or_default().to_owned()
+}
+
+fn soaks() -> bool {
+    std::env::var_os("SOAK").is_some()
+}
+
+/// A board whose worker runs user code that does what the dispatch says.
+fn boot_offender(name: &str, server: &Server, worker: &str, machine: &[&str]) -> Guest {
+    let binary = paths::guest_participant();
+    board::boot_worker(name, server, &binary, worker, machine)
+}
+
+/// Somebody who sees and hears a job of the board.
+#[track_caller]
+fn streaming(server: &Server, room: &str) -> Judge {
+    let judge = Judge::join(server, room, "judge");
+    server.api().dispatch(room, AGENT, "");
+    judge.wait("a steady second", SLOW, is_steady);
+    judge
+}
+
+/// The room beside was kept, and its pictures come as before: how long they stood still is printed, as under emulation the
+/// start of any job costs seconds of all processors.
+#[track_caller]
+fn streams_on(judge: &Judge, mark: usize) {
+    let from = judge.mark();
+    judge.wait_from(from, "a steady second again", SLOW, is_steady);
+    let seconds: Vec<_> = judge.events().split_off(mark).into_iter().filter(|e| e.name() == "second").collect();
+    let gaps: Vec<f64> = seconds.iter().map(|e| e.number("video", "gap_ms")).collect();
+    let last = seconds.last().expect("the judge sums up");
+    println!("lost packets: {} and {}", last.number("video", "lost"), last.number("audio", "lost"));
+    println!("longest gap of each second, ms: {gaps:?}");
+    assert!(judge.events().iter().all(|e| e.name() != "participant_left"), "the other job stayed");
+}
+
+/// Pictures and sound, and no gap that anybody would see.
+fn is_steady(e: &Event) -> bool {
+    e.number("video", "fps") >= 13.0
+        && e.number("video", "gap_ms") < LONGEST_GAP_MS
+        && e.number("audio", "level_dbfs") > -50.0
 }

@@ -25,6 +25,11 @@ pub struct Guest {
 impl Guest {
     /// Boots the base image with these files (path in the guest, mode, content) beside it and runs `script`.
     pub fn boot(name: &str, files: &[(&str, u32, Content<'_>)], script: &str) -> Self {
+        Self::boot_on(name, files, script, &[])
+    }
+
+    /// The same on a machine that differs by these options of QEMU.
+    pub fn boot_on(name: &str, files: &[(&str, u32, Content<'_>)], script: &str, machine: &[&str]) -> Self {
         let folder = std::env::temp_dir().join(format!("guest-{}-{name}", std::process::id()));
         let tree = folder.join("tree");
         for (path, mode, content) in files {
@@ -34,7 +39,9 @@ impl Guest {
         let initrd = folder.join("initrd");
         append_archive(&paths::guest_image().join("base.cpio.gz"), &tree, &initrd);
         let mut command = Command::new("qemu-system-aarch64");
-        command.args(["-M", "virt", "-cpu", "cortex-a72", "-smp", "2", "-m", "512", "-accel", "tcg,thread=multi"]);
+        command
+            .args(["-M", "virt", "-cpu", "cortex-a72", "-smp", "2", "-m", "512", "-accel", "tcg,thread=multi"])
+            .args(machine);
         command.args(["-nographic", "-no-reboot", "-append", "console=ttyAMA0 quiet panic=-1"]);
         command.args(["-netdev", "user,id=n", "-device", "virtio-net-pci,netdev=n,romfile="]);
         // A card with a mixer, for tests that load its driver.

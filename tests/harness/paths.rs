@@ -51,6 +51,11 @@ pub fn guest_sandbox() -> PathBuf {
     made("GUEST_SANDBOX", "tools/guest", "sandbox")
 }
 
+/// User code that does what tests say, built for the same board.
+pub fn guest_participant() -> PathBuf {
+    made("GUEST_PARTICIPANT", "tools/guest", "participant")
+}
+
 /// What feeds its v4l2loopback.
 pub fn guest_loopback() -> PathBuf {
     made("GUEST_LOOPBACK", "tools/guest", "loopback")

@@ -49,6 +49,8 @@ class Judge:
         self.meters = []
         self.readers = {}
         self.bytes = {}
+        # Packets that never came, or came only when they were asked for again.
+        self.lost = {}
         self.published = {}
         self.seen = set()
         self.gone = set()
@@ -244,6 +246,7 @@ class Judge:
                     total = stat.inbound_rtp.inbound.bytes_received
                     before, _ = self.bytes.get(sid, (0, 0))
                     self.bytes[sid] = (total, round((total - before) * 8 / seconds / 1000))
+                    self.lost[sid] = stat.inbound_rtp.received.packets_lost
 
     def _summary(self, at):
         seconds, self.summed_up = max(at - self.summed_up, 0.001), at
@@ -253,7 +256,7 @@ class Judge:
             report = meter.report(seconds, at) if video else meter.report()
             kind = "video" if video else "audio"
             kbit_s = self.bytes.get(sid, (0, 0))[1]
-            lines.append({"kind": kind, "identity": identity, "track": sid, "kbit_s": kbit_s, **report})
+            lines.append({"kind": kind, "identity": identity, "track": sid, "kbit_s": kbit_s, "lost": self.lost.get(sid, 0), **report})
         return lines
 
     def videos(self):

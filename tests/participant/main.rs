@@ -1,6 +1,7 @@
 //! A custom participant for tests: it publishes what is configured, then does what the first word of the dispatch's
 //! metadata says, so that one binary plays well-behaved and ill-behaved user code.
 
+mod offender;
 mod puppet;
 mod trespass;
 mod watch;
@@ -53,6 +54,7 @@ async fn entrypoint(context: JobContext) -> Result<(), BoxError> {
         "panic" => drop(tokio::spawn(async { panic!("the shutter broke") })),
         "finish" => context.shutdown("enough pictures"),
         "tell" => tell(&context).await?,
+        "eat" => return offender::eat().await,
         "farewell" => {
             let in_hook = context.clone();
             context.add_shutdown_hook(move |reason| async move {

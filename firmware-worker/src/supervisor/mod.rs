@@ -27,6 +27,7 @@ mod inheritance;
 mod isolation;
 mod job_reports;
 mod jobs;
+mod kind;
 mod ledger;
 mod messages;
 mod nodes;

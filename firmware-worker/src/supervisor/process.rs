@@ -2,9 +2,9 @@
 
 use super::cgroup::{Cgroups, Leaf, Limits, Role, Usage};
 use super::isolation::{Confined, Isolation};
+pub(super) use super::kind::Kind;
 use super::oom;
 use crate::cli::log;
-use crate::config::{Device, DeviceKind, MicrophoneDevice};
 use crate::control::confinement::Report;
 use crate::control::{KEEPER_SETUP, Link, LinkError, Owned, SandboxReport, watch};
 use hal::process::{Child, Ended, Executable, Socket};
@@ -69,36 +69,6 @@ pub(super) struct Plan<'a> {
     pub limits: Limits,
     /// What it keeps, and what it gets when there is not enough for all.
     pub kind: Kind,
-}
-
-/// What a child needs, and so may keep.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// The network, and what the configuration gives it.
-    Job,
-    /// What tells one device from another.
-    Camera,
-    /// The same, and sound cards.
-    Sound,
-    /// Nothing.
-    Bare,
-}
-
-impl Kind {
-    pub(super) fn of(device: &Device) -> Self {
-        match &device.kind {
-            DeviceKind::Camera(_) => Self::Camera,
-            DeviceKind::Microphone(microphone) if microphone.device == MicrophoneDevice::Tone => Self::Bare,
-            DeviceKind::Microphone(_) | DeviceKind::Speaker(_) => Self::Sound,
-        }
-    }
-
-    fn role(self) -> Role {
-        match self {
-            Self::Job => Role::Job,
-            Self::Camera | Self::Sound | Self::Bare => Role::Owner,
-        }
-    }
 }
 
 /// A command that runs, and what its owner reads it by.

@@ -2,12 +2,14 @@
 
 use super::agents::{Agents, SOON};
 use super::{children, job_pid, wait_readers};
+use firmware_worker::supervisor::BOUNDING_SET;
 use livekit_protocol as lk;
 use lk::server_message::Message as ToWorker;
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use tests::worker::Setup;
-use tests::{poll, procfs};
+use tests::{paths, poll, procfs};
 
 /// Layers that a child of root has on any kernel that these tests run on.
 const LAYERS: [&str; 8] = [
@@ -87,6 +89,37 @@ fn the_worker_says_at_start_which_layers_are_missing_and_strict_does_not_run_wit
         worker.wait_log(&format!("isolation without {}", missing.as_str().expect("text")), SOON);
     }
     assert_eq!(state["isolation"]["missing"].as_array().map(Vec::is_empty), Some(root() && landlock()));
+}
+
+#[test]
+fn the_capabilities_of_the_unit_are_enough_for_every_layer_and_without_one_that_is_said() {
+    if !root() {
+        eprintln!("skipped: only root has capabilities to lose");
+        return;
+    }
+    let missing = |capabilities: &[&str]| {
+        let kept: Vec<_> = capabilities.iter().map(|name| name.replace("CAP_", "+").to_lowercase()).collect();
+        let script = std::env::temp_dir().join(format!("fw-unit-{}-{}", std::process::id(), kept.len()));
+        let kept = kept.join(",");
+        let line = format!("#!/bin/sh\nexec setpriv --bounding-set=-all,{kept} {} \"$@\"\n", paths::worker().display());
+        fs::write(&script, line)
+            .and_then(|()| fs::set_permissions(&script, Permissions::from_mode(0o755)))
+            .expect("a script");
+        let agents = Agents::listen();
+        let worker = Setup::with_url(&agents.url()).binary(script.clone()).launch();
+        let _registered = agents.registered();
+        fs::remove_file(&script).expect("it is ours");
+        let missing = worker.state()["isolation"]["missing"].clone();
+        missing.as_array().expect("a list").iter().map(|layer| layer.to_string()).collect::<Vec<_>>()
+    };
+    let all = missing(&BOUNDING_SET);
+    assert!(all.iter().all(|layer| layer.contains("landlock") && !landlock()), "{all:?}");
+    let without = BOUNDING_SET.map(|name| if name == "CAP_SETPCAP" { "CAP_CHOWN" } else { name });
+    let told = missing(&without);
+    assert!(
+        told.iter().any(|layer| layer.contains("no capabilities: ") && layer.contains("add CAP_SETPCAP")),
+        "{told:?}"
+    );
 }
 
 fn landlock() -> bool {

@@ -45,7 +45,7 @@ pub const ATTACKS: &[Attack] = &[
     attack("a job lists another's descriptors", Job, libc::ENOENT, || open(&format!("/proc/{}/fd", victim()))),
     attack("a job reads another's files", Job, libc::ENOENT, || open("/tmp/fw-other")),
     attack("a job reads the token file", Job, libc::ENOENT, || open(&format!("{SECRETS}/token"))),
-    attack("a job reads what nobody gave it", Job, libc::ENOENT, || open("/srv/private")),
+    attack("a job reads what nobody gave it", Job, libc::ENOENT, || open("/run/private")),
     attack("a job changes what it was given", Job, libc::EROFS, || write(&format!("{GRANTED}/mine"))),
     attack("a job changes the system", Job, libc::EROFS, || write("/etc/mine")),
     attack("a job looks for a cgroup", Job, libc::ENOENT, || open("/sys/fs/cgroup")),

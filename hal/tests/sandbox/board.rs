@@ -9,11 +9,11 @@ use std::ptr::null;
 /// The group of sound cards.
 pub const AUDIO: u32 = 29;
 /// A directory that the configuration grants.
-pub const GRANTED: &str = "/srv/granted";
+pub const GRANTED: &str = "/run/granted";
 /// Where a token is.
 pub const SECRETS: &str = "/etc/firmware-worker";
 /// Tells the pid of another child.
-pub const VICTIM: &str = "/srv/granted/victim";
+pub const VICTIM: &str = "/run/granted/victim";
 
 /// `major`, `minor`, mode and group of devices: those that all programs may have, a camera, and a card.
 const NODES: [(&str, u32, u32, u32, u32); 7] = [
@@ -32,7 +32,8 @@ pub fn build() {
     // SAFETY: takes numbers only; this process has one thread.
     assert_eq!(unsafe { libc::unshare(libc::CLONE_NEWNS) }, 0, "a mount namespace");
     mount(null(), "/", libc::MS_REC | libc::MS_PRIVATE);
-    for place in ["/dev", "/etc", "/run", "/srv"] {
+    for place in ["/dev", "/etc", "/run"] {
+        fs::create_dir_all(place).expect("a root that can be written, or has it");
         mount(c"tmpfs".as_ptr(), place, 0);
     }
     fs::create_dir("/dev/snd").expect("an empty /dev");
@@ -47,8 +48,8 @@ pub fn build() {
     fs::write("/etc/hosts", "192.0.2.9 board").expect("an empty /etc");
     // For everybody to read: what hides it must be the view.
     fs::write(Path::new(SECRETS).join("token"), "secret").expect("an empty /etc");
-    fs::write(VICTIM, "0").expect("an empty /srv");
-    fs::write("/srv/private", "secret").expect("an empty /srv");
+    fs::write(VICTIM, "0").expect("an empty /run");
+    fs::write("/run/private", "secret").expect("an empty /run");
     fs::write("/tmp/fw-other", "secret").expect("a /tmp");
 }
 

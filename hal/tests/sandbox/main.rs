@@ -2,7 +2,7 @@
 //! its sandbox, where it fails for the right reason.
 //!
 //! A program of its own, as children are this program again and have one thread. The board is of the test's making: a mount
-//! namespace with `/dev`, `/etc`, `/run` and `/srv` of its own, whose camera and card are other devices by the right names.
+//! namespace with `/dev`, `/etc` and `/run` of its own, whose camera and card are other devices by the right names.
 
 mod attacks;
 mod board;

@@ -148,8 +148,7 @@ impl Sandbox {
         match namespaces(root, self.network).and_then(|network| Ok((network, view.enter()?))) {
             Ok((network, apart)) => {
                 missing.layer(Layer::Network, network);
-                missing
-                    .layer(Layer::Processes, if apart { Ok(()) } else { Err(io::ErrorKind::PermissionDenied.into()) });
+                missing.layer(Layer::Processes, apart);
             }
             Err(error) => {
                 let again = || io::Error::new(error.kind(), "there is no mount namespace of its own");

@@ -73,9 +73,9 @@ impl View {
         self.places.iter().map(|(path, access)| (path.as_path(), *access)).chain(more)
     }
 
-    /// Makes it the whole file system of this process, which is in a mount namespace of its own. Whether other users'
-    /// processes are hidden in `/proc`.
-    pub(super) fn enter(&self) -> io::Result<bool> {
+    /// Makes it the whole file system of this process, which is in a mount namespace of its own. The inner result says why
+    /// other users' processes are not hidden in `/proc`, which is no failure of the whole.
+    pub(super) fn enter(&self) -> io::Result<io::Result<()>> {
         // What is unmounted outside goes here too; nothing that is mounted here is seen outside.
         mount("none", "/", "", libc::MS_REC | libc::MS_SLAVE, "")?;
         let sources = self.places.iter().map(|(path, _)| Source::of(path)).collect::<io::Result<Vec<_>>>()?;
@@ -90,8 +90,8 @@ impl View {
         }
         fs::create_dir(inside(Path::new("/proc")))?;
         let own = inside(Path::new("/proc"));
-        let apart = mount("proc", &own.to_string_lossy(), "proc", nosuid | nodev | noexec, "hidepid=2").is_ok();
-        if !apart {
+        let apart = mount("proc", &own.to_string_lossy(), "proc", nosuid | nodev | noexec, "hidepid=2");
+        if apart.is_err() {
             proc.bind(&own)?;
         }
         let temporary = inside(Path::new("/tmp"));

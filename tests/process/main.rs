@@ -134,6 +134,31 @@ fn a_killed_job_is_started_again_and_only_its_last_failure_is_told() {
 }
 
 #[test]
+fn a_configuration_that_is_read_again_counts_for_new_jobs_and_a_wrong_one_changes_nothing() {
+    let agents = Agents::listen();
+    let setup = Setup::with_url(&agents.url()).toml("[worker]\nmax_jobs = 1\n");
+    let worker = setup.clone().launch();
+    let (mut connection, _) = agents.registered();
+    connection.run_job("AJ_1", "first");
+    assert!(!connection.offer("AJ_2", "second").available);
+    worker.reconfigure(&setup.clone().toml("agent_nam = \"x\"\n"));
+    worker.signal(Signal::HUP);
+    let line = worker.wait_log("the one before stays", SOON).text;
+    assert!(line.contains("unknown key `agent_nam`"), "{line}");
+    assert!(!connection.offer("AJ_3", "second").available);
+    let more = Setup::with_url(&agents.url()).toml("[worker]\nmax_jobs = 2\n").toml(NO_RESTART);
+    worker.reconfigure(&more);
+    worker.signal(Signal::HUP);
+    worker.wait_log("configuration read again", SOON);
+    connection.run_job("AJ_4", "second");
+    process::kill(job_pid(&worker, "AJ_4"), Signal::KILL);
+    assert_eq!(connection.status("AJ_4").status(), lk::JobStatus::JsFailed, "it has the new policy");
+    let first = job_pid(&worker, "AJ_1");
+    process::kill(first, Signal::KILL);
+    poll::until("the first job keeps the old one", SOON, || (job_pid(&worker, "AJ_1") != first).then_some(()));
+}
+
+#[test]
 fn a_terminated_job_ends_with_success_and_leaves_no_process() {
     let agents = Agents::listen();
     let worker = Setup::with_url(&agents.url()).launch();

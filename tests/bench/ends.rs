@@ -5,10 +5,11 @@ use crate::memory::quiet;
 use crate::table::{Bench, Row, percentile};
 use rustix::process::Signal;
 use std::time::Duration;
-use tests::worker::AGENT;
+use tests::worker::{AGENT, NO_RESTART};
 use tests::{Judge, Server, paths, poll, process, procfs};
 
 const JOB: &str = "kill -9 of a job -> its participant gone from the room, p95";
+const RESTART: &str = "kill -9 of a job of the bridge, restarted -> video again at the subscriber, largest";
 const SUPERVISOR: &str = "kill -9 of the supervisor -> children gone; participants gone";
 const BINARY: &str = "aarch64 binary, stripped";
 
@@ -17,6 +18,7 @@ const SOON: Duration = Duration::from_secs(40);
 pub fn benches() -> Vec<Bench> {
     vec![
         Bench { rows: &[JOB], measure: job },
+        Bench { rows: &[RESTART], measure: restart },
         Bench { rows: &[SUPERVISOR], measure: supervisor },
         Bench { rows: &[BINARY], measure: binary },
     ]
@@ -24,7 +26,7 @@ pub fn benches() -> Vec<Bench> {
 
 fn job(repeats: Repeats) -> Vec<Row> {
     let server = Server::start();
-    let worker = quiet(&server).start();
+    let worker = quiet(&server).toml(NO_RESTART).start();
     let times: Vec<_> = (0..repeats.kills)
         .map(|number| {
             let room = format!("kill-{number}");
@@ -38,6 +40,26 @@ fn job(repeats: Repeats) -> Vec<Row> {
         })
         .collect();
     vec![Row::new(JOB, "ms", "21900").must("", percentile(&times, 95), 500.0).report("p50", percentile(&times, 50))]
+}
+
+fn restart(repeats: Repeats) -> Vec<Row> {
+    let server = Server::start();
+    let worker = quiet(&server).start();
+    let times: Vec<_> = (0..repeats.kills)
+        .map(|number| {
+            let room = format!("again-{number}");
+            let judge = Judge::join(&server, &room, "judge");
+            server.api().dispatch(&room, AGENT, "");
+            judge.event("first_video", SOON);
+            let (mark, killed) = (judge.mark(), poll::monotonic());
+            process::kill(worker.started(&room).1, Signal::KILL);
+            let again = judge.wait_from(mark, "video again", SOON, |event| event.name() == "first_video");
+            server.api().delete_room(&room);
+            (again.at() - killed) * 1000.0
+        })
+        .collect();
+    let largest = times.iter().copied().fold(0.0, f64::max);
+    vec![Row::new(RESTART, "ms", "never").must("", largest, 1500.0).report("p50", percentile(&times, 50))]
 }
 
 fn supervisor(repeats: Repeats) -> Vec<Row> {

@@ -258,6 +258,11 @@ impl Worker {
         self.process.signal(signal);
     }
 
+    /// Gives it another configuration file, which it reads when it is asked to.
+    pub fn reconfigure(&self, setup: &Setup) {
+        std::fs::write(&self.config, setup.config(self.http)).expect("the temporary directory is writable");
+    }
+
     /// Starts it once more after its end, as a service manager would.
     pub fn again(&mut self, setup: &Setup) {
         let mut command = setup.command(&["start"], &self.config);

@@ -137,6 +137,18 @@ impl Connection {
         assert_eq!(status.status(), lk::JobStatus::JsRunning, "{status:?}");
     }
 
+    /// Offers a job.
+    #[track_caller]
+    pub fn propose(&mut self, id: &str, room: &str) {
+        self.propose_with(job(id, room));
+    }
+
+    #[track_caller]
+    fn propose_with(&mut self, job: lk::Job) {
+        let request = lk::AvailabilityRequest { job: Some(job), ..Default::default() };
+        self.send(ToWorker::Availability(request));
+    }
+
     /// Offers a job and waits for the answer.
     #[track_caller]
     pub fn offer(&mut self, id: &str, room: &str) -> lk::AvailabilityResponse {
@@ -145,8 +157,7 @@ impl Connection {
 
     fn offer_with(&mut self, id: &str, room: &str, metadata: &str) -> lk::AvailabilityResponse {
         let job = lk::Job { metadata: metadata.into(), ..job(id, room) };
-        let request = lk::AvailabilityRequest { job: Some(job), ..Default::default() };
-        self.send(ToWorker::Availability(request));
+        self.propose_with(job);
         self.wait("an answer to the offer", |message| match message {
             FromWorker::Availability(answer) if answer.job_id == id => Some(answer),
             _ => None,
@@ -185,7 +196,7 @@ impl Connection {
     }
 
     /// None if nothing came for a moment.
-    fn next(&mut self) -> Option<Result<FromWorker, Error>> {
+    pub fn next(&mut self) -> Option<Result<FromWorker, Error>> {
         let moment = Some(Duration::from_millis(50));
         self.socket.get_ref().set_read_timeout(moment).expect("a timeout over zero is valid");
         match self.socket.read() {

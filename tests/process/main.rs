@@ -2,6 +2,7 @@
 
 mod agents;
 mod cgroups;
+mod cycles;
 mod isolation;
 mod operators;
 mod service;
@@ -134,6 +135,31 @@ fn a_killed_job_is_started_again_and_only_its_last_failure_is_told() {
 }
 
 #[test]
+fn a_configuration_that_is_read_again_counts_for_new_jobs_and_a_wrong_one_changes_nothing() {
+    let agents = Agents::listen();
+    let setup = Setup::with_url(&agents.url()).toml("[worker]\nmax_jobs = 1\n");
+    let worker = setup.clone().launch();
+    let (mut connection, _) = agents.registered();
+    connection.run_job("AJ_1", "first");
+    assert!(!connection.offer("AJ_2", "second").available);
+    worker.reconfigure(&setup.clone().toml("agent_nam = \"x\"\n"));
+    worker.signal(Signal::HUP);
+    let line = worker.wait_log("the one before stays", SOON).text;
+    assert!(line.contains("unknown key `agent_nam`"), "{line}");
+    assert!(!connection.offer("AJ_3", "second").available);
+    let more = Setup::with_url(&agents.url()).toml("[worker]\nmax_jobs = 2\n").toml(NO_RESTART);
+    worker.reconfigure(&more);
+    worker.signal(Signal::HUP);
+    worker.wait_log("configuration read again", SOON);
+    connection.run_job("AJ_4", "second");
+    process::kill(job_pid(&worker, "AJ_4"), Signal::KILL);
+    assert_eq!(connection.status("AJ_4").status(), lk::JobStatus::JsFailed, "it has the new policy");
+    let first = job_pid(&worker, "AJ_1");
+    process::kill(first, Signal::KILL);
+    poll::until("the first job keeps the old one", SOON, || (job_pid(&worker, "AJ_1") != first).then_some(()));
+}
+
+#[test]
 fn a_terminated_job_ends_with_success_and_leaves_no_process() {
     let agents = Agents::listen();
     let worker = Setup::with_url(&agents.url()).launch();
@@ -143,6 +169,46 @@ fn a_terminated_job_ends_with_success_and_leaves_no_process() {
     connection.send(ToWorker::Termination(lk::JobTermination { job_id: "AJ_1".into() }));
     assert_eq!(connection.status("AJ_1").status(), lk::JobStatus::JsSuccess);
     poll::until("its process is gone", SOON, || (!procfs::alive(pid)).then_some(()));
+}
+
+#[test]
+fn a_well_behaved_job_is_gone_at_once_and_a_stuck_one_when_its_time_is_over() {
+    let agents = Agents::listen();
+    let worker = Setup::with_url(&agents.url()).toml("[worker]\nmax_jobs = 2\nshutdown_timeout_s = 1\n").launch();
+    let (mut connection, _) = agents.registered();
+    connection.run_job("AJ_good", "first");
+    connection.run_job("AJ_stuck", "second");
+    let (good, stuck) = (job_pid(&worker, "AJ_good"), job_pid(&worker, "AJ_stuck"));
+    process::kill(stuck, Signal::STOP);
+    let mut gone_after = |job: &str, pid: u32| {
+        let asked = Instant::now();
+        connection.send(ToWorker::Termination(lk::JobTermination { job_id: job.into() }));
+        poll::until("its process is gone", SOON, || (!procfs::alive(pid)).then_some(()));
+        let took = asked.elapsed();
+        eprintln!("{job} gone {} ms after its termination", took.as_millis());
+        (took, connection.status(job))
+    };
+    let (took, status) = gone_after("AJ_good", good);
+    assert!(status.status() == lk::JobStatus::JsSuccess && took < Duration::from_secs(2), "{took:?} {status:?}");
+    let (took, status) = gone_after("AJ_stuck", stuck);
+    assert!(took > Duration::from_millis(900) && took < Duration::from_secs(3), "{took:?}");
+    assert!(status.status() == lk::JobStatus::JsFailed && status.error.contains("did not end within 1s"), "{status:?}");
+}
+
+#[test]
+fn a_prewarmed_process_that_dies_is_replaced_and_the_next_job_runs() {
+    let agents = Agents::listen();
+    let worker = Setup::with_url(&agents.url()).launch();
+    let (mut connection, _) = agents.registered();
+    let reserve = |but: u32| {
+        poll::until("a process is in reserve", SOON, || worker.job_pids().into_iter().find(|pid| *pid != but))
+    };
+    let first = reserve(0);
+    process::kill(first, Signal::KILL);
+    worker.wait_log("without a job ended: killed by signal 9 (SIGKILL)", SOON);
+    connection.run_job("AJ_1", "studio");
+    assert_ne!(job_pid(&worker, "AJ_1"), first);
+    reserve(job_pid(&worker, "AJ_1"));
 }
 
 #[test]

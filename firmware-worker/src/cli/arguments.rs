@@ -140,7 +140,7 @@ pub(super) struct BenchOptions {
 }
 
 /// Flags over environment over file over defaults. Secrets are only ever named by file: arguments are public.
-#[derive(Debug, Default, Args)]
+#[derive(Clone, Debug, Default, Args)]
 pub(super) struct Settings {
     /// Configuration file [default: /etc/firmware-worker/config.toml if it exists]
     #[arg(long, value_name = "FILE")]

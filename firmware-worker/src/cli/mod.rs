@@ -111,12 +111,14 @@ fn command(command: Command, options: &WorkerOptions) -> ExitCode {
 }
 
 fn start(settings: Settings, development: bool, options: &WorkerOptions) -> ExitCode {
-    let config = match load(settings, development, options.restarts()) {
+    let restart = options.restarts();
+    let config = match load(settings.clone(), development, restart) {
         Ok(config) => config,
         Err(error) => return configuration_error(&error),
     };
     log::start(config.log_level);
-    supervisor::start(config, supervisor::Mode { drain: !development, ask: options.asks() })
+    let again = move || load(settings.clone(), development, restart);
+    supervisor::start(config, supervisor::Mode { drain: !development, ask: options.asks() }, again)
 }
 
 fn connect(settings: Settings, room: String, identity: Option<String>) -> ExitCode {

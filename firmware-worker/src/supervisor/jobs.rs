@@ -73,6 +73,8 @@ pub(super) enum Phase {
     Asked(JobId),
     /// Runs a job.
     Assigned(JobId),
+    /// Was prepared by a configuration that is old now: it ends.
+    Retired,
 }
 
 /// What is known of a job besides its state, which the machine has.
@@ -272,6 +274,19 @@ impl Jobs {
         spawned
     }
 
+    /// For jobs that are started from now on.
+    pub(super) fn reconfigure(&mut self, options: String, shutdown_timeout: Duration, limits: Limits) {
+        self.setup.options = options;
+        self.setup.shutdown_timeout_ms = in_ms(shutdown_timeout);
+        self.limits = limits;
+        for process in self.processes.values_mut().filter(|process| process.unassigned()) {
+            if !matches!(process.phase, Phase::Asked(_)) {
+                process.phase = Phase::Retired;
+                process.process.hang_up();
+            }
+        }
+    }
+
     pub(super) fn process_of(&self, job: &JobId) -> Option<&JobProcess> {
         self.processes.get(&self.records.get(job)?.process)
     }
@@ -302,6 +317,11 @@ impl Jobs {
     }
 }
 
+/// As it goes to jobs.
+pub(super) fn in_ms(time: Duration) -> u32 {
+    u32::try_from(time.as_millis()).unwrap_or(u32::MAX)
+}
+
 impl JobProcess {
     /// Has no job and waits for none.
     pub(super) fn unassigned(&self) -> bool {
@@ -313,7 +333,7 @@ impl JobProcess {
         match &self.phase {
             Phase::Assigned(job) => Some(job),
             Phase::Warming(Some(spec)) => Some(&spec.job.id),
-            Phase::Warming(None) | Phase::Idle | Phase::Asked(_) => None,
+            Phase::Warming(None) | Phase::Idle | Phase::Asked(_) | Phase::Retired => None,
         }
     }
 }

@@ -196,6 +196,7 @@ impl Supervisor {
         }
         match process.job() {
             Some(job) => self.job_input(job.clone(), JobEvent::Exited(exit)),
+            None if matches!(process.phase, Phase::Retired) => {}
             None => warn!("job process {} without a job ended: {exit}", process.process.pid()),
         }
     }

@@ -37,6 +37,7 @@ mod owners;
 mod peers;
 mod process;
 mod pulse;
+mod reload;
 mod report;
 mod resolver;
 mod restarts;
@@ -44,6 +45,7 @@ mod run;
 mod shutdown;
 mod signoff;
 mod stuck;
+mod system;
 mod uplink;
 
 pub use isolation::BOUNDING_SET;
@@ -51,7 +53,7 @@ pub use isolation::BOUNDING_SET;
 pub(crate) use holder::describe as describe_holder;
 pub(crate) use nodes::open as open_node;
 
-use crate::config::{Config, Credentials, Server};
+use crate::config::{self, Config, Credentials, Server};
 use crate::control::{FromOperator, panic};
 use crate::net::Tls;
 use brain::Brain;
@@ -61,6 +63,7 @@ use hal::process::Peer;
 use protocol::secret::Secret;
 use protocol::token::{self, Grant};
 use protocol::worker::{Accept, Allowance, JobId, JobInfo, JobSpec, JobType, Limits, Options, RoomInfo, Solo, Worker};
+use reload::Reload;
 use run::{Ending, Supervisor};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -96,6 +99,8 @@ enum Event {
     Node { device: String, start: u32, result: Result<Vec<OwnedFd>, String> },
     /// Who holds a busy device, for its `start`-th process.
     Holder { device: String, start: u32, who: String },
+    /// The whole system goes down, not this worker alone.
+    SystemGoesDown,
     /// A ghost is gone, or not.
     SignedOff { job: JobId, outcome: signoff::Outcome },
     /// An operator wants something.
@@ -109,10 +114,16 @@ type Events = mpsc::Sender<Event>;
 /// Runs a registered worker until it is told to stop.
 ///
 /// Exit codes: 0 after a drain or a stop, 1 when the worker could not start, 3 when a second signal cut a drain short.
-pub fn start(config: Config, mode: Mode) -> ExitCode {
+/// `again` reads the configuration once more, when SIGHUP asks for it.
+pub fn start(
+    config: Config,
+    mode: Mode,
+    again: impl Fn() -> Result<Config, config::Error> + Send + 'static,
+) -> ExitCode {
     let now = Instant::now();
     let options = options(&config, mode);
-    run(config, mode, move |seed| Brain::Worker(Box::new(Worker::new(options, now, seed))))
+    let brain = move |seed| Brain::Worker(Box::new(Worker::new(options, now, seed)));
+    run(config, mode, brain, Some(Reload(Box::new(again))))
 }
 
 /// Whom to trust beside the built-in authorities, or what is wrong with the configured certificates.
@@ -140,10 +151,10 @@ pub fn connect(config: Config, room: String, identity: String, token: Option<Sec
     let spec = JobSpec { limits: config.limits.job, ..solo_spec(room, identity, token) };
     let timeout = config.worker.shutdown_timeout;
     let mode = Mode { drain: false, ask: false };
-    run(config, mode, move |_| Brain::Solo(Box::new(Solo::new(spec, timeout, Instant::now()))))
+    run(config, mode, move |_| Brain::Solo(Box::new(Solo::new(spec, timeout, Instant::now()))), None)
 }
 
-fn run(config: Config, mode: Mode, brain: impl FnOnce(u64) -> Brain) -> ExitCode {
+fn run(config: Config, mode: Mode, brain: impl FnOnce(u64) -> Brain, reload: Option<Reload>) -> ExitCode {
     if let Err(e) = panic::install(panic::Kind::Supervisor, None) {
         error!("panic hook: {e}");
     }
@@ -168,7 +179,7 @@ fn run(config: Config, mode: Mode, brain: impl FnOnce(u64) -> Brain) -> ExitCode
             Err(why) => Err(why),
         };
         match isolated {
-            Ok(supervisor) => supervisor.run(queue).await,
+            Ok(supervisor) => supervisor.run(queue, reload).await,
             Err(why) => {
                 error!("{why}");
                 Ending::NotStarted

@@ -6,12 +6,13 @@ use super::cgroup::Cgroups;
 use super::credentials::extra_certificates;
 use super::health::Health;
 use super::isolation::{Isolation, secrets};
-use super::jobs::{Jobs, ProcessId};
+use super::jobs::{Jobs, ProcessId, in_ms};
 use super::ledger::Ledger;
 use super::operators::{self, Operators};
 use super::owners::Owners;
 use super::process::{Happened, Spawner};
 use super::pulse::{Check, PING_INTERVAL};
+use super::reload::{self, Reload};
 use super::report::Totals;
 use super::resolver::Resolver;
 use super::uplink::{Link, Uplink, Uplinks};
@@ -57,6 +58,7 @@ pub(super) struct Supervisor {
     pub(super) operators: Operators,
     /// None where there is no place for it, and for a worker without registration.
     pub(super) ledger: Option<Ledger>,
+    pub(super) reload: Option<Reload>,
     pub(super) totals: Totals,
     pub(super) seed: u64,
     pub(super) finished: bool,
@@ -94,6 +96,7 @@ impl From<Ending> for ExitCode {
 /// What the loop waits for.
 enum Happening {
     Signal,
+    Hangup,
     Job(ProcessId, Happened<FromJob>),
     Owner(String, Happened<FromOwner>),
     Command(String, Exit),
@@ -105,6 +108,8 @@ enum Happening {
 struct Inputs {
     terminate: Signal,
     interrupt: Signal,
+    /// Where there is something to reload; otherwise SIGHUP ends the process, as that of a terminal should.
+    hangup: Option<Signal>,
     queue: mpsc::Receiver<Event>,
     hotplug: Option<AsyncFd<Owned<Listener>>>,
 }
@@ -128,7 +133,7 @@ impl Supervisor {
             url: config.server.url.clone(),
             sources: config.devices.iter().filter_map(Granted::of).collect(),
             speakers: config.speakers().map(str::to_owned).collect(),
-            shutdown_timeout_ms: u32::try_from(config.worker.shutdown_timeout.as_millis()).unwrap_or(u32::MAX),
+            shutdown_timeout_ms: in_ms(config.worker.shutdown_timeout),
             ca_pem,
             options: config.job_options.clone(),
         };
@@ -149,6 +154,7 @@ impl Supervisor {
             signoffs: BTreeMap::new(),
             operators: Operators::default(),
             ledger: None,
+            reload: None,
             totals: Totals::default(),
             seed,
             finished: false,
@@ -161,11 +167,13 @@ impl Supervisor {
         })
     }
 
-    pub(super) async fn run(mut self, queue: mpsc::Receiver<Event>) -> Ending {
+    pub(super) async fn run(mut self, queue: mpsc::Receiver<Event>, reload: Option<Reload>) -> Ending {
         let (Ok(terminate), Ok(interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
             return Ending::NotStarted;
         };
-        let mut inputs = Inputs { terminate, interrupt, queue, hotplug: devices::listen() };
+        let hangup = reload.as_ref().and_then(|_| signal(SignalKind::hangup()).ok());
+        self.reload = reload;
+        let mut inputs = Inputs { terminate, interrupt, hangup, queue, hotplug: devices::listen() };
         if let Some(address) = self.config.http {
             http::serve(address, self.config.isolation.uids.clone(), self.events.clone()).await;
         }
@@ -195,6 +203,7 @@ impl Supervisor {
             biased;
             _ = inputs.terminate.recv() => Happening::Signal,
             _ = inputs.interrupt.recv() => Happening::Signal,
+            () = reload::asked(&mut inputs.hangup) => Happening::Hangup,
             happening = std::future::poll_fn(|cx| self.poll_children(cx)) => happening,
             Some(event) = inputs.queue.recv() => Happening::Event(event),
             () = devices::changed(&mut inputs.hotplug) => Happening::Devices,
@@ -215,6 +224,7 @@ impl Supervisor {
     fn take(&mut self, happening: Happening) {
         match happening {
             Happening::Signal => self.signalled(),
+            Happening::Hangup => self.read_configuration(),
             Happening::Job(id, happened) => self.job_happened(id, happened),
             Happening::Owner(name, happened) => self.owner_happened(&name, happened, Instant::now()),
             Happening::Command(name, exit) => self.command_ended(&name, &exit),
@@ -245,6 +255,7 @@ impl Supervisor {
             Event::Resolved { process, id, result } => self.resolved(process, id, result),
             Event::Node { device, start, result } => self.node_opened(&device, start, result),
             Event::Holder { device, start, who } => self.holder_found(&device, start, who),
+            Event::SystemGoesDown => self.system_goes_down(),
             Event::SignedOff { job, outcome } => self.signed_off(&job, outcome),
             Event::Operator { peer, question, reply } => self.answer_operator(peer, question, reply),
             Event::Report(reply) => {
@@ -286,6 +297,9 @@ impl Supervisor {
         let status = if drain { "draining" } else { "stopping" };
         notify(&[sd_notify::NotifyState::Stopping, sd_notify::NotifyState::Status(status)]);
         self.inputs.push_back(if drain { Input::Drain } else { Input::Stop });
+        if drain {
+            self.ask_whether_the_system_goes_down();
+        }
         // Whoever asks a third time means it.
         self.finished |= self.signals > 2;
     }

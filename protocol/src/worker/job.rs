@@ -359,6 +359,28 @@ impl Job {
         steps
     }
 
+    /// From now on it has no more time to end than this, also if it is ending already.
+    pub fn hurry(&mut self, limit: Duration, now: Instant) -> Vec<Step> {
+        self.grace = self.grace.min(limit);
+        match &mut self.phase {
+            Phase::Stopping { until, reason } if *until > now + self.grace => {
+                *until = now + self.grace;
+                vec![Step::Terminate { reason: reason.clone(), grace: self.grace }]
+            }
+            Phase::Leaving { until } => {
+                *until = (*until).min(now + self.grace);
+                vec![]
+            }
+            Phase::Starting { .. }
+            | Phase::Joining { .. }
+            | Phase::Running(_)
+            | Phase::Stopping { .. }
+            | Phase::Killed { .. }
+            | Phase::Failing { .. }
+            | Phase::Waiting { .. } => vec![],
+        }
+    }
+
     /// The server says that the job is over.
     pub fn terminated(&mut self, now: Instant) -> Vec<Step> {
         match &mut self.phase {

@@ -13,7 +13,7 @@ use super::offer::Offer;
 use super::statuses::Statuses;
 use super::wire::{self, FromServer};
 use super::{
-    Action, Counters, Health, Input, JobEvent, JobId, JobResult, JobState, LinkError, Options, Reason, Snapshot,
+    Action, Counters, Health, Input, JobEvent, JobId, JobResult, JobState, LinkError, Options, Reason, Snapshot, Tuning,
 };
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -89,6 +89,8 @@ impl Worker {
             Input::Drain => self.drain(now),
             Input::End(job) => self.end(&job, now),
             Input::Stop => self.stop("worker stops", now),
+            Input::StopWithin(limit) => self.stop_within(limit, now),
+            Input::Tune(tuning) => self.tune(tuning),
             Input::Time => self.time(now),
         }
         self.report(false, now);
@@ -286,6 +288,20 @@ impl Worker {
         self.decline_asked();
         self.drop_offers();
         self.each_job(|job| job.stop(reason, now));
+    }
+
+    fn stop_within(&mut self, limit: Duration, now: Instant) {
+        self.each_job(|job| job.hurry(limit, now));
+        self.stop("the system goes down", now);
+    }
+
+    fn tune(&mut self, tuning: Tuning) {
+        let Tuning { max_jobs, limits, drain_timeout, shutdown_timeout, restart } = tuning;
+        self.options.max_jobs = max_jobs.max(1);
+        self.options.limits = limits;
+        self.options.drain_timeout = drain_timeout.min(LONGEST_TIMEOUT);
+        self.options.shutdown_timeout = shutdown_timeout.min(LONGEST_TIMEOUT);
+        self.options.restart = restart;
     }
 
     /// Acts on everything that is due; afterwards the next deadline lies after `now`.

@@ -345,6 +345,21 @@ pub enum JobEvent {
     Exited(Exit),
 }
 
+/// What of [`Options`] may change while the worker runs. It counts for jobs that are assigned from then on.
+#[derive(Clone, Copy, Debug)]
+pub struct Tuning {
+    /// As in [`Options`].
+    pub max_jobs: u32,
+    /// As in [`Options`].
+    pub limits: Allowance,
+    /// As in [`Options`].
+    pub drain_timeout: Duration,
+    /// As in [`Options`].
+    pub shutdown_timeout: Duration,
+    /// As in [`Options`].
+    pub restart: RestartPolicy,
+}
+
 /// What happens to the machine.
 #[derive(Clone, Debug)]
 pub enum Input {
@@ -369,6 +384,10 @@ pub enum Input {
     End(JobId),
     /// Stop now: end jobs, then [`Action::Finished`].
     Stop,
+    /// As `Stop`, but every job, those that are ending already among them, has no longer than this.
+    StopWithin(Duration),
+    /// The configuration was read again.
+    Tune(Tuning),
     /// A deadline passed.
     Time,
 }

@@ -28,10 +28,16 @@ impl Solo {
             Input::Job(id, event) if id == self.id => job.handle(event, now),
             Input::Drain | Input::Stop => job.stop("stopped by the operator", now),
             Input::End(id) if id == self.id => job.stop_by_operator(now),
+            Input::StopWithin(limit) => {
+                let mut steps = job.hurry(limit, now);
+                steps.extend(job.stop("the system goes down", now));
+                steps
+            }
             Input::Time => job.time(now),
             Input::Job(..)
             | Input::End(_)
             | Input::Adopt(_)
+            | Input::Tune(_)
             | Input::LinkUp
             | Input::LinkDown(_)
             | Input::Message(_)

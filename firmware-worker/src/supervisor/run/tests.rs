@@ -2,6 +2,7 @@
 
 mod broker;
 mod child;
+mod hostile;
 mod rescan;
 
 use super::*;

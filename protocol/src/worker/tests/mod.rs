@@ -13,7 +13,7 @@ mod stopping;
 use super::job::FILING_TIME;
 use super::{
     Accept, Action, Allowance, Exit, Health, Input, JobEvent, JobId, JobResult, JobState, JobType, LinkError,
-    MemoryLimit, Options, Permissions, Reason, RestartPolicy, Worker,
+    MemoryLimit, Options, Permissions, Reason, RestartPolicy, Tuning, Worker,
 };
 use std::time::{Duration, Instant};
 

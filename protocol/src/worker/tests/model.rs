@@ -102,6 +102,13 @@ impl Model {
         }
     }
 
+    /// Jobs that run already may be more than the new slots.
+    pub fn tune(&mut self, max_jobs: u32) {
+        self.max_jobs = self.max_jobs.max(max_jobs as usize);
+        let Options { limits, drain_timeout, shutdown_timeout, restart, .. } = options();
+        self.give(Input::Tune(Tuning { max_jobs, limits, drain_timeout, shutdown_timeout, restart }));
+    }
+
     pub fn adopt(&mut self, job: &str) {
         self.assigned = Some(job.to_owned());
         self.give(Input::Adopt(Box::new(server::spec(job))));

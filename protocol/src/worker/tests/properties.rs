@@ -28,6 +28,8 @@ enum Event {
     End(u8),
     Drain,
     Stop,
+    StopWithin,
+    Tune(u32),
     Pass {
         time: Duration,
         /// The server answers pings.
@@ -80,6 +82,7 @@ fn event() -> impl Strategy<Value = Event> {
         3 => job.clone().prop_map(Event::Termination),
         2 => job.clone().prop_map(Event::Adopt),
         1 => Just(Event::GoAway),
+        1 => (1..4u32).prop_map(Event::Tune),
         8 => (job.clone(), answer()).prop_map(|(job, answer)| Event::Answer(job, answer)),
         20 => (job.clone(), job_event()).prop_map(|(job, event)| Event::Job(job, event)),
         2 => job.prop_map(Event::End),
@@ -110,6 +113,8 @@ fn happen(model: &mut Model, event: Event) {
         Event::End(job) => model.give(Input::End(id(&name(job)))),
         Event::Drain => model.give(Input::Drain),
         Event::Stop => model.give(Input::Stop),
+        Event::StopWithin => model.give(Input::StopWithin(seconds(2))),
+        Event::Tune(max_jobs) => model.tune(max_jobs),
         Event::Pass { time, alive } => model.pass(time, alive),
         Event::Run(job) => run(model, job, &name(job)),
     }
@@ -134,7 +139,7 @@ proptest! {
         restart in prop_oneof![Just(RestartPolicy::Never), Just(RestartPolicy::OnFailure)],
         max_jobs in 1..4u32,
         before in prop::collection::vec(event(), 0..100),
-        end in prop_oneof![Just(Event::Drain), Just(Event::Stop)],
+        end in prop_oneof![Just(Event::Drain), Just(Event::Stop), Just(Event::StopWithin)],
         after in prop::collection::vec(event(), 0..30),
     ) {
         let mut model = Model::new(Options { ask, restart, max_jobs, drain_timeout: seconds(100), ..options() });

@@ -125,3 +125,33 @@ fn a_stop_of_a_job_that_is_not_ours_does_nothing() {
     let mut s = Script::running(options(), "A");
     assert!(s.give(Input::End(id("B"))).is_empty());
 }
+
+#[test]
+fn when_the_system_goes_down_a_drain_ends_and_no_job_has_more_than_the_limit() {
+    let mut s = Script::running(options(), "A");
+    s.run_job("B");
+    s.message(server::termination("B"));
+    s.give(Input::Drain);
+    let said = s.give(Input::StopWithin(seconds(2)));
+    assert_eq!(said, ["terminate B in 2 s: terminated by the server", "terminate A in 2 s: the system goes down"]);
+    let killed = s.pass(seconds(2));
+    assert!(killed.contains(&"kill A".to_owned()) && killed.contains(&"kill B".to_owned()), "{killed:?}");
+}
+
+#[test]
+fn a_configuration_that_was_read_again_counts_for_jobs_from_then_on() {
+    let mut s = Script::running(options(), "A");
+    let restart = RestartPolicy::OnFailure;
+    let tuning = Tuning {
+        max_jobs: 3,
+        limits: Allowance::default(),
+        drain_timeout: seconds(1),
+        shutdown_timeout: seconds(5),
+        restart,
+    };
+    s.give(Input::Tune(tuning));
+    s.run_job("B");
+    assert_eq!(s.job("B", exited(Exit::Signal(9))).last().map(String::as_str), Some("restart B"));
+    assert_eq!(s.job("A", exited(Exit::Signal(9)))[0], "send job A failed: killed by signal 9 (SIGKILL)");
+    assert_eq!(s.message(server::termination("B")), ["terminate B in 5 s: terminated by the server"]);
+}

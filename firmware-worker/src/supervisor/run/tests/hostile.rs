@@ -1,0 +1,84 @@
+//! A job process that has been taken over, at its end of the control socket.
+
+use super::*;
+use futures_util::StreamExt;
+use hal::process::Socket;
+use std::io::Read;
+use std::os::fd::AsFd;
+
+/// The rig, and the job's bare socket.
+async fn hostile() -> (Rig, Socket, Option<control::Link>) {
+    let (rig, job) = Rig::with_job().await;
+    (rig, job.link.into_socket(), job._alive)
+}
+
+impl Rig {
+    /// Turns the loop until the server hears this.
+    async fn server_hears(&mut self, text: &str) {
+        let heard = async {
+            loop {
+                let deadline = self.supervisor.deadline();
+                tokio::select! {
+                    frame = self.server.next() => {
+                        let frame = frame.expect("the worker stays").expect("a frame").into_data();
+                        if frame.windows(text.len()).any(|part| part == text.as_bytes()) {
+                            return;
+                        }
+                    }
+                    () = sleep_until(deadline.into()) => {
+                        self.supervisor.take(Happening::Deadline);
+                        self.supervisor.turn();
+                    }
+                }
+            }
+        };
+        timeout(PATIENCE, heard).await.unwrap_or_else(|_| panic!("the server does not hear {text:?}"));
+    }
+}
+
+fn bytes(message: &FromJob) -> Vec<u8> {
+    postcard::to_stdvec(message).expect("encodes")
+}
+
+#[tokio::test]
+async fn garbage_ends_its_job_and_the_server_hears_why() {
+    let (mut rig, socket, _alive) = hostile().await;
+    socket.send(&[0xff; 9], &[]).expect("room");
+    rig.listen().await;
+    rig.server_hears("malformed message").await;
+}
+
+#[tokio::test]
+async fn half_a_message_ends_its_job() {
+    let (mut rig, socket, _alive) = hostile().await;
+    let whole = bytes(&FromJob::Joined { sid: "PA_of_somebody_else".into() });
+    socket.send(&whole[..whole.len() / 2], &[]).expect("room");
+    rig.listen().await;
+    rig.server_hears("malformed message").await;
+    assert_eq!(rig.supervisor.jobs.records[&JobId("AJ_1".into())].sid.as_deref(), Some("PA_1"));
+}
+
+#[tokio::test]
+async fn a_thousand_messages_a_second_end_their_job() {
+    let (mut rig, socket, _alive) = hostile().await;
+    let message = bytes(&FromJob::Rejoined);
+    // The socket closes, or the loop has nothing to hear from it any more, long before the last.
+    for _ in 0..1000 {
+        if socket.send(&message, &[]).is_err() {
+            break;
+        }
+        rig.listen().await;
+    }
+    rig.server_hears("messages in a second").await;
+}
+
+#[tokio::test]
+async fn foreign_descriptors_are_closed_as_they_come() {
+    let (mut rig, socket, _alive) = hostile().await;
+    let (mut reader, writer) = std::io::pipe().expect("a pipe");
+    socket.send(&bytes(&FromJob::Rejoined), &[writer.as_fd(), writer.as_fd()]).expect("room");
+    drop(writer);
+    rig.listen().await;
+    assert_eq!(reader.read(&mut [0; 1]).expect("readable"), 0, "nobody holds the other end");
+    assert_eq!(rig.supervisor.jobs.records.len(), 1, "and the job goes on");
+}

@@ -15,6 +15,16 @@ die() {
   exit 1
 }
 
+as_root() {
+  if ((EUID == 0)); then
+    "$@"
+  elif command -v sudo >/dev/null; then
+    sudo "$@"
+  else
+    die "needs root to run: $*"
+  fi
+}
+
 # The comment at the head of the script that was called.
 show_help() { sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0"; }
 
@@ -30,6 +40,16 @@ at_least() { printf '%s\n%s\n' "$1" "$2" | sort -V -C; }
 
 # hash_of FILE...: names a cache entry by what it was made from.
 hash_of() { cat "$@" | sha256sum | cut -c1-16; }
+
+# cross_fact TARGET NAME: what cross/TARGET.env says; fails with the list of targets where there is no such file.
+cross_fact() {
+  [[ -n $1 && -f $ROOT/cross/$1.env ]] || die "unknown target '$1'; one of:" $(basename -a -s .env "$ROOT"/cross/*.env)
+  (
+    # shellcheck source=/dev/null
+    . "$ROOT/cross/$1.env"
+    echo "${!2}"
+  )
+}
 
 rust_version() { cargo --version 2>/dev/null | cut -d' ' -f2; }
 
@@ -57,6 +77,9 @@ use_go() {
 judge_venv() { echo "$CACHE/judge-$(hash_of "$ROOT/tests/judge/requirements.txt")"; }
 
 livekit_server() { echo "$CACHE/livekit-server-$(hash_of "$ROOT"/tests/livekit-server/go.{mod,sum})"; }
+
+# ALSA for 32-bit ARM.
+armhf_sysroot() { echo "$CACHE/sysroot-armhf"; }
 
 # Everything that builds or tests runs in this environment. Build outputs lie outside the checkout, so that a clean clone
 # is warm.

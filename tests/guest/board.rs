@@ -3,7 +3,7 @@
 
 use std::path::Path;
 use std::time::Duration;
-use tests::guest::{Content, Guest, HOST};
+use tests::guest::{Content, File, Guest, HOST};
 use tests::paths;
 use tests::server::{KEY, SECRET, Server};
 use tests::worker::AGENT;
@@ -41,11 +41,8 @@ pub fn boot_alone(name: &str, script: &str) -> Guest {
     Guest::boot(name, &files, script)
 }
 
-/// A file of the guest: path, mode, content.
-pub type Extra<'a> = (&'a str, u32, Content<'a>);
-
 /// Boots it with these devices and files after `before` has run, and waits until it is registered.
-pub fn boot_with(name: &str, server: &Server, devices: &str, before: &str, extra: &[Extra<'_>]) -> Guest {
+pub fn boot_with(name: &str, server: &Server, devices: &str, before: &str, extra: &[File<'_>]) -> Guest {
     boot_board(name, server, &paths::guest_worker(), devices, before, extra, &[])
 }
 
@@ -61,7 +58,7 @@ fn boot_board(
     worker: &Path,
     config: &str,
     before: &str,
-    extra: &[Extra<'_>],
+    extra: &[File<'_>],
     machine: &[&str],
 ) -> Guest {
     let config = format!(

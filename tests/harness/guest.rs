@@ -2,14 +2,14 @@
 
 use crate::process::{Log, Process};
 use crate::{paths, poll};
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, Command, Stdio};
 use std::time::Duration;
 
-/// From power-on to the test script: 3 s when idle, more beside a busy build.
-const BOOT: Duration = Duration::from_secs(60);
+/// From power-on to the test script: 3 s when idle, 20 s with systemd, more beside a busy build.
+const BOOT: Duration = Duration::from_secs(120);
 
 /// The host's loopback, as QEMU's user network shows it to the guest.
 pub const HOST: &str = "10.0.2.2";
@@ -24,25 +24,35 @@ pub struct Guest {
 
 impl Guest {
     /// Boots the base image with these files (path in the guest, mode, content) beside it and runs `script`.
-    pub fn boot(name: &str, files: &[(&str, u32, Content<'_>)], script: &str) -> Self {
+    pub fn boot(name: &str, files: &[File<'_>], script: &str) -> Self {
         Self::boot_on(name, files, script, &[])
     }
 
     /// The same on a machine that differs by these options of QEMU.
-    pub fn boot_on(name: &str, files: &[(&str, u32, Content<'_>)], script: &str, machine: &[&str]) -> Self {
+    pub fn boot_on(name: &str, files: &[File<'_>], script: &str, machine: &[&str]) -> Self {
+        Self::start(name, |tree| place_all(tree, files, script), &[&["-m", "512"], machine].concat())
+    }
+
+    /// The same on a Debian with systemd, whose disk forgets what was written.
+    pub fn boot_systemd(name: &str, files: &[File<'_>], script: &str) -> Self {
+        let fill = |tree: &Path| {
+            let init = paths::root().join("tests/guest/init-systemd");
+            place(tree, "init", 0o755, &Content::File(&init));
+            place_all(&tree.join("files"), files, script);
+        };
+        let disk = format!("file={},if=virtio,format=raw,snapshot=on", paths::guest_systemd().display());
+        Self::start(name, fill, &["-m", "1024", "-drive", &disk])
+    }
+
+    fn start(name: &str, fill: impl FnOnce(&Path), machine: &[&str]) -> Self {
         let folder = std::env::temp_dir().join(format!("guest-{}-{name}", std::process::id()));
         let tree = folder.join("tree");
-        for (path, mode, content) in files {
-            place(&tree, path, *mode, content);
-        }
-        place(&tree, "test.sh", 0o755, &Content::Text(script));
+        fill(&tree);
         let initrd = folder.join("initrd");
         append_archive(&paths::guest_image().join("base.cpio.gz"), &tree, &initrd);
         let mut command = Command::new("qemu-system-aarch64");
-        command
-            .args(["-M", "virt", "-cpu", "cortex-a72", "-smp", "2", "-m", "512", "-accel", "tcg,thread=multi"])
-            .args(machine);
-        command.args(["-nographic", "-no-reboot", "-append", "console=ttyAMA0 quiet panic=-1"]);
+        command.args(["-M", "virt", "-cpu", "cortex-a72", "-smp", "2", "-accel", "tcg,thread=multi"]).args(machine);
+        command.args(["-nographic", "-no-reboot", "-append", "console=ttyAMA0 quiet panic=-1 net.ifnames=0"]);
         command.args(["-netdev", "user,id=n", "-device", "virtio-net-pci,netdev=n,romfile="]);
         // A card with a mixer, for tests that load its driver.
         command.args(["-device", "qemu-xhci", "-audiodev", "none,id=a", "-device", "usb-audio,audiodev=a"]);
@@ -86,6 +96,9 @@ impl Drop for Guest {
     }
 }
 
+/// A file of the guest: path, mode, content.
+pub type File<'a> = (&'a str, u32, Content<'a>);
+
 /// What a file of the guest holds.
 #[derive(Clone, Copy, Debug)]
 pub enum Content<'a> {
@@ -93,6 +106,13 @@ pub enum Content<'a> {
     Text(&'a str),
     /// The same as this file of the host.
     File(&'a Path),
+}
+
+fn place_all(tree: &Path, files: &[File<'_>], script: &str) {
+    for (path, mode, content) in files {
+        place(tree, path, *mode, content);
+    }
+    place(tree, "test.sh", 0o755, &Content::Text(script));
 }
 
 fn place(tree: &Path, path: &str, mode: u32, content: &Content<'_>) {
@@ -109,8 +129,8 @@ fn place(tree: &Path, path: &str, mode: u32, content: &Content<'_>) {
 
 /// The kernel unpacks one archive after the other, so the base stays as it is.
 fn append_archive(base: &Path, tree: &Path, initrd: &Path) {
-    let mut out = File::create(initrd).expect("the temporary directory is writable");
-    let mut base = File::open(base).unwrap_or_else(|error| panic!("{}: {error}", base.display()));
+    let mut out = fs::File::create(initrd).expect("the temporary directory is writable");
+    let mut base = fs::File::open(base).unwrap_or_else(|error| panic!("{}: {error}", base.display()));
     io::copy(&mut base, &mut out).expect("the temporary directory has room");
     let mut pack = Command::new("sh");
     pack.args(["-c", "find . | cpio -o -H newc --quiet | gzip -1"]).current_dir(tree);

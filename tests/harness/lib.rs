@@ -10,6 +10,7 @@ pub mod guest;
 pub mod http;
 pub mod judge;
 pub mod namespace;
+pub mod package;
 pub mod path;
 pub mod paths;
 pub mod pipe;

@@ -66,8 +66,18 @@ pub fn guest_image() -> PathBuf {
     made("GUEST_IMAGE", "tools/guest", "build")
 }
 
+/// Disk of the emulated board with systemd.
+pub fn guest_systemd() -> PathBuf {
+    made("GUEST_SYSTEMD", "tools/guest", "systemd")
+}
+
+/// ALSA for 32-bit ARM, beside the cross compiler.
+pub fn armhf_sysroot() -> PathBuf {
+    named("ARMHF_SYSROOT")
+}
+
 /// A path from the environment, else the last line that a command of ours prints.
-fn made(variable: &str, command: &str, argument: &str) -> PathBuf {
+pub(crate) fn made(variable: &str, command: &str, argument: &str) -> PathBuf {
     if let Some(path) = std::env::var_os(variable) {
         return path.into();
     }
@@ -103,5 +113,5 @@ fn named(variable: &str) -> PathBuf {
         String::from_utf8_lossy(&output.stdout).into_owned()
     });
     let path = paths.lines().find_map(|line| line.strip_prefix(variable)?.strip_prefix('=')).map(PathBuf::from);
-    path.filter(|path| path.exists()).unwrap_or_else(|| panic!("{variable} is not there: run `tools/setup livekit`"))
+    path.filter(|path| path.exists()).unwrap_or_else(|| panic!("{variable} is not there: run `tools/setup`"))
 }

@@ -1,5 +1,7 @@
 //! Rules of the source that a compiler does not keep.
 
+mod unit;
+
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;

@@ -1,0 +1,5 @@
+//! What is shipped: each target's binary, the packages, and a board with systemd on which one is installed.
+
+mod archive;
+mod binaries;
+mod systemd;

@@ -16,20 +16,13 @@ import wave
 import numpy
 from livekit import rtc
 
-from measure import Audio, Video, now
+from measure import Audio, Video, luma, now
 
 AUDIO_RATE = 48000
 # Commands longer than this are no commands.
 COMMAND_BYTES = 65536
 # What `publish_picture` publishes.
 PICTURE = (320, 240)
-
-
-def luma(frame):
-    """The brightness of a frame, lines by columns."""
-    planar = frame if frame.type == rtc.VideoBufferType.I420 else frame.convert(rtc.VideoBufferType.I420)
-    pixels = numpy.frombuffer(planar.data, numpy.uint8, frame.width * frame.height)
-    return pixels.reshape(frame.height, frame.width)
 
 
 def emit(event, at=None, **fields):

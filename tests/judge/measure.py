@@ -3,6 +3,7 @@
 import time
 
 import numpy
+from livekit import rtc
 
 # Audio under this level counts as a gap: the worker's tone is at -20 dBFS, concealment fades under it in a few packets.
 SILENCE_DBFS = -50.0
@@ -20,6 +21,13 @@ BLANK_SIZE = 2
 def now():
     """CLOCK_MONOTONIC, the clock of every stamp the judge prints."""
     return time.monotonic()
+
+
+def luma(frame):
+    """The brightness of a frame, lines by columns."""
+    planar = frame if frame.type == rtc.VideoBufferType.I420 else frame.convert(rtc.VideoBufferType.I420)
+    pixels = numpy.frombuffer(planar.data, numpy.uint8, frame.width * frame.height)
+    return pixels.reshape(frame.height, frame.width)
 
 
 class Video:

@@ -13,8 +13,12 @@
 //! Every state but Running has a deadline. The result is told to the server once, as soon as it is known: a failure that
 //! is followed by a restart is none.
 
+mod due;
+mod phase;
+
 use super::restart::Restarts;
-use super::{Exit, JobEvent, JobInfo, JobResult, JobState, Reason, RestartPolicy};
+use super::{Exit, JobEvent, JobInfo, JobResult, JobState, RestartPolicy};
+use phase::{Phase, Presence};
 use std::time::{Duration, Instant};
 
 /// From assignment to Ready; a process that hangs before user code runs would keep its slot for ever.
@@ -82,52 +86,6 @@ pub(super) struct Job {
     early: Vec<JobEvent>,
 }
 
-#[derive(Debug)]
-enum Phase {
-    Starting {
-        until: Instant,
-    },
-    Joining {
-        until: Instant,
-    },
-    Running(Presence),
-    Stopping {
-        until: Instant,
-        reason: String,
-    },
-    Leaving {
-        until: Instant,
-    },
-    Killed {
-        until: Instant,
-        kills: u32,
-    },
-    /// To be started again when its process, which is killed, is gone.
-    Failing {
-        error: String,
-        until: Instant,
-        kills: u32,
-    },
-    /// Without a process until then.
-    Waiting {
-        until: Instant,
-    },
-}
-
-#[derive(Debug)]
-enum Presence {
-    Inside,
-    /// A second join with the same identity is under way, by the same process or by its successor. `terminated`: the server asked to end the job meanwhile.
-    Rejoining {
-        until: Instant,
-        terminated: bool,
-    },
-    /// Back, but terminations caused by the rejoin may still be on their way.
-    Back {
-        until: Instant,
-    },
-}
-
 impl Job {
     pub fn new(info: JobInfo, grace: Duration, policy: RestartPolicy, now: Instant) -> Self {
         let phase = Phase::Starting { until: now + READY_LIMIT };
@@ -180,27 +138,6 @@ impl Job {
     /// The server was not told yet how it ended.
     pub fn is_open(&self) -> bool {
         self.concluded.is_none()
-    }
-
-    pub fn deadline(&self) -> Option<(Instant, Reason)> {
-        let filing = (!self.early.is_empty()).then_some((self.filed_at, Reason::Filing));
-        filing.into_iter().chain(self.phase_deadline()).min_by_key(|(at, _)| *at)
-    }
-
-    fn phase_deadline(&self) -> Option<(Instant, Reason)> {
-        match &self.phase {
-            Phase::Starting { until } => Some((*until, Reason::ReadyTimeout)),
-            Phase::Joining { until } => Some((*until, Reason::JoinTimeout)),
-            Phase::Running(Presence::Inside | Presence::Rejoining { terminated: false, .. }) => None,
-            Phase::Running(Presence::Rejoining { until, .. } | Presence::Back { until }) => {
-                Some((*until, Reason::RejoinGrace))
-            }
-            Phase::Stopping { until, .. }
-            | Phase::Leaving { until }
-            | Phase::Killed { until, .. }
-            | Phase::Failing { until, .. } => Some((*until, Reason::KillTimeout)),
-            Phase::Waiting { until } => Some((*until, Reason::Restart)),
-        }
     }
 
     pub fn handle(&mut self, event: JobEvent, now: Instant) -> Vec<Step> {
@@ -401,68 +338,6 @@ impl Job {
                 self.stop("terminated by the server", now)
             }
         }
-    }
-
-    /// Acts on a deadline that has passed; afterwards the next one lies after `now`, or the job is released.
-    pub fn time(&mut self, now: Instant) -> Vec<Step> {
-        if self.deadline().is_none_or(|(at, _)| at > now) {
-            return vec![];
-        }
-        if !self.early.is_empty() {
-            return std::mem::take(&mut self.early).into_iter().flat_map(|event| self.handle(event, now)).collect();
-        }
-        match &mut self.phase {
-            Phase::Starting { .. } => self.give_up_starting(now),
-            Phase::Joining { .. } => self.give_up_joining(now),
-            Phase::Running(Presence::Rejoining { .. }) => {
-                self.terminated = true;
-                self.stop("terminated by the server while it could not rejoin its room", now)
-            }
-            Phase::Running(presence) => {
-                *presence = Presence::Inside;
-                vec![]
-            }
-            Phase::Stopping { reason, .. } => {
-                let error = format!("did not end within {:?} when asked to ({reason})", self.grace);
-                self.kill(failed(error), now)
-            }
-            Phase::Leaving { .. } => {
-                let error = format!("did not exit within {} s after it had ended", LEAVE_LIMIT.as_secs());
-                self.kill(failed(error), now)
-            }
-            Phase::Killed { until, kills } if *kills < KILL_ATTEMPTS => {
-                *kills += 1;
-                *until = now + KILL_INTERVAL;
-                vec![Step::Kill]
-            }
-            Phase::Killed { .. } => self.end(failed("process cannot be killed".to_owned()), false),
-            Phase::Failing { until, kills, .. } if *kills < KILL_ATTEMPTS => {
-                *kills += 1;
-                *until = now + KILL_INTERVAL;
-                vec![Step::Kill]
-            }
-            // What hangs in the kernel would hang its successor too.
-            Phase::Failing { error, .. } => {
-                let error = format!("{error}; process cannot be killed");
-                self.end(failed(error), false)
-            }
-            Phase::Waiting { .. } => self.restart(now),
-        }
-    }
-
-    fn give_up_starting(&mut self, now: Instant) -> Vec<Step> {
-        let error = format!("not ready in {} s", READY_LIMIT.as_secs());
-        if self.restarts.left(now) { self.failing(error, now) } else { self.kill(failed(error), now) }
-    }
-
-    fn give_up_joining(&mut self, now: Instant) -> Vec<Step> {
-        let error = format!("no join in {} s", JOIN_LIMIT.as_secs());
-        if self.restarts.left(now) {
-            return self.failing(error, now);
-        }
-        let mut steps = self.stop(&error, now);
-        steps.splice(0..0, self.conclude(failed(error)));
-        steps
     }
 
     fn kill(&mut self, result: JobResult, now: Instant) -> Vec<Step> {

@@ -17,8 +17,10 @@ mod limits;
 mod link;
 mod machine;
 mod offer;
+mod options;
 mod restart;
 mod solo;
+mod spec;
 mod statuses;
 #[cfg(test)]
 mod tests;
@@ -27,12 +29,12 @@ mod wire;
 pub use admission::PLANNED_MEMORY;
 pub use limits::{Allowance, Limits, MemoryLimit};
 pub use machine::Worker;
+pub use options::{Options, Permissions, RestartPolicy, Tuning};
 pub use solo::Solo;
+pub use spec::{Accept, Answer, JobInfo, JobSpec, ParticipantInfo, RoomInfo};
 
 use crate::clock::Clocks;
-use crate::secret::Secret;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// Identifies a job; the server's `AJ_…`, or a name of ours for a job without dispatch (`connect`).
@@ -51,165 +53,6 @@ pub enum JobType {
     Publisher,
     /// One job per participant that joins.
     Participant,
-}
-
-/// What becomes of a job that fails. The server never dispatches it again, so this is the board's own answer.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum RestartPolicy {
-    /// Its end is reported.
-    #[default]
-    Never,
-    /// It is started again, three times in ten minutes at most; the last failure is reported.
-    OnFailure,
-}
-
-/// What the server grants our jobs in their rooms (livekit_models.proto `ParticipantPermission`).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Permissions {
-    /// May subscribe to tracks.
-    pub subscribe: bool,
-    /// May publish tracks.
-    pub publish: bool,
-    /// May send data packets.
-    pub publish_data: bool,
-    /// May change its own metadata and attributes.
-    pub update_metadata: bool,
-    /// Is not shown to other participants.
-    pub hidden: bool,
-}
-
-impl Default for Permissions {
-    fn default() -> Self {
-        Self { subscribe: true, publish: true, publish_data: true, update_metadata: true, hidden: false }
-    }
-}
-
-/// How the worker presents and limits itself. Fixed for the life of the machine.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// Name for explicit dispatch; empty means automatic dispatch into every new room.
-    pub agent_name: String,
-    /// Deployment label, at most 64 bytes; empty for none.
-    pub deployment: String,
-    /// The one job type registered for: a second register would close the socket.
-    pub job_type: JobType,
-    /// Grants asked for our jobs.
-    pub permissions: Permissions,
-    /// Version string shown to the server.
-    pub version: String,
-    /// Slots; at least 1.
-    pub max_jobs: u32,
-    /// What jobs may use.
-    pub limits: Allowance,
-    /// The load below which the server still selects us (`agents.target_load`, default 0.7).
-    pub target_load: f32,
-    /// How long a drain waits for running jobs before it stops them.
-    pub drain_timeout: Duration,
-    /// How long a job may take from Terminate to its exit before it is killed.
-    pub shutdown_timeout: Duration,
-    /// What becomes of jobs that fail.
-    pub restart: RestartPolicy,
-    /// Whether `on_request` is asked in a prewarmed job process ([`Action::Ask`]) or every offer is accepted that
-    /// fits.
-    pub ask: bool,
-    /// Name, identity, metadata and attributes for accepted jobs when `ask` is false or `on_request` left them empty.
-    /// An empty identity becomes `agent-<job id>`.
-    pub accept: Accept,
-}
-
-/// A room as an offer describes it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RoomInfo {
-    /// `RM_…`; may be empty.
-    pub sid: String,
-    /// Unique name.
-    pub name: String,
-    /// Free text set by the application.
-    pub metadata: String,
-}
-
-/// The participant that a PUBLISHER or PARTICIPANT job was made for.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ParticipantInfo {
-    /// `PA_…`.
-    pub sid: String,
-    /// Unique in its room.
-    pub identity: String,
-    /// Display name.
-    pub name: String,
-    /// Free text set by the application.
-    pub metadata: String,
-    /// Key-value pairs.
-    pub attributes: BTreeMap<String, String>,
-}
-
-/// A job as offered and assigned (livekit_agent.proto `Job`).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct JobInfo {
-    /// Its id.
-    pub id: JobId,
-    /// What it was made from.
-    pub kind: JobType,
-    /// Its room.
-    pub room: RoomInfo,
-    /// For PUBLISHER and PARTICIPANT jobs.
-    pub participant: Option<ParticipantInfo>,
-    /// Dispatch metadata.
-    pub metadata: String,
-    /// Dispatch attributes.
-    pub attributes: BTreeMap<String, String>,
-    /// The agent name it was dispatched to; empty for automatic dispatch.
-    pub agent_name: String,
-    /// `AD_…`; empty for simulated jobs.
-    pub dispatch_id: String,
-    /// Deployment label of the dispatch.
-    pub deployment: String,
-}
-
-/// As whom the job joins.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Accept {
-    /// Display name.
-    pub name: String,
-    /// Identity; empty means `agent-<job id>`.
-    pub identity: String,
-    /// Participant metadata.
-    pub metadata: String,
-    /// Participant attributes.
-    pub attributes: BTreeMap<String, String>,
-}
-
-/// What `on_request` said to an offer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Answer {
-    /// Take it.
-    Accept(Accept),
-    /// Leave it to the next worker, or with `terminate` to nobody.
-    Reject {
-        /// End the job for good (the server records SUCCESS).
-        terminate: bool,
-    },
-    /// The process panicked, died or has no answer; a decline with terminate=false.
-    Silent,
-}
-
-/// All that a job process needs. Travels over an inherited socket only.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct JobSpec {
-    /// The job.
-    pub job: JobInfo,
-    /// As whom it joins.
-    pub accept: Accept,
-    /// Room server, if the assignment names one; else the worker's own URL.
-    pub url: Option<String>,
-    /// Join token.
-    pub token: Secret,
-    /// Our worker id at assignment, `AW_…`.
-    pub worker_id: String,
-    /// What it may use.
-    #[serde(default)]
-    pub limits: Limits,
 }
 
 /// How a job ended; becomes its terminal `UpdateJobStatus`.
@@ -343,21 +186,6 @@ pub enum JobEvent {
     Failing(String),
     /// Its process is gone.
     Exited(Exit),
-}
-
-/// What of [`Options`] may change while the worker runs. It counts for jobs that are assigned from then on.
-#[derive(Clone, Copy, Debug)]
-pub struct Tuning {
-    /// As in [`Options`].
-    pub max_jobs: u32,
-    /// As in [`Options`].
-    pub limits: Allowance,
-    /// As in [`Options`].
-    pub drain_timeout: Duration,
-    /// As in [`Options`].
-    pub shutdown_timeout: Duration,
-    /// As in [`Options`].
-    pub restart: RestartPolicy,
 }
 
 /// What happens to the machine.

@@ -1,0 +1,52 @@
+//! Where a job stands.
+
+use std::time::Instant;
+
+/// See [`super`].
+#[derive(Debug)]
+pub(super) enum Phase {
+    Starting {
+        until: Instant,
+    },
+    Joining {
+        until: Instant,
+    },
+    Running(Presence),
+    Stopping {
+        until: Instant,
+        reason: String,
+    },
+    Leaving {
+        until: Instant,
+    },
+    Killed {
+        until: Instant,
+        kills: u32,
+    },
+    /// To be started again when its process, which is killed, is gone.
+    Failing {
+        error: String,
+        until: Instant,
+        kills: u32,
+    },
+    /// Without a process until then.
+    Waiting {
+        until: Instant,
+    },
+}
+
+/// Of a job that runs.
+#[derive(Debug)]
+pub(super) enum Presence {
+    Inside,
+    /// A second join with the same identity is under way, by the same process or by its successor. `terminated`: the
+    /// server asked to end the job meanwhile.
+    Rejoining {
+        until: Instant,
+        terminated: bool,
+    },
+    /// Back, but terminations caused by the rejoin may still be on their way.
+    Back {
+        until: Instant,
+    },
+}

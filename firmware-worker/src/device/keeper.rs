@@ -63,8 +63,13 @@ pub(super) fn keep(control: &Socket, confined: bool) -> io::Result<()> {
     }
     let nobody = rights.is_some();
     let mut complaints = File::from(stderr.try_clone()?);
+    // The end of the output is what its reader takes for the end of the command: all complaints come before.
+    let output = stdout.try_clone()?;
     let ended = match Kept::start(&setup.command, stdout, stderr, rights, first) {
-        Ok(kept) => watch(&kept, control)?,
+        Ok(kept) => {
+            drop(output);
+            watch(&kept, control)?
+        }
         Err(error) => {
             let name = setup.command.first().map_or("", String::as_str);
             let remedy = match error.kind() {

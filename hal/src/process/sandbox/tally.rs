@@ -2,10 +2,8 @@
 
 use crate::process::{add_seals, create_memfd};
 use std::fs::File;
-use std::io::{self, Error};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::FileExt;
-use std::ptr::null_mut;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::AtomicU32;
 
 /// Counters, by the number of the call; the last is for all that have higher ones.
@@ -28,6 +26,7 @@ impl Tally {
     /// Names and counts of the calls that were refused.
     #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
     pub fn refused(&self) -> Vec<(String, u32)> {
+        use std::os::unix::fs::FileExt;
         let mut bytes = [0; BYTES];
         // What cannot be read was not counted.
         let _ = self.0.read_exact_at(&mut bytes, 0);
@@ -43,11 +42,13 @@ impl Tally {
     }
 
     /// The counters in memory, for good.
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
     pub(super) fn map(&self) -> io::Result<*const AtomicU32> {
+        use std::os::fd::AsRawFd;
         let (protection, fd) = (libc::PROT_READ | libc::PROT_WRITE, self.0.as_raw_fd());
         // SAFETY: a new mapping of a file that keeps its size.
-        let at = unsafe { libc::mmap(null_mut(), BYTES, protection, libc::MAP_SHARED, fd, 0) };
-        if at == libc::MAP_FAILED { Err(Error::last_os_error()) } else { Ok(at.cast_const().cast()) }
+        let at = unsafe { libc::mmap(std::ptr::null_mut(), BYTES, protection, libc::MAP_SHARED, fd, 0) };
+        if at == libc::MAP_FAILED { Err(io::Error::last_os_error()) } else { Ok(at.cast_const().cast()) }
     }
 }
 

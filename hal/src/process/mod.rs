@@ -16,8 +16,9 @@ pub use kept::{Kept, Woken};
 pub use listener::{Listener, Peer, user};
 #[cfg(any(test, not(loom)))]
 pub(crate) use memfd::create as create_memfd;
+pub(crate) use memfd::add_seals;
 #[cfg(not(loom))]
-pub(crate) use memfd::{add_seals, seals};
+pub(crate) use memfd::seals;
 pub use memfd::{read_sealed, sealed_memfd};
 pub use program::{Group, Output, Program};
 pub use realtime::{Urgency, take_realtime};

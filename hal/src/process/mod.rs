@@ -14,9 +14,9 @@ mod spawn;
 pub use child::{Child, Ended, kill_if};
 pub use kept::{Kept, Woken};
 pub use listener::{Listener, Peer, user};
+pub(crate) use memfd::add_seals;
 #[cfg(any(test, not(loom)))]
 pub(crate) use memfd::create as create_memfd;
-pub(crate) use memfd::add_seals;
 #[cfg(not(loom))]
 pub(crate) use memfd::seals;
 pub use memfd::{read_sealed, sealed_memfd};

@@ -12,4 +12,5 @@ pub mod device;
 pub mod room;
 pub mod secret;
 pub mod token;
+pub mod update;
 pub mod worker;

@@ -16,5 +16,6 @@ pub mod hotplug;
 pub mod interfaces;
 pub mod process;
 pub mod ring;
+pub mod storage;
 pub mod video;
 mod wait;

@@ -38,6 +38,8 @@ pub enum FromOperator {
         /// What it is: another worker may have another camera of this name.
         device: CameraDevice,
     },
+    /// Are you registered, or were you lately?
+    Registration,
 }
 
 /// From a worker to an operator.
@@ -59,6 +61,13 @@ pub enum ToOperator {
     },
     /// Beside it the reader's end of a socket to the camera's owner, where [`super::FromReader`] is spoken.
     Source,
+    /// What it is with the server.
+    Registration {
+        /// Why it is not registered, in plain words; `None` if it is.
+        problem: Option<String>,
+        /// Seconds since it was; `None` if it never was.
+        ago_s: Option<u64>,
+    },
 }
 
 /// The jobs of one worker, as its operators see them.

@@ -1,9 +1,12 @@
-//! The WebSocket client of supervisor and job: tungstenite over rustls with aws-lc-rs. Names are resolved elsewhere.
+//! The WebSocket client of supervisor and job: tungstenite over rustls with aws-lc-rs, whose names are resolved elsewhere;
+//! and the download of an update.
 
 mod dial;
+mod download;
 mod tls;
 mod url;
 
+pub use download::{Download, DownloadError};
 pub use tls::Tls;
 pub use url::host_and_port;
 

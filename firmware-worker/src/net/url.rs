@@ -15,6 +15,10 @@ pub(super) struct Target {
     pub shown: String,
     /// Complete, with scheme `ws` or `wss`.
     pub full: String,
+    /// Host and port as written.
+    pub authority: String,
+    /// Path and query.
+    pub path: String,
 }
 
 /// Host and port of a `ws`, `wss`, `http` or `https` URL, for the resolver.
@@ -47,6 +51,8 @@ impl Target {
             port: authority.port_u16().unwrap_or(default_port),
             full: format!("{scheme}://{authority}{path}"),
             shown: format!("{scheme}://{authority}"),
+            authority: authority.to_string(),
+            path: path.to_owned(),
         })
     }
 }

@@ -1,12 +1,16 @@
 //! What operators and the service manager are told without asking.
 
 use super::run::Supervisor;
+use std::time::Instant;
 use tracing::{info, warn};
 
 impl Supervisor {
     /// Tells operators what has changed about the registration.
     pub(super) fn announce(&mut self) {
         let Some(now) = self.brain.snapshot() else { return };
+        if now.registered {
+            self.registered = Some(Instant::now());
+        }
         let before = self.seen.replace(now.clone());
         let was_registered = before.as_ref().is_some_and(|b| b.registered);
         if now.registered && (!was_registered || before.as_ref().is_some_and(|b| b.worker_id != now.worker_id)) {

@@ -180,6 +180,7 @@ impl Supervisor {
             FromOperator::Jobs => self.tell_jobs(),
             FromOperator::Stop { job } => return self.stop_job(peer, JobId(job), reply),
             FromOperator::Read { camera, device } => self.give_reader(peer, &camera, &device),
+            FromOperator::Registration => self.tell_registration(),
         };
         // Whoever asked may be gone.
         let _ = reply.send(answer);
@@ -190,6 +191,12 @@ impl Supervisor {
             Ok(memfd) => Answer { message: ToOperator::Jobs, beside: Some(memfd) },
             Err(e) => refused(format!("memfd: {e}")),
         }
+    }
+
+    fn tell_registration(&self) -> Answer {
+        let problem = self.problem().map(|why| why.chars().take(900).collect());
+        let ago_s = self.registered.map(|last| last.elapsed().as_secs());
+        ToOperator::Registration { problem, ago_s }.into()
     }
 
     /// The answer comes when it has ended.

@@ -102,16 +102,20 @@ impl Totals {
 impl Supervisor {
     pub(super) fn report(&self) -> Report {
         let snapshot = self.brain.snapshot();
-        let problem = match &snapshot {
-            Some(s) if s.registered && !s.draining => None,
-            Some(s) if s.draining => Some("draining".to_owned()),
-            Some(s) if !s.problem.is_empty() => Some(s.problem.clone()),
-            Some(_) => Some("not registered yet".to_owned()),
-            None => Some("runs one job without registration".to_owned()),
-        };
         let worker = serde_json::to_string(&self.worker_view(snapshot.as_ref()))
             .expect("a struct of strings and numbers has a JSON form");
-        Report { problem, worker, jobs: self.jobs_json(), metrics: self.metrics() }
+        Report { problem: self.problem(), worker, jobs: self.jobs_json(), metrics: self.metrics() }
+    }
+
+    /// Why it is not registered.
+    pub(super) fn problem(&self) -> Option<String> {
+        match self.brain.snapshot() {
+            Some(s) if s.registered && !s.draining => None,
+            Some(s) if s.draining => Some("draining".to_owned()),
+            Some(s) if !s.problem.is_empty() => Some(s.problem),
+            Some(_) => Some("not registered yet".to_owned()),
+            None => Some("runs one job without registration".to_owned()),
+        }
     }
 
     fn worker_view<'a>(&'a self, snapshot: Option<&'a protocol::worker::Snapshot>) -> WorkerView<'a> {

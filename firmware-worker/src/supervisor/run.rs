@@ -65,6 +65,8 @@ pub(super) struct Supervisor {
     pub(super) last_result: Option<JobResult>,
     health: Health,
     pub(super) seen: Option<Snapshot>,
+    /// When it was registered last, as far as the loop has seen.
+    pub(super) registered: Option<Instant>,
     signals: u32,
     next_tick: Instant,
     next_rescan: Instant,
@@ -161,6 +163,7 @@ impl Supervisor {
             last_result: None,
             health: Health::new(Board::under("/"), now),
             seen: None,
+            registered: None,
             signals: 0,
             next_tick: now + PING_INTERVAL,
             next_rescan: now + RESCAN_INTERVAL,

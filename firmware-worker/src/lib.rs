@@ -54,6 +54,7 @@ pub mod job;
 pub mod media;
 pub mod net;
 pub mod supervisor;
+mod update;
 
 pub use control::{Format, Granted};
 pub use job::{

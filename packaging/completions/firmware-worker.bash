@@ -49,6 +49,9 @@ _firmware__worker() {
             firmware__worker,token)
                 cmd="firmware__worker__subcmd__token"
                 ;;
+            firmware__worker,update)
+                cmd="firmware__worker__subcmd__update"
+                ;;
             firmware__worker__subcmd__bench,camera)
                 cmd="firmware__worker__subcmd__bench__subcmd__camera"
                 ;;
@@ -112,6 +115,9 @@ _firmware__worker() {
             firmware__worker__subcmd__help,token)
                 cmd="firmware__worker__subcmd__help__subcmd__token"
                 ;;
+            firmware__worker__subcmd__help,update)
+                cmd="firmware__worker__subcmd__help__subcmd__update"
+                ;;
             firmware__worker__subcmd__help__subcmd__bench,camera)
                 cmd="firmware__worker__subcmd__help__subcmd__bench__subcmd__camera"
                 ;;
@@ -146,7 +152,7 @@ _firmware__worker() {
 
     case "${cmd}" in
         firmware__worker)
-            opts="-h -V --help --version start dev connect devices bench snapshot jobs check doctor token help"
+            opts="-h -V --help --version start dev connect devices bench snapshot jobs check doctor update token help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -572,7 +578,7 @@ _firmware__worker() {
             return 0
             ;;
         firmware__subcmd__worker__subcmd__help)
-            opts="start dev connect devices bench snapshot jobs check doctor token help"
+            opts="start dev connect devices bench snapshot jobs check doctor update token help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -809,6 +815,20 @@ _firmware__worker() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        firmware__subcmd__worker__subcmd__help__subcmd__update)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         firmware__subcmd__worker__subcmd__jobs)
             opts="-h --json --help stop help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
@@ -995,6 +1015,24 @@ _firmware__worker() {
                     return 0
                     ;;
                 --log-level)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        firmware__subcmd__worker__subcmd__update)
+            opts="-h --status --json --watch --allow-older --again --ca-file --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --ca-file)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

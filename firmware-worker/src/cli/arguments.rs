@@ -74,6 +74,8 @@ pub(super) enum Command {
         #[command(flatten)]
         settings: Settings,
     },
+    /// Install an update of a flashed image in its other slot, drain the worker, and restart into it
+    Update(UpdateOptions),
     /// Make a worker token from API key and secret, so that the secret stays off the board
     Token {
         /// How long it is valid: 90d, 12h, 30m
@@ -85,6 +87,31 @@ pub(super) enum Command {
         #[command(flatten)]
         settings: Settings,
     },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct UpdateOptions {
+    /// Update file (.fwu), or where a server has it: http:// or https://
+    #[arg(value_name = "FILE|URL", required_unless_present_any = ["status", "watch"])]
+    pub(super) source: Option<String>,
+    /// Say which slot runs, what is on trial, and which updates were taken back
+    #[arg(long, conflicts_with_all = ["source", "watch"])]
+    pub(super) status: bool,
+    /// The status as JSON
+    #[arg(long, requires = "status")]
+    pub(super) json: bool,
+    /// Keep the slot that is on trial, or restart into the other one: what the service does after each start
+    #[arg(long, conflicts_with = "source")]
+    pub(super) watch: bool,
+    /// Also a version that is older than the running one
+    #[arg(long)]
+    pub(super) allow_older: bool,
+    /// Also a version that was taken back before
+    #[arg(long)]
+    pub(super) again: bool,
+    /// PEM certificates to trust beside the built-in roots
+    #[arg(long, value_name = "FILE")]
+    pub(super) ca_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]

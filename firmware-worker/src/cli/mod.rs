@@ -14,6 +14,7 @@ mod operator;
 mod snapshot;
 mod token;
 mod trial;
+mod update;
 mod view;
 
 use crate::config::{self, Config, Credentials, Defaults, read_secret};
@@ -106,6 +107,7 @@ fn command(command: Command, options: &WorkerOptions) -> ExitCode {
         Command::Jobs { command: Some(Jobs::Stop { id }), .. } => jobs::stop(&id),
         Command::Doctor { fix, settings } => doctor::print(settings, fix),
         Command::Check { file, settings } => check::print(settings, file, options.restarts()),
+        Command::Update(options) => update::run(&options),
         Command::Token { ttl, output, settings } => token::print(settings, ttl, output.as_deref()),
     }
 }

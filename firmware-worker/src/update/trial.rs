@@ -1,0 +1,73 @@
+//! What follows a start: a slot on trial is kept or given up, and what happened to an update is written down.
+
+use super::disk::write_record;
+use super::{Error, System};
+use protocol::update::{Probation, Record, Seen, Standing, Verdict};
+use std::time::Instant;
+
+/// How it ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// Nothing was on trial.
+    Settled,
+    /// An update was taken back before this start: version and reason.
+    TakenBack(String, String),
+    /// An update waits for the next start.
+    Installed,
+    /// The running slot is good from now on.
+    Kept,
+    /// It is not, for this reason, and the other one starts next.
+    GivenUp(String),
+}
+
+/// Watches a slot that is on trial until there is a verdict, and carries that out but for the restart. `ask` looks at the
+/// worker, `wait` returns at that time of the clock `now`.
+pub fn settle(
+    system: &System,
+    mut ask: impl FnMut() -> Seen,
+    now: impl Fn() -> Instant,
+    wait: impl Fn(Instant),
+) -> Result<Ending, Error> {
+    let copies = system.copies()?;
+    let (before, record, running) = (system.history(), Record::newest(&copies), system.slot());
+    let mut history = before.clone();
+    let standing = history.started(running, record, system.fallback());
+    if history != before {
+        remember(system, &history);
+    }
+    let must_register = match standing {
+        Standing::OnTrial { must_register } => must_register,
+        Standing::Installed => return Ok(Ending::Installed),
+        Standing::Settled => {
+            let new = history.failed.last().filter(|_| history.failed != before.failed);
+            return Ok(new.map_or(Ending::Settled, |new| Ending::TakenBack(new.version.clone(), new.reason.clone())));
+        }
+    };
+    let mut probation = Probation::new(now(), must_register);
+    loop {
+        let seen = ask();
+        // The record first: without it nothing has happened.
+        match probation.look(now(), &seen) {
+            Verdict::Wait(until) => wait(until),
+            Verdict::Commit => {
+                write_record(system, &copies, running)?;
+                history.committed();
+                remember(system, &history);
+                return Ok(Ending::Kept);
+            }
+            Verdict::RollBack(reason) => {
+                write_record(system, &copies, running.other())?;
+                history.rolled_back(reason.clone());
+                remember(system, &history);
+                return Ok(Ending::GivenUp(reason));
+            }
+        }
+    }
+}
+
+/// A data partition that cannot be written keeps no slot from being kept or given up.
+fn remember(system: &System, history: &protocol::update::History) {
+    if let Err(e) = system.remember(history) {
+        tracing::warn!("{e}: this update will not be remembered");
+    }
+}

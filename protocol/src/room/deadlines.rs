@@ -27,7 +27,7 @@ impl Room {
             self.check_signal(now);
         }
         if self.phase == Phase::Live && self.media.up && self.media.dead(now) {
-            self.resume("no media packet for 4 s", now);
+            self.resume(self.media.cause(now), now);
         }
         if self.media.try_tcp.is_some_and(|at| at <= now) {
             self.try_tcp(now);

@@ -7,6 +7,9 @@ use std::time::{Duration, Instant};
 /// Media are dead when nothing comes for this long: either side sends something every 3 s at least. If signalling
 /// outlives it for long, the server takes UDP away from this identity for minutes.
 const MEDIA_SILENCE: Duration = Duration::from_secs(4);
+/// The way that media go is dead when nothing comes back on it for this long, whatever comes on others: each side checks
+/// each way every 3 s at least, and a single check may be lost.
+const WAY_SILENCE: Duration = Duration::from_secs(8);
 /// A gap in feedback after which receivers have probably lost packets that nobody will ask for in time.
 const FEEDBACK_GAP: Duration = Duration::from_millis(500);
 /// Video that went out for this long without any answer is dropped from then on: it would queue, and come too late in
@@ -56,6 +59,7 @@ impl MediaPath {
         self.tcp.clear();
         self.try_tcp = None;
         self.udp = false;
+        self.used = None;
         self.restarted = true;
     }
 
@@ -68,21 +72,26 @@ impl MediaPath {
 
     /// A packet goes out.
     pub(super) fn goes(&mut self, local: SocketAddr, remote: SocketAddr, payload: &[u8], now: Instant) {
-        if !is_stun(payload) {
-            self.used = Some(Used { local, remote, at: now });
+        if is_stun(payload) {
+            return;
         }
+        let heard = self.used.filter(|used| used.is(local, remote)).map_or(now, |used| used.heard);
+        self.used = Some(Used { local, remote, at: now, heard });
     }
 
     /// A packet came. True after a gap in which receivers have probably lost something.
     ///
     /// On a board with two addresses ICE goes on with its checks on both ways: an answer on the one tells nothing of
-    /// media that go the other.
+    /// media that go the other. The server's own media say more, but it may send them another way than it gets ours.
     pub(super) fn came(&mut self, remote: SocketAddr, local: SocketAddr, payload: &[u8], now: Instant) -> bool {
-        let other_way = |used: Used| (used.local, used.remote) != (local, remote) && now < used.at + MEDIA_SILENCE;
-        if is_stun(payload) && self.used.is_some_and(other_way) {
-            return false;
-        }
         let silence = now.saturating_duration_since(self.heard);
+        match &mut self.used {
+            Some(used) if used.is(local, remote) => used.heard = now,
+            Some(used) if is_stun(payload) && now < used.at + MEDIA_SILENCE => return false,
+            // Nothing came any way: an outage is over, and this one may be the first to come back.
+            Some(used) if silence >= MEDIA_SILENCE => used.heard = now,
+            _ => {}
+        }
         self.heard = now;
         self.unanswered = None;
         silence > FEEDBACK_GAP
@@ -103,18 +112,39 @@ impl MediaPath {
         now >= self.dead_at()
     }
 
+    /// What a dead path is dead of.
+    pub(super) fn cause(&self, now: Instant) -> &'static str {
+        if now >= self.heard + MEDIA_SILENCE {
+            "no media packet for 4 s"
+        } else {
+            "no media packet for 8 s on the way that media go"
+        }
+    }
+
     /// When it is dead unless something comes.
     pub(super) fn dead_at(&self) -> Instant {
-        self.heard + MEDIA_SILENCE
+        let all = self.heard + MEDIA_SILENCE;
+        // Of a way that media no longer go nothing has to come.
+        let way = self.used.filter(|used| used.at + MEDIA_SILENCE > used.heard + WAY_SILENCE);
+        way.map_or(all, |used| all.min(used.heard + WAY_SILENCE))
     }
 }
 
-/// Two addresses between which media go, and when they did last.
+/// Two addresses between which media go.
 #[derive(Clone, Copy, Debug)]
 struct Used {
     local: SocketAddr,
     remote: SocketAddr,
+    /// When they did last.
     at: Instant,
+    /// When something came back between the same two; at first, since when they go there.
+    heard: Instant,
+}
+
+impl Used {
+    fn is(&self, local: SocketAddr, remote: SocketAddr) -> bool {
+        (self.local, self.remote) == (local, remote)
+    }
 }
 
 /// RFC 7983: the first byte of STUN is 0 to 3, of DTLS and RTP more.
@@ -150,6 +180,48 @@ mod tests {
         assert!(path.dead(after(start, 4000)));
         path.came(server, wire, STUN, after(start, 4000));
         assert!(!path.dead(after(start, 4000)));
+    }
+
+    #[test]
+    fn media_of_the_server_on_another_way_keep_a_dead_way_alive_for_eight_seconds_and_no_longer() {
+        let start = Instant::now();
+        let (wire, radio, server) = (address(1), address(2), address(3));
+        let mut path = MediaPath::new(start);
+        for ms in (0..=8000).step_by(100) {
+            assert!(!path.dead(after(start, ms)) || ms == 8000, "{ms} ms");
+            path.goes(wire, server, RTP, after(start, ms));
+            path.came(server, radio, RTP, after(start, ms));
+        }
+        assert!(path.dead(after(start, 8000)));
+        path.came(server, wire, STUN, after(start, 8000));
+        assert!(!path.dead(after(start, 8000)));
+    }
+
+    #[test]
+    fn after_an_outage_of_all_ways_each_gets_its_time_again() {
+        let start = Instant::now();
+        let (wire, radio, server) = (address(1), address(2), address(3));
+        let mut path = MediaPath::new(start);
+        for ms in (0..=8500).step_by(100) {
+            path.goes(wire, server, RTP, after(start, ms));
+            if ms >= 6000 {
+                path.came(server, radio, RTP, after(start, ms));
+                assert!(!path.dead(after(start, ms)), "{ms} ms");
+            }
+        }
+    }
+
+    #[test]
+    fn a_way_that_media_have_left_need_not_answer() {
+        let start = Instant::now();
+        let (wire, radio, server) = (address(1), address(2), address(3));
+        let mut path = MediaPath::new(start);
+        path.goes(wire, server, RTP, start);
+        for ms in (0..=20_000).step_by(100) {
+            path.goes(radio, server, RTP, after(start, ms));
+            path.came(server, radio, RTP, after(start, ms));
+            assert!(!path.dead(after(start, ms)), "{ms} ms");
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use crate::SOON;
 use std::time::Duration;
-use tests::worker::{AGENT, Setup};
+use tests::worker::{AGENT, Setup, Worker};
 use tests::{Judge, Path, Server, namespace, poll};
 
 #[test]
@@ -40,7 +40,7 @@ fn media_whose_way_dies_take_another_one() {
 
 #[test]
 fn a_pause_of_media_ends_without_a_rejoin() {
-    let (_, judge, _server) = interrupted(|path| {
+    let (_, judge, _running) = interrupted(|path| {
         path.cut(true);
         // How long the outage is, not what is waited for.
         std::thread::sleep(Duration::from_secs(6));
@@ -49,8 +49,9 @@ fn a_pause_of_media_ends_without_a_rejoin() {
     assert!(!judge.events().iter().any(|event| event.name() == "participant_left"));
 }
 
-/// Interrupts a job's media; returns the seconds until a whole second of picture and sound came again.
-fn interrupted(interrupt: impl Fn(&Path)) -> (f64, Judge, Server) {
+/// Interrupts a job's media; returns the seconds until a whole second of picture and sound came again, and what still runs:
+/// a worker that ends takes its participant with it.
+fn interrupted(interrupt: impl Fn(&Path)) -> (f64, Judge, (Worker, Server)) {
     let (server, proxy, path) = Server::start_behind_path();
     let worker = Setup::with_url(&proxy.url()).start();
     server.api().dispatch("studio", AGENT, "");
@@ -67,7 +68,7 @@ fn interrupted(interrupt: impl Fn(&Path)) -> (f64, Judge, Server) {
     });
     let back = back.at() - cut;
     eprintln!("a whole second of picture and sound {back:.1} s after the interruption");
-    (back, judge, server)
+    (back, judge, (worker, server))
 }
 
 #[test]

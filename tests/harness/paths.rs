@@ -26,7 +26,7 @@ pub fn worker() -> PathBuf {
     BUILT
         .get_or_init(|| match std::env::var_os("FIRMWARE_WORKER") {
             Some(path) => path.into(),
-            None => build(&["--bins"]).join("firmware-worker"),
+            None => build(&["--bin", "firmware-worker"]).join("firmware-worker"),
         })
         .clone()
 }
@@ -92,13 +92,13 @@ fn build(what: &[&str]) -> PathBuf {
     let profile = test.ancestors().nth(2).expect("tests run from <target>/<profile>/deps").to_owned();
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
-    command.current_dir(root()).args(["build", "--quiet", "--locked", "-p", "firmware-worker"]).args(what);
+    command.current_dir(root()).args(["build", "--quiet", "--locked", "--workspace"]).args(what);
     command.env("CARGO_TARGET_DIR", profile.parent().expect("a profile lies in a target directory"));
     if profile.ends_with("release") {
         command.arg("--release");
     }
     let status = command.status().expect("cargo starts: it started this test");
-    assert!(status.success(), "cargo build -p firmware-worker {what:?}: {status}");
+    assert!(status.success(), "cargo build --workspace {what:?}: {status}");
     profile
 }
 

@@ -90,6 +90,7 @@ fn the_binary_for_pcs_starts_on_a_debian_13() {
 }
 
 #[test]
+#[ignore = "builds the tests for each board: `tools/test soak targets` runs it"]
 fn the_machines_of_the_protocol_decide_alike_on_every_board() {
     for target in TARGETS.iter().filter(|target| target.is_tested() && target.emulator.is_some()) {
         let mut command = Command::new("timeout");

@@ -6,6 +6,7 @@
 #![warn(missing_docs)]
 
 pub mod api;
+pub mod card;
 pub mod guest;
 pub mod http;
 pub mod judge;
@@ -23,6 +24,7 @@ pub mod token;
 pub mod worker;
 
 pub use api::Api;
+pub use card::{Board, Card};
 pub use guest::Guest;
 pub use judge::Judge;
 pub use path::Path;

@@ -71,6 +71,12 @@ pub fn guest_systemd() -> PathBuf {
     made("GUEST_SYSTEMD", "tools/guest", "systemd")
 }
 
+/// The image of a board, not packed.
+pub fn image(board: &str) -> PathBuf {
+    let variable = format!("IMAGE_{}", board.to_uppercase().replace('-', "_"));
+    made(&variable, "tools/image", board)
+}
+
 /// ALSA for 32-bit ARM, beside the cross compiler.
 pub fn armhf_sysroot() -> PathBuf {
     named("ARMHF_SYSROOT")

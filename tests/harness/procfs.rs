@@ -38,6 +38,14 @@ pub fn threads(pid: u32) -> Vec<String> {
     names.map(|name| name.trim_end().to_owned()).collect()
 }
 
+/// Seconds that the thread which had to wait longest for a processor has waited for one, since it began.
+pub fn waited(pid: u32) -> f64 {
+    let entries = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let texts = entries.filter_map(|entry| fs::read_to_string(entry.path().join("schedstat")).ok());
+    let nanoseconds = texts.filter_map(|text| text.split_whitespace().nth(1)?.parse::<f64>().ok());
+    nanoseconds.fold(0.0, f64::max) / 1e9
+}
+
 /// Whether it runs; a zombie does not.
 pub fn alive(pid: u32) -> bool {
     stat(pid).is_some_and(|fields| fields[0] != "Z" && fields[0] != "X")

@@ -1,0 +1,31 @@
+# Raspberry Pi 3, Zero 2 W, 4 and Compute Module 4.
+uboot_package=u-boot-rpi
+uboot=usr/lib/u-boot/rpi_arm64/u-boot.bin
+# Of the initramfs: the watchdog first, then what the card and a USB disk need: supplies and pins of the Pi 4's card
+# (gpio-regulator, fixed), both controllers of the others.
+watchdog_modules="bcm2835_wdt"
+disk_modules="fixed gpio-regulator sdhci-iproc bcm2835 dwc2 xhci-pci reset-raspberrypi usb-storage uas"
+# Of the root: Ethernet on the board and by USB (with what QEMU offers), Wi-Fi, the board's own sound, temperature, clock
+# speed, random numbers.
+modules="genet broadcom smsc95xx lan78xx microchip cdc_ether rndis_host asix ax88179_178a r8152
+  brcmfmac brcmfmac-wcc brcmfmac-cyw snd-bcm2835 snd-soc-bcm2835-i2s
+  bcm2835_thermal raspberrypi-cpufreq bcm2835-rng i2c-bcm2835 spi-bcm2835"
+firmware_packages="raspi-firmware firmware-brcm80211"
+
+# add_board_files ROOT BOOT: what the board alone wants in its root and on its boot partition.
+add_board_files() {
+  local root=$1 boot=$2 tree=$work/firmware name
+  # shellcheck disable=SC2046,SC2086
+  unpack_packages "$tree" $(fetch_alone $firmware_packages)
+  # Of the radios' firmware what these boards carry: chip, settings by board, rules by country.
+  mkdir -p "$root/usr/lib/firmware"/{brcm,cypress}
+  for name in 43430 43430b0 43436 43436s 43455 43456; do
+    cp -a "$tree"/usr/lib/firmware/brcm/brcmfmac$name-sdio* "$root/usr/lib/firmware/brcm/" 2>/dev/null || true
+    cp -a "$tree"/usr/lib/firmware/cypress/cyfmac$name-sdio* "$root/usr/lib/firmware/cypress/" 2>/dev/null || true
+  done
+  for name in bootcode.bin start.elf fixup.dat start4.elf fixup4.dat; do
+    cp "$tree/usr/lib/raspi-firmware/$name" "$boot/"
+  done
+  cp "$kernel/usr/lib/linux-image-$kernel_version"/broadcom/bcm2{837,711}-rpi-*.dtb "$boot/"
+  cp "$board_folder/config.txt" "$work/u-boot.bin" "$boot/"
+}

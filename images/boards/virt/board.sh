@@ -1,0 +1,13 @@
+# QEMU's `virt` machine, which tests and demonstrations run on.
+uboot_package=u-boot-qemu
+# Not on the boot partition: QEMU takes it as -bios.
+uboot=usr/lib/u-boot/qemu_arm64/u-boot.bin
+# Of the initramfs: the watchdog first, then what the disk needs.
+watchdog_modules="i6300esb"
+disk_modules="virtio_pci virtio_blk"
+# Of the root: network, camera and sound card for tests.
+modules="virtio_net virtio_rng snd-aloop vivid"
+firmware_packages=
+
+# add_board_files ROOT BOOT: what the board alone wants in its root and on its boot partition.
+add_board_files() { :; }

@@ -1,0 +1,2 @@
+setenv console "console=ttyAMA0"
+setenv arm_watchdog true

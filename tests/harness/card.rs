@@ -1,0 +1,210 @@
+//! An image on a card, and an emulated board that starts from it as a real one does: U-Boot, its script, the slot's kernel.
+
+use crate::process::{Log, Process};
+use crate::server::{KEY, SECRET};
+use crate::{Server, guest, paths, poll, procfs};
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::process::{ChildStdin, Command, Stdio};
+use std::time::Duration;
+
+/// From power-on to anything that a board says: 20 s when idle, more beside a busy build.
+pub const BOOT: Duration = Duration::from_secs(180);
+
+/// Where the boot partition begins, bytes.
+const BOOT_PARTITION: &str = "@@4M";
+
+/// A copy of an image on a card of its own, deleted on drop.
+#[derive(Debug)]
+pub struct Card {
+    image: PathBuf,
+    folder: PathBuf,
+}
+
+impl Card {
+    /// Writes the image of `board` to a card of this many MiB.
+    pub fn of(board: &str, name: &str, mib: u64) -> Self {
+        let image = paths::image(board);
+        let folder = std::env::temp_dir().join(format!("card-{}-{name}", std::process::id()));
+        fs::create_dir_all(&folder).expect("the temporary directory is writable");
+        let card = Self { image, folder };
+        run(Command::new("cp").arg("--sparse=always").arg(&card.image).arg(card.path()));
+        card.open().set_len(mib << 20).expect("the temporary directory has room");
+        card
+    }
+
+    /// The card as QEMU takes it.
+    pub fn path(&self) -> PathBuf {
+        self.folder.join("card")
+    }
+
+    /// For who reads and writes its blocks.
+    pub fn open(&self) -> File {
+        File::options().read(true).write(true).open(self.path()).expect("the card is ours")
+    }
+
+    /// Overwrites what is at this byte.
+    pub fn write_at(&self, bytes: &[u8], offset: u64) {
+        self.open().write_all_at(bytes, offset).expect("within the card");
+    }
+
+    /// Reads from this byte on.
+    pub fn read_at<const N: usize>(&self, offset: u64) -> [u8; N] {
+        let mut bytes = [0; N];
+        self.open().read_exact_at(&mut bytes, offset).expect("within the card");
+        bytes
+    }
+
+    /// Puts a file onto the boot partition.
+    pub fn put(&self, name: &str, text: &str) {
+        let file = self.folder.join(name);
+        fs::write(&file, text).expect("the temporary directory is writable");
+        run(Command::new("mcopy").args(["-o", "-i"]).arg(self.boot_partition()).arg(file).arg(format!("::{name}")));
+    }
+
+    /// Reads a file of the boot partition, if it has it.
+    pub fn get(&self, name: &str) -> Option<Vec<u8>> {
+        let mut command = Command::new("mtype");
+        let output = command.arg("-i").arg(self.boot_partition()).arg(format!("::{name}")).output();
+        let output = output.expect("mtools are installed: tools/setup image");
+        output.status.success().then_some(output.stdout)
+    }
+
+    /// Settings for a worker that registers with this server.
+    pub fn configure(&self, server: &Server, more: &str) {
+        let port = server.address().port();
+        let url = format!("ws://{}:{port}", guest::HOST);
+        self.put("secret", SECRET);
+        self.put(
+            "firmware-worker.toml",
+            &format!(
+                "[server]\nurl = \"{url}\"\napi_key = \"{KEY}\"\napi_secret_file = \"/boot/firmware/secret\"\n{more}"
+            ),
+        );
+    }
+
+    /// Gives a shell on the console of the board.
+    pub fn open_shell(&self, machine: Machine) {
+        self.put("boot.env", &format!("extra=systemd.debug_shell={}\n", machine.console()));
+    }
+
+    fn boot_partition(&self) -> String {
+        format!("{}{BOOT_PARTITION}", self.path().display())
+    }
+}
+
+impl Drop for Card {
+    fn drop(&mut self) {
+        // A leftover in the temporary directory is no failure.
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// What QEMU plays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Machine {
+    /// Its own board, with a watchdog.
+    Virt,
+    /// A Raspberry Pi 3 B, whose firmware cannot be had: QEMU loads U-Boot and the device tree in its place.
+    RaspberryPi3,
+}
+
+impl Machine {
+    fn console(self) -> &'static str {
+        match self {
+            Self::Virt => "ttyAMA0",
+            Self::RaspberryPi3 => "ttyS1",
+        }
+    }
+
+    fn command(self, card: &Card) -> Command {
+        let uboot = card.image.with_extension("u-boot.bin");
+        let drive = format!("format=raw,file={}", card.path().display());
+        let mut command = Command::new("qemu-system-aarch64");
+        match self {
+            Self::Virt => {
+                command.args(["-M", "virt", "-cpu", "cortex-a72", "-smp", "2", "-m", "512", "-nographic"]);
+                command.arg("-bios").arg(uboot).args(["-drive", &format!("if=virtio,{drive}")]);
+                command.args(["-device", "i6300esb", "-device", "virtio-rng-pci"]);
+                command.args(["-device", "virtio-net-pci,netdev=n,romfile="]);
+            }
+            Self::RaspberryPi3 => {
+                let tree = card.folder.join("tree.dtb");
+                let name = "bcm2837-rpi-3-b.dtb";
+                fs::write(&tree, card.get(name).expect(name)).expect("the temporary directory is writable");
+                command.args(["-M", "raspi3b", "-display", "none", "-serial", "null", "-serial", "stdio"]);
+                command.arg("-kernel").arg(uboot).arg("-dtb").arg(tree);
+                command.args(["-drive", &format!("if=sd,{drive}"), "-device", "usb-net,netdev=n"]);
+            }
+        }
+        command.args(["-accel", "tcg,thread=multi", "-netdev", "user,id=n"]);
+        command
+    }
+}
+
+/// A running board, powered off without warning on drop.
+#[derive(Debug)]
+pub struct Board {
+    process: Process,
+    stdin: ChildStdin,
+    asked: u32,
+    /// What it starts from.
+    pub card: Card,
+}
+
+impl Board {
+    /// Powers it on.
+    pub fn start(machine: Machine, card: Card) -> Self {
+        let mut process = Process::start_talking("board", machine.command(&card).stdin(Stdio::piped()));
+        let stdin = process.take_stdin();
+        Self { process, stdin, asked: 0, card }
+    }
+
+    /// Waits until the console has a line with this text.
+    #[track_caller]
+    pub fn wait(&self, text: &str, limit: Duration) -> String {
+        poll::until(&format!("the board says {text:?}"), limit, || self.console().find(&[text])).text
+    }
+
+    /// What it printed lately.
+    pub fn console(&self) -> &Log {
+        &self.process.log
+    }
+
+    /// Runs a command in the shell of a card with [`Card::open_shell`] and gives what it prints, on one line, without
+    /// what it prints last: its exit code must be 0.
+    #[track_caller]
+    pub fn must(&mut self, command: &str) -> String {
+        self.asked += 1;
+        let (mark, end) = (format!("<{}>", self.asked), format!("</{}>", self.asked));
+        // In two pieces, as the terminal shows what is typed too.
+        let line = format!("out=$({command} 2>&1); code=$?; echo '<''{0}>' $out $code '</''{0}>'", self.asked);
+        writeln!(self.stdin, "{line}").expect("QEMU runs");
+        let found = || self.console().find(&[&mark, &end]);
+        let line = poll::until(&format!("the board runs {command:?}"), BOOT, found).text;
+        let (_, rest) = line.split_once(&mark).expect("looked for");
+        let (out, _) = rest.split_once(&end).expect("looked for");
+        let out = out.trim();
+        out.strip_suffix('0').unwrap_or_else(|| panic!("{command}: {out}")).trim().to_owned()
+    }
+
+    /// A moment by the board's clock, s: this machine's, less what it let the board's processors wait while it had others
+    /// to run.
+    pub fn now(&self) -> f64 {
+        poll::monotonic() - procfs::waited(self.process.pid())
+    }
+
+    /// Pulls the plug.
+    pub fn power_off(mut self) -> Card {
+        self.process.kill();
+        self.card
+    }
+}
+
+#[track_caller]
+fn run(command: &mut Command) {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}; run tools/setup image"));
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+}

@@ -45,8 +45,11 @@ make_data_partition() {
     -E "hash_seed=$DATA_ID,resize=268435456,root_owner=0:0,lazy_itable_init=0,lazy_journal_init=0" -O ^metadata_csum_seed "$1"
 }
 
-# place FILE MIB
-place() { dd if="$1" of="$disk_image" bs=1M seek="$2" conv=notrunc,sparse status=none; }
+# place FILE MIB: with every zero, as who writes a card by the map leaves out the image's holes, and a card is not empty.
+place() { dd if="$1" of="$disk_image" bs=1M seek="$2" conv=notrunc status=none; }
+
+# clear MIB COUNT
+clear() { dd if=/dev/zero of="$disk_image" bs=1M seek="$1" count="$2" conv=notrunc status=none; }
 
 # must_fit FILE MIB WHAT
 must_fit() {
@@ -60,6 +63,9 @@ make_disk() {
   must_fit "$root" "$ROOT_SIZE" "the root"
   rm -f "$disk_image"
   truncate -s "$((DATA_START + DATA_SIZE))M" "$disk_image"
+  # No record and no kernel in B, whatever the card had.
+  clear 0 "$BOOT_START"
+  clear "$KERNEL_B_START" 1
   sfdisk -q --no-reread "$disk_image" <<TABLE
 label: dos
 label-id: $DISK_SIGNATURE

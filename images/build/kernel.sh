@@ -31,9 +31,9 @@ make_initramfs() {
   cp "$base/usr/bin/busybox" "$tree/bin/"
   install -m755 "$ROOT/images/initramfs/init" "$tree/init"
   printf '%s="%s"\n' watchdog_modules "$watchdog_modules" disk_modules "$disk_modules" \
-    file_system_modules "$FILE_SYSTEM_MODULES" >"$tree/board.env"
+    network_modules "$network_modules" file_system_modules "$FILE_SYSTEM_MODULES" >"$tree/board.env"
   # shellcheck disable=SC2086
-  copy_module_closure "$kernel" "$version" "$tree" $watchdog_modules $disk_modules $FILE_SYSTEM_MODULES
+  copy_module_closure "$kernel" "$version" "$tree" $watchdog_modules $disk_modules $network_modules $FILE_SYSTEM_MODULES
   find "$tree" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
   (cd "$tree" && find . | LC_ALL=C sort | cpio -o -H newc -R 0:0 --quiet --reproducible) | xz --check=crc32 -T1 -6 >"$out"
 }

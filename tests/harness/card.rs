@@ -190,10 +190,9 @@ impl Board {
         out.strip_suffix('0').unwrap_or_else(|| panic!("{command}: {out}")).trim().to_owned()
     }
 
-    /// A moment by the board's clock, s: this machine's, less what it let the board's processors wait while it had others
-    /// to run.
-    pub fn now(&self) -> f64 {
-        poll::monotonic() - procfs::waited(self.process.pid())
+    /// Seconds that it has waited for a processor of this machine.
+    pub fn waited(&self) -> f64 {
+        procfs::waited(self.process.pid())
     }
 
     /// Pulls the plug.

@@ -1,10 +1,16 @@
 //! The board that QEMU plays best.
 
-use tests::Server;
 use tests::card::{BOOT, Board, Card, Machine};
+use tests::{Server, poll};
 
-/// From kernel to registered at most, seconds of the board's clock.
+/// From kernel to registered at most, seconds.
 const REGISTERED_S: f64 = 20.0;
+
+/// The same beside builds, which take more of this machine than its processors' time.
+const REGISTERED_BUSY_S: f64 = 60.0;
+
+/// Longer than this the board's processors do not wait for this machine's where it has nothing else to do, seconds.
+const BUSY_S: f64 = 1.0;
 
 /// MiB that nobody else can have, with the worker idle.
 const MEMORY_MIB: u64 = 90;
@@ -17,10 +23,11 @@ fn a_board_starts_from_its_card_registers_and_keeps_what_must_persist() {
     card.open_shell(Machine::Virt);
     let mut board = Board::start(Machine::Virt, card);
     board.wait("Starting kernel", BOOT);
-    let kernel = board.now();
+    let (kernel, waited) = (poll::monotonic(), board.waited());
     board.wait("registered as", BOOT);
-    let took = board.now() - kernel;
-    println!("kernel to registered: {took:.1} s");
+    let (took, waited) = (poll::monotonic() - kernel, board.waited() - waited);
+    println!("kernel to registered: {took:.1} s, of which {waited:.1} s in wait for a processor");
+    assert!(took <= if waited < BUSY_S { REGISTERED_S } else { REGISTERED_BUSY_S }, "{took:.1} s");
 
     let used: u64 =
         board.must("awk '/MemTotal/{t=$2} /MemAvailable/{print t-$2}' /proc/meminfo").parse().expect("a number");
@@ -35,5 +42,4 @@ fn a_board_starts_from_its_card_registers_and_keeps_what_must_persist() {
     let mut board = Board::start(Machine::Virt, board.power_off());
     board.wait("registered as", BOOT);
     assert_eq!(board.must("cat /etc/machine-id"), id);
-    assert!(took <= REGISTERED_S, "{took:.1} s");
 }

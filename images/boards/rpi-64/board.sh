@@ -5,10 +5,10 @@ uboot=usr/lib/u-boot/rpi_arm64/u-boot.bin
 # (gpio-regulator, fixed), both controllers of the others.
 watchdog_modules="bcm2835_wdt"
 disk_modules="fixed gpio-regulator sdhci-iproc bcm2835 dwc2 xhci-pci reset-raspberrypi usb-storage uas"
-# Of the root: Ethernet on the board and by USB (with what QEMU offers), Wi-Fi, the board's own sound, temperature, clock
-# speed, random numbers.
-modules="genet broadcom smsc95xx lan78xx microchip cdc_ether rndis_host asix ax88179_178a r8152
-  brcmfmac brcmfmac-wcc brcmfmac-cyw snd-bcm2835 snd-soc-bcm2835-i2s
+# As early, so that the network is among the first that udev sees: Ethernet of the boards, and QEMU's by USB.
+network_modules="genet broadcom smsc95xx lan78xx microchip cdc_ether rndis_host"
+# Of the root: other Ethernet by USB, Wi-Fi, the board's own sound, temperature, clock speed, random numbers.
+modules="asix ax88179_178a r8152 brcmfmac brcmfmac-wcc brcmfmac-cyw snd-bcm2835 snd-soc-bcm2835-i2s
   bcm2835_thermal raspberrypi-cpufreq bcm2835-rng i2c-bcm2835 spi-bcm2835"
 firmware_packages="raspi-firmware firmware-brcm80211"
 

@@ -5,8 +5,10 @@ uboot=usr/lib/u-boot/qemu_arm64/u-boot.bin
 # Of the initramfs: the watchdog first, then what the disk needs.
 watchdog_modules="i6300esb"
 disk_modules="virtio_pci virtio_blk"
-# Of the root: network, camera and sound card for tests.
-modules="virtio_net virtio_rng snd-aloop vivid"
+# As early, so that the network is among the first that udev sees.
+network_modules="virtio_net"
+# Of the root: random numbers, camera and sound card for tests.
+modules="virtio_rng snd-aloop vivid"
 firmware_packages=
 
 # add_board_files ROOT BOOT: what the board alone wants in its root and on its boot partition.

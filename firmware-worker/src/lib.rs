@@ -46,6 +46,7 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+mod board;
 pub mod cli;
 pub mod config;
 pub mod control;

@@ -19,6 +19,9 @@ _firmware__worker() {
             firmware__worker,bench)
                 cmd="firmware__worker__subcmd__bench"
                 ;;
+            firmware__worker,board)
+                cmd="firmware__worker__subcmd__board"
+                ;;
             firmware__worker,check)
                 cmd="firmware__worker__subcmd__check"
                 ;;
@@ -82,8 +85,23 @@ _firmware__worker() {
             firmware__worker__subcmd__bench__subcmd__help,speaker)
                 cmd="firmware__worker__subcmd__bench__subcmd__help__subcmd__speaker"
                 ;;
+            firmware__worker__subcmd__board,apply)
+                cmd="firmware__worker__subcmd__board__subcmd__apply"
+                ;;
+            firmware__worker__subcmd__board,help)
+                cmd="firmware__worker__subcmd__board__subcmd__help"
+                ;;
+            firmware__worker__subcmd__board__subcmd__help,apply)
+                cmd="firmware__worker__subcmd__board__subcmd__help__subcmd__apply"
+                ;;
+            firmware__worker__subcmd__board__subcmd__help,help)
+                cmd="firmware__worker__subcmd__board__subcmd__help__subcmd__help"
+                ;;
             firmware__worker__subcmd__help,bench)
                 cmd="firmware__worker__subcmd__help__subcmd__bench"
+                ;;
+            firmware__worker__subcmd__help,board)
+                cmd="firmware__worker__subcmd__help__subcmd__board"
                 ;;
             firmware__worker__subcmd__help,check)
                 cmd="firmware__worker__subcmd__help__subcmd__check"
@@ -130,6 +148,9 @@ _firmware__worker() {
             firmware__worker__subcmd__help__subcmd__bench,speaker)
                 cmd="firmware__worker__subcmd__help__subcmd__bench__subcmd__speaker"
                 ;;
+            firmware__worker__subcmd__help__subcmd__board,apply)
+                cmd="firmware__worker__subcmd__help__subcmd__board__subcmd__apply"
+                ;;
             firmware__worker__subcmd__help__subcmd__jobs,stop)
                 cmd="firmware__worker__subcmd__help__subcmd__jobs__subcmd__stop"
                 ;;
@@ -152,7 +173,7 @@ _firmware__worker() {
 
     case "${cmd}" in
         firmware__worker)
-            opts="-h -V --help --version start dev connect devices bench snapshot jobs check doctor update token help"
+            opts="-h -V --help --version start dev connect devices bench snapshot jobs check doctor update board token help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -344,6 +365,76 @@ _firmware__worker() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        firmware__subcmd__worker__subcmd__board)
+            opts="-h --help apply help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        firmware__subcmd__worker__subcmd__board__subcmd__apply)
+            opts="-h --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        firmware__subcmd__worker__subcmd__board__subcmd__help)
+            opts="apply help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        firmware__subcmd__worker__subcmd__board__subcmd__help__subcmd__apply)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        firmware__subcmd__worker__subcmd__board__subcmd__help__subcmd__help)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
                 *)
                     COMPREPLY=()
                     ;;
@@ -578,7 +669,7 @@ _firmware__worker() {
             return 0
             ;;
         firmware__subcmd__worker__subcmd__help)
-            opts="start dev connect devices bench snapshot jobs check doctor update token help"
+            opts="start dev connect devices bench snapshot jobs check doctor update board token help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -648,6 +739,34 @@ _firmware__worker() {
             return 0
             ;;
         firmware__subcmd__worker__subcmd__help__subcmd__bench__subcmd__speaker)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        firmware__subcmd__worker__subcmd__help__subcmd__board)
+            opts="apply"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        firmware__subcmd__worker__subcmd__help__subcmd__board__subcmd__apply)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )

@@ -76,18 +76,20 @@ impl Card {
     pub fn configure(&self, server: &Server, more: &str) {
         let port = server.address().port();
         let url = format!("ws://{}:{port}", guest::HOST);
-        self.put("secret", SECRET);
         self.put(
             "firmware-worker.toml",
-            &format!(
-                "[server]\nurl = \"{url}\"\napi_key = \"{KEY}\"\napi_secret_file = \"/boot/firmware/secret\"\n{more}"
-            ),
+            &format!("[server]\nurl = \"{url}\"\napi_key = \"{KEY}\"\n[board]\napi_secret = \"{SECRET}\"\n{more}"),
         );
     }
 
     /// Gives a shell on the console of the board.
     pub fn open_shell(&self, machine: Machine) {
         self.put("boot.env", &format!("extra=systemd.debug_shell={}\n", machine.console()));
+    }
+
+    /// A text file of the boot partition, empty if there is none.
+    pub fn text(&self, name: &str) -> String {
+        String::from_utf8(self.get(name).unwrap_or_default()).expect("text")
     }
 
     fn boot_partition(&self) -> String {

@@ -1,6 +1,7 @@
 //! The board that QEMU plays best.
 
 use tests::card::{BOOT, Board, Card, Machine};
+use tests::server::SECRET;
 use tests::{Server, poll};
 
 /// From kernel to registered at most, seconds.
@@ -11,6 +12,10 @@ const REGISTERED_BUSY_S: f64 = 60.0;
 
 /// Longer than this the board's processors do not wait for this machine's where it has nothing else to do, seconds.
 const BUSY_S: f64 = 1.0;
+
+/// On the boot partition.
+const SETTINGS: &str = "firmware-worker.toml";
+const REPORT: &str = "firmware-worker-report.txt";
 
 /// MiB that nobody else can have, with the worker idle.
 const MEMORY_MIB: u64 = 90;
@@ -39,7 +44,17 @@ fn a_board_starts_from_its_card_registers_and_keeps_what_must_persist() {
     let id = board.must("cat /etc/machine-id");
     board.must("sync");
 
-    let mut board = Board::start(Machine::Virt, board.power_off());
+    let card = board.power_off();
+    let settings = card.text(SETTINGS);
+    assert!(settings.contains("api_secret = \"\"") && !settings.contains(SECRET), "the secret was moved: {settings}");
+    assert!(card.text(REPORT).starts_with("The settings of this board are good."), "{}", card.text(REPORT));
+
+    // A mistake is named, and the board goes on with what it has.
+    card.put(SETTINGS, &settings.replace("api_key", "api_kye"));
+    let mut board = Board::start(Machine::Virt, card);
+    board.wait("unknown key `api_kye`; did you mean `api_key`?", BOOT);
     board.wait("registered as", BOOT);
     assert_eq!(board.must("cat /etc/machine-id"), id);
+    let report = board.power_off().text(REPORT);
+    assert!(report.contains("NOT taken over") && report.contains("firmware-worker.toml:3: "), "{report}");
 }

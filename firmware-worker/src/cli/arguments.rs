@@ -76,6 +76,9 @@ pub(super) enum Command {
     },
     /// Install an update of a flashed image in its other slot, drain the worker, and restart into it
     Update(UpdateOptions),
+    /// On a flashed board: take over the settings on its boot partition
+    #[command(subcommand)]
+    Board(BoardCommand),
     /// Make a worker token from API key and secret, so that the secret stays off the board
     Token {
         /// How long it is valid: 90d, 12h, 30m
@@ -87,6 +90,12 @@ pub(super) enum Command {
         #[command(flatten)]
         settings: Settings,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum BoardCommand {
+    /// Read firmware-worker.toml there, keep it, and write what the system reads; mistakes go into a report beside it
+    Apply,
 }
 
 #[derive(Debug, Args)]

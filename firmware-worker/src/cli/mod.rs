@@ -2,6 +2,7 @@
 
 mod arguments;
 mod bench;
+mod board;
 mod check;
 mod devices;
 mod doctor;
@@ -21,7 +22,7 @@ use crate::config::{self, Config, Credentials, Defaults, read_secret};
 use crate::control::confinement;
 use crate::job::{self, WorkerOptions};
 use crate::{device, supervisor};
-use arguments::{Arguments, Bench, Command, Jobs, Settings};
+use arguments::{Arguments, Bench, BoardCommand, Command, Jobs, Settings};
 use clap::Parser;
 use hal::board::Board;
 use hal::process::{Socket, inherited_control};
@@ -107,6 +108,7 @@ fn command(command: Command, options: &WorkerOptions) -> ExitCode {
         Command::Jobs { command: Some(Jobs::Stop { id }), .. } => jobs::stop(&id),
         Command::Doctor { fix, settings } => doctor::print(settings, fix),
         Command::Check { file, settings } => check::print(settings, file, options.restarts()),
+        Command::Board(BoardCommand::Apply) => board::apply(options.restarts()),
         Command::Update(options) => update::run(&options),
         Command::Token { ttl, output, settings } => token::print(settings, ttl, output.as_deref()),
     }

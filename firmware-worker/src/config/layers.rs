@@ -42,6 +42,21 @@ pub fn devices(environment: Environment<'_>, file: Option<&Path>) -> Result<Vec<
     sources::devices(written.camera, written.microphone, written.speaker)
 }
 
+/// A file's text that is not, or not yet, where it will be read; errors name `path`.
+pub fn parse(text: &str, path: &Path) -> Result<Written, Error> {
+    let mut written = syntax::parse(text, path)?;
+    // A file for a flashed board carries its secrets; an empty one was moved away by the board.
+    let given = |secret: &Option<Secret>| secret.clone().filter(|secret| !secret.expose().is_empty());
+    written.server.token = given(&written.board.token);
+    written.server.api_secret = given(&written.board.api_secret);
+    Ok(written)
+}
+
+/// What the worker would do with it.
+pub fn check(written: Written, environment: Environment<'_>, defaults: Defaults) -> Result<Config, Error> {
+    meaning::mean(from_environment(environment).over(written), defaults)
+}
+
 fn merge(flags: Written, environment: Environment<'_>, file: Option<&Path>) -> Result<Written, Error> {
     let file = file.map(read).transpose()?.unwrap_or_default();
     Ok(flags.over(from_environment(environment)).over(file))
@@ -49,7 +64,7 @@ fn merge(flags: Written, environment: Environment<'_>, file: Option<&Path>) -> R
 
 fn read(path: &Path) -> Result<Written, Error> {
     let text = fs::read_to_string(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
-    syntax::parse(&text, path)
+    parse(&text, path)
 }
 
 /// A variable that is set but empty counts as not set: that is how unit files and containers leave one out.

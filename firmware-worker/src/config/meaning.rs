@@ -1,5 +1,6 @@
 //! As written to as meant: defaults filled in, values checked.
 
+use super::board::board;
 use super::isolation::isolation;
 use super::written::{PermissionsWritten, ServerWritten, WorkerWritten, Written};
 use super::{Config, Credentials, Defaults, Error, Server, Worker, limits, read_secret, sources};
@@ -36,6 +37,7 @@ pub(super) fn mean(written: Written, defaults: Defaults) -> Result<Config, Error
         limits: limits::mean(&written.limits)?,
         isolation: isolation(written.isolation)?,
         http: http(written.http.listen, defaults)?,
+        board: board(&written.board, written.wifi.as_ref())?,
         job_options: sources::job_options(job),
         log_level: log_level(written.log.level, defaults)?,
     })

@@ -1,6 +1,7 @@
 //! Configuration in two stages: as written (all optional, unknown keys refused) and as meant (typed, complete).
 //! Precedence: flag, environment, file, default.
 
+mod board;
 mod camera_device;
 mod isolation;
 mod layers;
@@ -11,10 +12,11 @@ mod sources;
 mod syntax;
 mod written;
 
+pub use board::{Addresses, Board, BoardWritten, Wifi, WifiWritten};
 pub use camera_device::CameraDevice;
 pub(crate) use camera_device::names as camera_names;
 pub use isolation::{Isolation, IsolationMode, IsolationWritten};
-pub use layers::{Defaults, Environment, credentials, devices, load};
+pub use layers::{Defaults, Environment, check, credentials, devices, load, parse};
 pub use secret_file::{SecretFileError, read_secret};
 pub use written::{CameraWritten, MicrophoneWritten, ServerWritten, SpeakerWritten, WorkerWritten, Written};
 
@@ -94,6 +96,8 @@ pub struct Config {
     pub isolation: Isolation,
     /// Where to serve `/`, `/ready`, `/worker`, `/metrics`; `None` for nowhere.
     pub http: Option<SocketAddr>,
+    /// For a flashed board's system.
+    pub board: Board,
     /// The table `[job]` as JSON, handed to the entrypoint.
     pub job_options: String,
     /// Log level: error, warn, info, debug, trace.

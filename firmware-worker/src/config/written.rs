@@ -1,7 +1,7 @@
 //! The configuration as written: every key optional, unknown keys refused. File, environment and flags all become
 //! this and are laid over each other.
 
-use super::{EncoderWish, IsolationWritten, OpusApplication};
+use super::{BoardWritten, EncoderWish, IsolationWritten, OpusApplication, WifiWritten};
 use protocol::secret::Secret;
 use protocol::worker::JobType;
 use serde::Deserialize;
@@ -31,6 +31,10 @@ pub struct Written {
     pub speaker: Option<Vec<SpeakerWritten>>,
     /// `[job]`: for the entrypoint, not looked into.
     pub job: Option<toml::Table>,
+    /// `[board]`: for a flashed board's system; its secrets are the worker's.
+    pub board: BoardWritten,
+    /// `[wifi]`: for a flashed board's system.
+    pub wifi: Option<WifiWritten>,
 }
 
 /// `[server]`
@@ -244,6 +248,9 @@ impl Written {
             microphone: self.microphone.or(lower.microphone),
             speaker: self.speaker.or(lower.speaker),
             job: self.job.or(lower.job),
+            // Of a file alone.
+            board: lower.board,
+            wifi: lower.wifi,
         }
     }
 }

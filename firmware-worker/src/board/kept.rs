@@ -1,0 +1,151 @@
+//! What is kept on the data partition: the last good settings, and the secrets that came with them.
+
+use super::{Error, file};
+use crate::config::{Board, Wifi, Written};
+use protocol::secret::Secret;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The worker's environment, as systemd reads it.
+const CREDENTIALS: &str = "credentials";
+
+/// Of a file with a secret, and of its folder's other files.
+const PRIVATE: u32 = 0o600;
+
+/// The data partition.
+pub(super) struct Kept {
+    /// `board/` on it.
+    folder: PathBuf,
+    /// iwd's own folder.
+    networks: PathBuf,
+}
+
+/// Secrets of the worker.
+#[derive(Default)]
+pub(super) struct Secrets {
+    token: Option<Secret>,
+    api_secret: Option<Secret>,
+}
+
+impl Secrets {
+    /// The settings with these, where they say none themselves.
+    pub(super) fn fill(&self, mut written: Written) -> Written {
+        written.server.token = self.token.clone();
+        written.server.api_secret = self.api_secret.clone();
+        written
+    }
+
+    fn text(&self) -> String {
+        let named = [("LIVEKIT_TOKEN", &self.token), ("LIVEKIT_API_SECRET", &self.api_secret)];
+        // The configuration lets no secret pass that has quotes or spaces.
+        let line = |(name, secret): (_, &Option<Secret>)| secret.as_ref().map(|s| format!("{name}={}\n", s.expose()));
+        named.into_iter().filter_map(line).collect()
+    }
+}
+
+impl Kept {
+    pub(super) fn under(root: &Path) -> Self {
+        Self { folder: root.join("data/board"), networks: root.join("data/iwd") }
+    }
+
+    /// Why nothing lasts, if so.
+    pub(super) fn trouble(&self, root: &Path) -> Option<String> {
+        let why = fs::read_to_string(root.join("run/data-error")).ok()?;
+        Some(format!("Nothing lasts beyond this start: {}", why.trim()))
+    }
+
+    pub(super) fn settings(&self) -> Option<String> {
+        fs::read_to_string(self.folder.join(file::NAME)).ok()
+    }
+
+    /// The secrets that count with these settings: those in them, else those kept, and only of the kind that they ask for.
+    pub(super) fn with(&self, written: &Written) -> Secrets {
+        let text = fs::read_to_string(self.folder.join(CREDENTIALS)).unwrap_or_default();
+        let kept = |name: &str| {
+            let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+            line.map(Secret::new)
+        };
+        if written.server.api_key.is_some() {
+            let given = written.server.api_secret.clone();
+            let api_secret = given.or_else(|| kept("LIVEKIT_API_SECRET"));
+            return Secrets { token: written.server.token.clone(), api_secret };
+        }
+        let given = written.server.token.clone();
+        Secrets { token: given.or_else(|| kept("LIVEKIT_TOKEN")), api_secret: written.server.api_secret.clone() }
+    }
+
+    pub(super) fn save(&self, settings: &str, secrets: &Secrets) -> Result<(), Error> {
+        // First what the settings need.
+        self.put(&self.folder.join(CREDENTIALS), &secrets.text())?;
+        self.put(&self.folder.join(file::NAME), settings)
+    }
+
+    /// A network whose password is not given must be one that is known.
+    pub(super) fn network_is_known(&self, written: &Written, board: &Board) -> Result<(), String> {
+        let Some(wifi) = board.wifi.as_ref().filter(|wifi| !wifi.open) else { return Ok(()) };
+        if password(written).is_some() || self.networks.join(network_file(wifi)).exists() {
+            return Ok(());
+        }
+        Err(format!(
+            "wifi password: none is kept for {:?}: write `password`, or `open = true` if there is none",
+            wifi.ssid
+        ))
+    }
+
+    /// The one network, as iwd reads it (iwd.network(5)).
+    pub(super) fn save_network(&self, written: &Written, board: &Board) -> Result<(), Error> {
+        let wanted = board.wifi.as_ref().map(network_file);
+        self.forget_networks(wanted.as_deref());
+        let Some(wifi) = &board.wifi else { return Ok(()) };
+        let path = self.networks.join(network_file(wifi));
+        let hidden = if wifi.hidden { "[Settings]\nHidden=true\n" } else { "" };
+        let kept = fs::read_to_string(&path).unwrap_or_default();
+        let text = match password(written) {
+            // A backslash begins an escape there.
+            Some(password) => format!("[Security]\nPassphrase={}\n{hidden}", password.expose().replace('\\', "\\\\")),
+            None if wifi.open => hidden.to_owned(),
+            // iwd adds lines of its own, which are as good as ours.
+            None if kept.contains("Hidden=true") == wifi.hidden => return Ok(()),
+            None => {
+                let security =
+                    kept.lines().filter(|line| line.starts_with("Passphrase=") || line.starts_with("PreSharedKey="));
+                format!("[Security]\n{}\n{hidden}", security.collect::<Vec<_>>().join("\n"))
+            }
+        };
+        self.put(&path, &text)
+    }
+
+    /// Removes the networks of earlier settings.
+    fn forget_networks(&self, wanted: Option<&str>) {
+        for entry in fs::read_dir(&self.networks).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let network = Path::new(&name).extension().is_some_and(|kind| kind == "psk" || kind == "open");
+            if network && name.to_str() != wanted {
+                // One that stays is one more network to join.
+                let _ = fs::remove_file(entry.path());
+            }
+        }
+    }
+
+    fn put(&self, path: &Path, text: &str) -> Result<(), Error> {
+        if fs::read(path).is_ok_and(|old| old == text.as_bytes()) {
+            return Ok(());
+        }
+        file::replace(path, text.as_bytes(), PRIVATE)
+    }
+}
+
+fn password(written: &Written) -> Option<&Secret> {
+    written.wifi.as_ref()?.password.as_ref().filter(|password| !password.expose().is_empty())
+}
+
+/// As iwd names it: the network's name where that is plain, else its bytes in hexadecimal.
+fn network_file(wifi: &Wifi) -> String {
+    let plain = wifi.ssid.bytes().all(|byte| byte.is_ascii_alphanumeric() || b" _-".contains(&byte));
+    let name = if plain {
+        wifi.ssid.clone()
+    } else {
+        wifi.ssid.bytes().fold(String::from("="), |name, byte| format!("{name}{byte:02x}"))
+    };
+    format!("{name}.{}", if wifi.open { "open" } else { "psk" })
+}

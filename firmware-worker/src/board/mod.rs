@@ -1,0 +1,145 @@
+//! A flashed board's settings: one text file on its boot partition, which any computer can write, becomes what worker and
+//! system read.
+//!
+//! ```text
+//! /boot/firmware/firmware-worker.toml        read at each start; its secrets are taken out once they are kept
+//! /boot/firmware/firmware-worker-report.txt  what came of it
+//! /data/board/firmware-worker.toml           the last good one, for the worker
+//! /data/board/credentials                    its secrets, as variables of its environment
+//! ```
+//!
+//! A file that is wrong changes nothing: the last good one goes on. Everything is kept before it leaves the boot partition, and
+//! replaced as a whole, so that the power may go at any time.
+
+mod file;
+mod kept;
+mod system;
+#[cfg(test)]
+mod tests;
+
+use crate::config::{self, Board, Config, Defaults, Written};
+use file::Boot;
+use kept::Kept;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Why a step failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file or folder.
+    #[error("{call} {path}: {source}")]
+    File {
+        /// Operation.
+        call: &'static str,
+        /// Object.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The boot partition stays as it is.
+    #[error("{path}: cannot be made writable: {why}; is the card's lock on, or the card worn out?")]
+    ReadOnly {
+        /// Where it is mounted.
+        path: PathBuf,
+        /// In plain words.
+        why: String,
+    },
+}
+
+/// Makes a mount writable, or no longer.
+pub type Remount<'a> = &'a mut dyn FnMut(&Path, bool) -> Result<(), String>;
+
+/// What came of the file.
+#[derive(Debug, Default, PartialEq)]
+pub struct Report {
+    /// What must be mended.
+    pub mistakes: Vec<String>,
+    /// What was done, and what is worth knowing.
+    pub notes: Vec<String>,
+}
+
+impl Report {
+    /// For a person at another computer.
+    pub fn text(&self) -> String {
+        let head = match self.mistakes.len() {
+            0 => "The settings of this board are good.",
+            _ => "The settings of this board are NOT taken over. What to mend:",
+        };
+        let mistakes = self.mistakes.iter().map(|mistake| format!("\n  * {mistake}"));
+        let notes = self.notes.iter().map(|note| format!("\n  - {note}"));
+        // Windows' own editor once knew no other line ends.
+        format!("{head}{}{}\n", mistakes.collect::<String>(), notes.collect::<String>()).replace('\n', "\r\n")
+    }
+}
+
+/// Reads the file, keeps what is good, and writes what the system below `root` reads.
+pub fn apply(root: &Path, defaults: Defaults, remount: Remount<'_>) -> Report {
+    let mut report = Report::default();
+    let boot = Boot::under(root);
+    let kept = Kept::under(root);
+    report.notes.extend(kept.trouble(root));
+    let board = match take(&boot, &kept, defaults, remount, &mut report) {
+        Ok(Some(board)) => Some(board),
+        Ok(None) => last(&kept, defaults, &mut report),
+        Err(why) => {
+            report.mistakes.push(why);
+            last(&kept, defaults, &mut report)
+        }
+    };
+    if let Some(board) = board
+        && let Err(error) = system::write(root, &board)
+    {
+        report.mistakes.push(error.to_string());
+    }
+    if let Err(error) = boot.tell(&report.text(), remount) {
+        report.mistakes.push(error.to_string());
+    }
+    report
+}
+
+/// What the boot partition's file says, once it is kept; nothing without one.
+fn take(
+    boot: &Boot,
+    kept: &Kept,
+    defaults: Defaults,
+    remount: Remount<'_>,
+    report: &mut Report,
+) -> Result<Option<Board>, String> {
+    let Some(text) = boot.read()? else {
+        report.notes.push(format!("There is no {}; the settings kept before are used.", file::NAME));
+        return Ok(None);
+    };
+    let written = config::parse(&text, Path::new(file::NAME)).map_err(|e| e.to_string())?;
+    let secrets = kept.with(&written);
+    let config = config::check(secrets.fill(written.clone()), &|_| None, defaults).map_err(|e| e.to_string())?;
+    kept.network_is_known(&written, &config.board)?;
+    keep(kept, &text, &written, &secrets, &config).map_err(|e| e.to_string())?;
+    report.notes.push(format!("The worker connects to {}.", config.server.url));
+    report.notes.extend(config.board.wifi.iter().map(|wifi| format!("Wi-Fi: {:?} ({}).", wifi.ssid, wifi.country)));
+    // Only now: a secret is in two places rather than in none.
+    if let Some(without) = file::without_secrets(&text) {
+        boot.replace(&without, remount).map_err(|e| e.to_string())?;
+        report.notes.push(format!("The secrets were moved from {} into the board.", file::NAME));
+    }
+    Ok(Some(config.board))
+}
+
+fn keep(kept: &Kept, text: &str, written: &Written, secrets: &kept::Secrets, config: &Config) -> Result<(), Error> {
+    kept.save(file::without_secrets(text).as_deref().unwrap_or(text), secrets)?;
+    kept.save_network(written, &config.board)
+}
+
+/// The last good settings.
+fn last(kept: &Kept, defaults: Defaults, report: &mut Report) -> Option<Board> {
+    let text = kept.settings()?;
+    let path = Path::new("the settings kept before");
+    let read = config::parse(&text, path)
+        .and_then(|written| config::check(kept.with(&written).fill(written), &|_| None, defaults));
+    match read {
+        Ok(config) => Some(config.board),
+        Err(error) => {
+            report.mistakes.push(error.to_string());
+            None
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! A board's folders below a temporary one.
+
+use super::*;
+use crate::config::Defaults;
+use protocol::worker::RestartPolicy;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+const SERVER: &str = "[server]\nurl = \"wss://example.livekit.cloud\"\n";
+const TOKEN: &str = "eyJhbGciOiJIUzI1NiJ9.eyJ2aWRlbyI6e319.c2ln";
+
+struct Disk(PathBuf);
+
+impl Disk {
+    fn new() -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let name = format!("fw-board-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
+        let root = std::env::temp_dir().join(name);
+        for folder in ["boot/firmware", "data/board", "data/iwd", "data/ssh", "run", "etc", "proc/sys/kernel"] {
+            fs::create_dir_all(root.join(folder)).expect("writable");
+        }
+        Self(root)
+    }
+
+    fn with(text: impl AsRef<[u8]>) -> Self {
+        let disk = Self::new();
+        disk.edit(text);
+        disk
+    }
+
+    fn edit(&self, text: impl AsRef<[u8]>) {
+        fs::write(self.0.join("boot/firmware/firmware-worker.toml"), text).expect("writable");
+    }
+
+    fn start(&self) -> Report {
+        apply(&self.0, DEFAULTS, &mut |_, _| Ok(()))
+    }
+
+    fn good(&self) -> Report {
+        let report = self.start();
+        assert_eq!(report.mistakes, [""; 0]);
+        report
+    }
+
+    /// The one thing that is wrong.
+    fn mistake(&self) -> String {
+        let mistakes = self.start().mistakes;
+        assert_eq!(mistakes.len(), 1, "{mistakes:?}");
+        mistakes[0].clone()
+    }
+
+    fn read(&self, path: &str) -> String {
+        fs::read_to_string(self.0.join(path)).unwrap_or_default()
+    }
+
+    fn has(&self, path: &str) -> bool {
+        self.0.join(path).exists()
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        fs::remove_dir_all(&self.0).expect("it is there");
+    }
+}
+
+const DEFAULTS: Defaults = Defaults { memory: None, development: false, restart: RestartPolicy::Never };
+
+#[test]
+fn a_token_moves_from_the_boot_partition_to_where_the_worker_alone_reads_it() {
+    let disk =
+        Disk::with(format!("# mine\n{SERVER}[board]\ntoken = \"{TOKEN}\" # given by Eve\nhostname = \"porch\"\n"));
+    disk.good();
+    let left = format!("# mine\n{SERVER}[board]\ntoken = \"\" # given by Eve\nhostname = \"porch\"\n");
+    assert_eq!(disk.read("boot/firmware/firmware-worker.toml"), left);
+    assert_eq!(disk.read("data/board/firmware-worker.toml"), left);
+    assert_eq!(disk.read("data/board/credentials"), format!("LIVEKIT_TOKEN={TOKEN}\n"));
+    let mode = fs::metadata(disk.0.join("data/board/credentials")).expect("there").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    assert_eq!((disk.read("etc/hostname"), disk.read("proc/sys/kernel/hostname")), ("porch\n".into(), "porch".into()));
+    // The next start finds it there, and a new one takes its place.
+    disk.good();
+    assert_eq!(disk.read("data/board/credentials"), format!("LIVEKIT_TOKEN={TOKEN}\n"));
+    disk.edit(format!("{SERVER}[board]\ntoken = \"a.newer.one\"\n"));
+    disk.good();
+    assert_eq!(disk.read("data/board/credentials"), "LIVEKIT_TOKEN=a.newer.one\n");
+}
+
+#[test]
+fn a_secret_of_any_form_leaves_the_file_and_nothing_else_does() {
+    let key = "api_key = \"APIkey\"";
+    let forms = [
+        (format!("board = {{ hostname = \"x\", api_secret = \"s3cret\" }}\n{SERVER}{key}\n"), "api_secret = \"\" }"),
+        (format!("board.api_secret = 's3cret'\r\n{SERVER}{key}\r\n"), "board.api_secret = \"\"\r\n"),
+        (format!("\u{feff}{SERVER}{key}\n[board]\napi_secret = \"\"\"s3cret\"\"\"\n"), "api_secret = \"\"\n"),
+    ];
+    for (text, left) in forms {
+        let disk = Disk::with(&text);
+        disk.good();
+        let file = disk.read("boot/firmware/firmware-worker.toml");
+        assert!(file.contains(left) && !file.contains("s3cret"), "{file}");
+        assert_eq!(disk.read("data/board/credentials"), "LIVEKIT_API_SECRET=s3cret\n");
+    }
+}
+
+#[test]
+fn a_wrong_file_is_reported_and_the_last_good_one_goes_on() {
+    let disk = Disk::with(format!("{SERVER}[board]\ntoken = \"{TOKEN}\"\nntp = [\"ntp.example.net\"]\n"));
+    disk.good();
+    disk.edit(format!("{SERVER}[board]\ntokn = \"{TOKEN}\"\n"));
+    let mistake = disk.mistake();
+    assert_eq!(mistake, "firmware-worker.toml:4: unknown key `tokn`; did you mean `token`?");
+    let report = disk.read("boot/firmware/firmware-worker-report.txt");
+    assert!(report.contains("NOT taken over") && report.contains(&mistake) && report.contains("\r\n"), "{report}");
+    assert!(!report.contains(TOKEN));
+    assert_eq!(disk.read("run/systemd/timesyncd.conf.d/board.conf"), "[Time]\nNTP=ntp.example.net\n");
+    assert!(disk.read("boot/firmware/firmware-worker.toml").contains(TOKEN), "what was not understood stays");
+    // Mended, it is taken over, and the report says so.
+    disk.edit(SERVER);
+    disk.good();
+    assert!(disk.read("boot/firmware/firmware-worker-report.txt").starts_with("The settings of this board are good."));
+    assert!(!disk.has("run/systemd/timesyncd.conf.d/board.conf"), "no longer asked for");
+}
+
+#[test]
+fn what_editors_do_to_a_file_is_named() {
+    let utf16: Vec<u8> = "[server]".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    assert!(Disk::with([&[0xff, 0xfe][..], &utf16].concat()).mistake().contains("save it as UTF-8"));
+    assert!(Disk::with(b"# a\n# caf\xe9\n").mistake().starts_with("firmware-worker.toml:2: holds a character"));
+    assert!(Disk::with("[server\n").mistake().starts_with("firmware-worker.toml:1: "));
+    assert!(Disk::with("x".repeat(300_000)).mistake().contains("longer than 256 kB"));
+    assert!(Disk::with(SERVER).mistake().starts_with("no credentials: "));
+}
+
+#[test]
+fn without_a_file_what_was_kept_is_used() {
+    let disk = Disk::with(format!("{SERVER}[board]\ntoken = \"{TOKEN}\"\naddress = \"192.168.1.20/24\"\n"));
+    disk.good();
+    fs::remove_file(disk.0.join("boot/firmware/firmware-worker.toml")).expect("there");
+    fs::remove_dir_all(disk.0.join("run/systemd")).expect("there");
+    let report = disk.good();
+    assert!(report.notes[0].contains("the settings kept before are used"), "{report:?}");
+    assert!(disk.read("run/systemd/network/10-wired.network").contains("Address=192.168.1.20/24\n"));
+}
+
+#[test]
+fn a_wireless_network_is_iwds_with_its_password_kept_when_it_is_not_written() {
+    let wifi = |rest: &str| format!("{SERVER}[board]\ntoken = \"{TOKEN}\"\n[wifi]\n{rest}");
+    assert!(Disk::with(wifi("ssid = \"attic\"\n")).mistake().starts_with("wifi country: is missing"));
+    let disk = Disk::with(wifi("country = \"DE\"\nssid = \"attic\"\n"));
+    assert!(disk.mistake().starts_with("wifi password: none is kept for \"attic\""));
+    disk.edit(wifi("country = \"DE\"\nssid = \"attic\"\npassword = \"back\\\\slash\"\n"));
+    disk.good();
+    assert_eq!(disk.read("data/iwd/attic.psk"), "[Security]\nPassphrase=back\\\\slash\n");
+    assert_eq!(disk.read("etc/iwd/main.conf"), "[General]\nCountry=DE\n");
+    assert!(disk.read("boot/firmware/firmware-worker.toml").contains("password = \"\"\n"));
+    disk.good();
+    // Another network, whose name is no file's, takes its place.
+    disk.edit(wifi("country = \"DE\"\nssid = \"café/1\"\npassword = \"long enough\"\nhidden = true\n"));
+    disk.good();
+    let text = disk.read("data/iwd/=636166c3a92f31.psk");
+    assert_eq!(text, "[Security]\nPassphrase=long enough\n[Settings]\nHidden=true\n");
+    assert!(!disk.has("data/iwd/attic.psk"));
+    disk.edit(wifi(
+        "country = \"DE\"\nssid = \"guests\"\nopen = true\naddress = \"10.0.0.5/8\"\ngateway = \"10.0.0.1\"\n",
+    ));
+    disk.good();
+    assert!(disk.has("data/iwd/guests.open"));
+    assert!(disk.read("run/systemd/network/10-wifi.network").contains("Gateway=10.0.0.1\n"));
+}
+
+#[test]
+fn no_key_no_ssh() {
+    let key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIExample me@desk";
+    let disk = Disk::with(format!("{SERVER}[board]\ntoken = \"{TOKEN}\"\nssh_keys = [\"{key}\"]\n"));
+    disk.good();
+    assert_eq!(disk.read("data/ssh/authorized_keys"), format!("{key}\n"));
+    disk.edit(format!("{SERVER}[board]\nssh_keys = [\"-----BEGIN OPENSSH PRIVATE KEY-----\"]\n"));
+    assert!(disk.mistake().contains("is no line of a file .pub"));
+    disk.edit(SERVER);
+    disk.good();
+    assert!(!disk.has("data/ssh/authorized_keys"));
+}
+
+#[test]
+fn a_boot_partition_that_cannot_be_written_keeps_its_secrets_and_is_named() {
+    let disk = Disk::with(format!("{SERVER}[board]\ntoken = \"{TOKEN}\"\n"));
+    let report = apply(&disk.0, DEFAULTS, &mut |_, _| Err("it is write-protected".into()));
+    assert!(report.mistakes.iter().all(|mistake| mistake.contains("it is write-protected")), "{report:?}");
+    assert_eq!(
+        disk.read("data/board/credentials"),
+        format!("LIVEKIT_TOKEN={TOKEN}\n"),
+        "the worker has it all the same"
+    );
+    assert!(disk.read("boot/firmware/firmware-worker.toml").contains(TOKEN));
+}

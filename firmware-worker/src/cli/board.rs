@@ -1,0 +1,30 @@
+//! `board apply`: what the service of a flashed board does at each start, before network and worker.
+
+use super::exit;
+use crate::board;
+use crate::config::Defaults;
+use hal::board::Board;
+use protocol::worker::RestartPolicy;
+use std::path::Path;
+use std::process::{Command, ExitCode};
+
+pub(super) fn apply(restart: RestartPolicy) -> ExitCode {
+    let root = Path::new("/");
+    if !root.join("data/board").is_dir() {
+        eprintln!("firmware-worker: /data/board: there is none: `board` is for boards with a flashed image");
+        return exit::FAILURE.into();
+    }
+    let memory = Board::default().memory().map(|memory| memory.total);
+    let defaults = Defaults { memory, development: false, restart };
+    let report = board::apply(root, defaults, &mut remount);
+    // Onto the console too, where the service's output goes.
+    print!("{}", report.text().replace("\r\n", "\n"));
+    if report.mistakes.is_empty() { ExitCode::SUCCESS } else { exit::CONFIGURATION.into() }
+}
+
+fn remount(folder: &Path, writable: bool) -> Result<(), String> {
+    let mode = if writable { "remount,rw" } else { "remount,ro" };
+    let output = Command::new("mount").args(["-o", mode]).arg(folder).output().map_err(|e| format!("mount: {e}"))?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    if output.status.success() { Ok(()) } else { Err(said.trim().to_owned()) }
+}

@@ -1,5 +1,6 @@
-//! A test in a network of its own: it runs itself again in a new network namespace.
+//! A test in a network, or on a disk, of its own: it runs itself again in a new namespace.
 
+use std::path::Path;
 use std::process::Command;
 
 /// Tells the second run that it is the second.
@@ -9,11 +10,30 @@ const INSIDE: &str = "FIRMWARE_WORKER_TEST_NAMESPACE";
 pub const ADDRESS: &str = "fd00:6c6b::1";
 
 /// Loopback for HTTP of the test's own, and a cable to nowhere with the address.
-const SCRIPT: &str = "ip link set lo up && ip link add board type veth peer name cable && ip link set cable up && \
+const NETWORK: &str = "ip link set lo up && ip link add board type veth peer name cable && ip link set cable up && \
                       ip link set board up && ip -6 address add $0/64 dev board nodad && exec \"$@\"";
+
+/// A file system on which little has room, for all that is temporary.
+const DISK: &str = "mount -t tmpfs -o size=256k small $0 && export TMPDIR=$0 && exec \"$@\"";
 
 /// Runs `test`, which is the body of the test named `name` in full, where there is no IPv4 but loopback's.
 pub fn without_ipv4(name: &str, test: impl FnOnce()) {
+    inside("--net", NETWORK, ADDRESS, name, test);
+}
+
+/// Runs `test`, which is the body of the test named `name` in full, with a directory for temporary files that has room for
+/// 256 KiB, and is nobody else's.
+pub fn on_a_small_disk(name: &str, test: impl FnOnce(&Path)) {
+    let place = std::env::temp_dir().join(format!("small-disk-{}", std::process::id()));
+    if std::env::var_os(INSIDE).is_some() {
+        return test(&std::env::temp_dir());
+    }
+    std::fs::create_dir(&place).expect("the temporary directory is writable");
+    inside("--mount", DISK, &place.to_string_lossy(), name, || ());
+    std::fs::remove_dir(&place).expect("what was in it was never seen here");
+}
+
+fn inside(namespace: &str, script: &str, argument: &str, name: &str, test: impl FnOnce()) {
     if std::env::var_os(INSIDE).is_some() {
         return test();
     }
@@ -22,10 +42,10 @@ pub fn without_ipv4(name: &str, test: impl FnOnce()) {
     if !rustix::process::geteuid().is_root() {
         command.arg("--map-root-user");
     }
-    command.args(["--net", "--", "sh", "-c", SCRIPT, ADDRESS]).arg(this);
+    command.args([namespace, "--", "sh", "-c", script, argument]).arg(this);
     command.args(["--exact", name, "--nocapture", "--include-ignored"]).env(INSIDE, "1");
     let output = command.output().expect("unshare, of util-linux, starts");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let said = text(&output.stdout) + &text(&output.stderr);
-    assert!(output.status.success() && said.contains("1 passed"), "in a network of its own:\n{said}");
+    assert!(output.status.success() && said.contains("1 passed"), "in a namespace of its own:\n{said}");
 }

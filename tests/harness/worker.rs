@@ -269,6 +269,12 @@ impl Worker {
         self.process = Process::start("firmware-worker", command.env("RUNTIME_DIRECTORY", &self.runtime));
     }
 
+    /// Starts another with the same configuration beside it.
+    pub fn twin(&self, setup: &Setup) -> Process {
+        let mut command = setup.command(&["start"], &self.config);
+        Process::start("its twin", command.env("RUNTIME_DIRECTORY", &self.runtime))
+    }
+
     /// Waits for its end.
     #[track_caller]
     pub fn wait(&mut self, limit: Duration) -> ExitStatus {

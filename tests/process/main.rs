@@ -1,6 +1,7 @@
 //! The supervisor with its real child processes against an agents server of the test's own.
 
 mod agents;
+mod boards;
 mod cgroups;
 mod cycles;
 mod isolation;

@@ -153,7 +153,11 @@ impl Ledger {
             return;
         }
         let entries: Vec<_> = lines.map(Line::entry).collect();
-        let written = write(&self.path, &entries);
+        let written = write(&self.path, &entries).or_else(|_| {
+            // What stands there is true no more: jobs that have ended would be resumed. And it takes the room.
+            let _ = fs::remove_file(&self.path);
+            write(&self.path, &entries)
+        });
         if let (Err(error), false) = (&written, self.failing) {
             warn!("{error}; should the worker die, its jobs are not resumed");
         }
@@ -206,7 +210,10 @@ fn write(path: &Path, entries: &[Entry]) -> Result<(), Error> {
         serde_json::to_vec(&Written { version: VERSION, jobs: entries }).expect("strings and numbers have a JSON form");
     let open = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&fresh);
     let mut file = open.map_err(|e| failed("open", &fresh, e))?;
-    file.write_all(&text).map_err(|e| failed("write", &fresh, e))?;
+    if let Err(e) = file.write_all(&text) {
+        let _ = fs::remove_file(&fresh);
+        return Err(failed("write", &fresh, e));
+    }
     fs::rename(&fresh, path).map_err(|e| failed("rename", path, e))
 }
 

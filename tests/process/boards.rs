@@ -1,0 +1,91 @@
+//! Boards on which something is wrong: no room on the disk, two workers alike.
+
+use super::agents::{Agents, SOON};
+use super::job_pid;
+use livekit_protocol as lk;
+use lk::server_message::Message as ToWorker;
+use rustix::process::Signal;
+use std::fs::{self, File};
+use std::io::{ErrorKind, Write};
+use std::path::Path;
+use tests::worker::{Setup, Worker};
+use tests::{namespace, poll, procfs};
+
+/// What the worker's successor would resume.
+fn ledger(worker: &Worker) -> String {
+    let files = fs::read_dir(worker.runtime()).expect("a directory of ours").flatten().map(|entry| entry.path());
+    files.filter(|path| path.extension().is_some_and(|ending| ending == "jobs")).map(read).collect()
+}
+
+fn read(path: impl AsRef<Path>) -> String {
+    fs::read_to_string(path).unwrap_or_default()
+}
+
+/// Takes all the room that is left.
+fn fill(path: &Path) {
+    let mut file = File::create(path).expect("there is room for a name");
+    loop {
+        match file.write_all(&[1; 64]) {
+            Ok(()) => {}
+            Err(error) if error.kind() == ErrorKind::StorageFull => return,
+            Err(error) => panic!("{}: {error}", path.display()),
+        }
+    }
+}
+
+#[test]
+fn a_full_disk_ends_no_job_resumes_none_that_has_ended_and_is_named_once() {
+    let name = "boards::a_full_disk_ends_no_job_resumes_none_that_has_ended_and_is_named_once";
+    namespace::on_a_small_disk(name, |disk| {
+        let agents = Agents::listen();
+        let setup = Setup::with_url(&agents.url()).toml("[worker]\nmax_jobs = 2\n");
+        let mut worker = setup.clone().launch();
+        let (mut connection, _) = agents.registered();
+        let ballast = disk.join("ballast");
+        fill(&ballast);
+        connection.run_job("AJ_1", "first");
+        connection.run_job("AJ_2", "second");
+        let line = worker.wait_log("its jobs are not resumed", SOON).text;
+        assert!(line.contains("WARN write ") && line.contains("No space left on device"), "{line}");
+        assert!(procfs::alive(job_pid(&worker, "AJ_1")) && procfs::alive(job_pid(&worker, "AJ_2")));
+        assert_eq!(worker.log().matches("its jobs are not resumed").count(), 1, "{}", worker.log());
+        worker.signal(Signal::KILL);
+        worker.wait(SOON);
+        worker.again(&setup);
+        let (mut connection, _) = agents.registered();
+        assert_eq!(worker.state()["active_jobs"], 0);
+        fs::remove_file(&ballast).expect("it is ours");
+        connection.run_job("AJ_3", "third");
+        poll::until("the ledger is kept again", SOON, || ledger(&worker).contains("AJ_3").then_some(()));
+        // Now the file that is there has the last of the room.
+        fill(&ballast);
+        connection.send(ToWorker::Termination(lk::JobTermination { job_id: "AJ_3".into() }));
+        connection.status("AJ_3");
+        poll::until("a job that has ended is not kept", SOON, || (!ledger(&worker).contains("AJ_3")).then_some(()));
+    });
+}
+
+#[test]
+fn two_workers_with_one_configuration_share_a_board_and_each_resumes_its_own_jobs() {
+    let agents = Agents::listen();
+    let setup = Setup::with_url(&agents.url());
+    let mut first = setup.clone().launch();
+    let (mut of_first, _) = agents.registered();
+    let twin = first.twin(&setup);
+    let (mut of_twin, _) = agents.registered();
+    of_first.run_job("AJ_1", "first");
+    of_twin.run_job("AJ_2", "second");
+    poll::until("the twin does without HTTP", SOON, || twin.log.find(&["no HTTP for operators", "in use"]));
+    let list = first.operator(&["jobs"]);
+    let list = String::from_utf8_lossy(&list.stdout);
+    assert!(list.contains("AJ_1") && list.contains("AJ_2"), "{list}");
+    first.signal(Signal::KILL);
+    first.wait(SOON);
+    first.again(&setup);
+    let (_of_first, _) = agents.registered();
+    poll::until("its job, and no other, goes on", SOON, || {
+        let jobs = first.state()["jobs"].as_array()?.iter().map(|job| job["id"].clone()).collect::<Vec<_>>();
+        (jobs == ["AJ_1"]).then_some(())
+    });
+    assert_eq!(twin.log.find(&["AJ_2", "failed"]), None, "the other goes on");
+}

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Direct children.
 pub fn children(pid: u32) -> Vec<u32> {
@@ -61,6 +62,13 @@ pub fn descriptors(pid: u32) -> Vec<PathBuf> {
 pub fn memfds(pid: u32) -> usize {
     // As text: for a path "/memfd:" is a whole component, which the name behind it is part of.
     descriptors(pid).iter().filter(|path| path.to_string_lossy().starts_with("/memfd:")).count()
+}
+
+/// What it has used of the processors; zero when it is gone.
+pub fn cpu(pid: u32) -> Duration {
+    // Times in /proc are in hundredths of a second on all our architectures (USER_HZ), user and system apart.
+    let ticks = |fields: Vec<String>| fields[11..13].iter().filter_map(|ticks| ticks.parse::<u64>().ok()).sum::<u64>();
+    Duration::from_millis(10 * stat(pid).map(ticks).unwrap_or_default())
 }
 
 /// Memory, KiB.

@@ -42,6 +42,8 @@ async fn entrypoint(context: JobContext) -> Result<(), BoxError> {
         "puppet" => return puppet::run(context).await,
         "trespass" => return trespass::run(&context).await,
         "watch" => return watch::run(&context).await,
+        "complain" => offender::complain(),
+        "babble" => offender::babble(),
         _ => {}
     }
     for source in context.sources().to_vec() {

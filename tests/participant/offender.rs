@@ -1,6 +1,7 @@
 //! User code that takes what it can get.
 
 use firmware_worker::BoxError;
+use std::thread;
 use std::time::Duration;
 
 /// Memory, 4 MiB at a time with a moment for others between: a leak rather than one large mistake.
@@ -10,4 +11,23 @@ pub async fn eat() -> Result<(), BoxError> {
         held.push(vec![1u8; 4 << 20]);
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
+}
+
+/// Writes to standard error as a C library that gives up, with a token among it.
+pub fn complain() -> ! {
+    for number in 0..200 {
+        eprintln!("\u{1b}[31mframe {number} is fogged by {} µm", "9".repeat(20));
+    }
+    eprintln!("GET /rtc?access_token=eyJhbGciOiJIUzI1NiJ9.eyJleHAiOjF9.c2lnbmF0dXJl");
+    eprint!("the shutter is stuck");
+    std::process::abort()
+}
+
+/// Writes there as fast as it can, from a thread of its own.
+pub fn babble() {
+    thread::spawn(|| {
+        loop {
+            eprintln!("so much light");
+        }
+    });
 }

@@ -3,6 +3,7 @@
 mod agents;
 mod boards;
 mod cgroups;
+mod complaints;
 mod cycles;
 mod isolation;
 mod operators;

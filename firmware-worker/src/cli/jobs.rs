@@ -123,7 +123,7 @@ mod tests {
             ..JobReport::default()
         };
         let jobs = vec![job("AJ_1", "hall\u{1b}[2J", Some(812)), job("AJ_22", "studio", None)];
-        let text = table(&[WorkerJobs { worker: 800, agent_name: "door".into(), jobs }]);
+        let text = table(&[WorkerJobs { worker: 800, agent_name: "door".into(), jobs, failed: Vec::new() }]);
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(lines[0], "ID     ROOM      AGENT  STATE    AGE    RESTARTS  PID  WORKER");
         assert_eq!(lines[1], "AJ_1   hall?[2J  door   running  1h02m  2         812  800");

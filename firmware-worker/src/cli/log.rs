@@ -14,26 +14,42 @@ use tracing_subscriber::util::SubscriberInitExt;
 /// Tells a child process its log level.
 const LEVEL_VARIABLE: &str = "FW_LOG";
 
+/// Tells a child process that the supervisor reads its log, stamps it, and wants to know the level of each line.
+const READ_VARIABLE: &str = "FW_LOG_IS_READ";
+
 /// Set by systemd where stderr goes to the journal, which has its own clock and reads levels from a prefix.
 const JOURNAL_VARIABLE: &str = "JOURNAL_STREAM";
 
 /// Logs at `level` from now on. Libraries are heard at `warn`, and at `trace` in full.
 pub fn start(level: Level) {
+    start_as(level, std::env::var_os(JOURNAL_VARIABLE).map(|_| Journal(line().without_time())));
+}
+
+fn start_as(level: Level, journal: Option<Journal>) {
     let layer = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_ansi(false);
     let targets = targets(level);
     let registry = tracing_subscriber::registry();
     // The second call in a process changes nothing: the first one's log goes on.
-    let _ = if std::env::var_os(JOURNAL_VARIABLE).is_some() {
-        registry.with(layer.event_format(Journal(line().without_time()))).with(targets).try_init()
-    } else {
-        registry.with(layer.event_format(line())).with(targets).try_init()
+    let _ = match journal {
+        Some(format) => registry.with(layer.event_format(format)).with(targets).try_init(),
+        None => registry.with(layer.event_format(line())).with(targets).try_init(),
     };
 }
 
 /// The same in a child process, at the level that its environment says.
 pub fn start_child() {
     let level = std::env::var(LEVEL_VARIABLE).ok().and_then(|level| level.parse().ok());
-    start(level.unwrap_or(Level::INFO));
+    let level = level.unwrap_or(Level::INFO);
+    match std::env::var_os(READ_VARIABLE) {
+        // The supervisor's own line has the level in words.
+        Some(_) => start_as(level, Some(Journal(line().without_time().with_level(false)))),
+        None => start(level),
+    }
+}
+
+/// The same for a child whose standard error the supervisor reads.
+pub fn read_child_environment(level: Level) -> Vec<(&'static str, String)> {
+    vec![(LEVEL_VARIABLE, level.to_string()), (READ_VARIABLE, "1".into())]
 }
 
 /// What a child process must find in its environment to log as this one does.

@@ -15,7 +15,7 @@ pub mod watchdog;
 pub use latency::{BOUNDS_US, BUCKETS, JOB_STAGES, Latency, MAX_STAGES, OwnerStage, SourceStages, bucket};
 pub use link::{Link, LinkError};
 pub use operator::{
-    FromOperator, JobReport, MAX_JOBS, OPERATOR_VERSION, SandboxReport, ToOperator, UsageReport, WorkerJobs,
+    FailedJob, FromOperator, JobReport, MAX_JOBS, OPERATOR_VERSION, SandboxReport, ToOperator, UsageReport, WorkerJobs,
     operator_socket, runtime_directories, runtime_directory,
 };
 pub use stats::{Encoder, JobStats, OwnerStats, SoundLevel};

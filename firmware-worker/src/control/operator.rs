@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 /// Version of these messages. `Hello` and `Refused` are the same in all of them.
 pub const OPERATOR_VERSION: u32 = 1;
 
-/// Bytes of [`WorkerJobs`] as JSON: 256 jobs with the longest names fit.
-pub const MAX_JOBS: usize = 1 << 20;
+/// Bytes of [`WorkerJobs`] as JSON: 256 jobs with the longest names and failures fit.
+pub const MAX_JOBS: usize = 4 << 20;
 
 /// Below the directory for such things.
 const DIRECTORY: &str = "firmware-worker";
@@ -80,6 +80,22 @@ pub struct WorkerJobs {
     pub agent_name: String,
     /// All that have not ended.
     pub jobs: Vec<JobReport>,
+    /// The last that failed, the latest first.
+    pub failed: Vec<FailedJob>,
+}
+
+/// A job that failed, as operators see it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct FailedJob {
+    /// `AJ_…`
+    pub id: String,
+    /// Its room.
+    pub room: String,
+    /// As the server was told: why, and the last that its process wrote to its standard error.
+    pub error: String,
+    /// Since then.
+    pub seconds: u64,
 }
 
 /// A job, as operators see it. A field that the other side does not know is left out or empty.

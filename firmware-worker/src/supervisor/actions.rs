@@ -1,6 +1,7 @@
 //! Does what the machine says.
 
 use super::Event;
+use super::jobs::Failed;
 use super::ledger::Entry;
 use super::run::Supervisor;
 use super::signoff::{Ghost, Outcome, sign_off};
@@ -172,6 +173,8 @@ impl Supervisor {
             JobResult::Failed { error } => {
                 self.totals.jobs_failed += 1;
                 warn!("job {} room {room:?}: failed after {seconds} s: {error}", job.0);
+                let (error, at) = (error.clone(), Instant::now());
+                self.jobs.remember(Failed { id: job.clone(), room, error, at });
             }
         }
         self.tell_stopped(&job, &result);

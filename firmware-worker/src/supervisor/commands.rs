@@ -62,7 +62,7 @@ impl Supervisor {
         }
         match exit {
             Exit::OutOfMemory(_) | Exit::OutOfProcesses { .. } => warn!("camera {name}: its command was ended: {exit}"),
-            Exit::Code(_) | Exit::Signal(_) | Exit::NotStarted(_) => {
+            Exit::Code(_) | Exit::Signal(_) | Exit::NotStarted(_) | Exit::Complained { .. } => {
                 debug!("camera {name}: keeper of its command: {exit}")
             }
         }

@@ -2,7 +2,7 @@
 
 use super::report::escape;
 use super::run::Supervisor;
-use crate::control::{JobReport, WorkerJobs};
+use crate::control::{FailedJob, JobReport, WorkerJobs};
 use protocol::worker::JobState;
 use std::fmt::Write;
 
@@ -35,7 +35,13 @@ impl Supervisor {
     /// [`WorkerJobs`]
     pub(super) fn jobs_json(&self) -> String {
         let (worker, agent_name) = (std::process::id(), self.config.worker.agent_name.clone());
-        let all = WorkerJobs { worker, agent_name, jobs: self.job_reports() };
+        let failed = self.jobs.failed.iter().rev().map(|failed| FailedJob {
+            id: failed.id.0.clone(),
+            room: failed.room.clone(),
+            error: failed.error.clone(),
+            seconds: failed.at.elapsed().as_secs(),
+        });
+        let all = WorkerJobs { worker, agent_name, jobs: self.job_reports(), failed: failed.collect() };
         serde_json::to_string(&all).expect("a struct of strings and numbers has a JSON form")
     }
 

@@ -24,6 +24,9 @@ const REPLACE_AFTER: Duration = Duration::from_secs(1);
 /// Between attempts to prewarm: a preparation that always fails must not cost a core (agents#4857).
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
+/// Failed jobs that operators can still see.
+const FAILED: usize = 8;
+
 /// What `prewarm` may take.
 pub(super) const WARM_LIMIT: Duration = Duration::from_secs(10);
 
@@ -36,6 +39,8 @@ pub(super) struct ProcessId(pub u64);
 pub(super) struct Jobs {
     pub(super) processes: BTreeMap<ProcessId, JobProcess>,
     pub(super) records: BTreeMap<JobId, Record>,
+    /// The last [`FAILED`] that failed.
+    pub(super) failed: VecDeque<Failed>,
     setup: JobSetup,
     limits: Limits,
     next: u64,
@@ -96,11 +101,21 @@ pub(super) struct Record {
     pub last_failure: Option<String>,
 }
 
+/// A job that is no more.
+#[derive(Debug)]
+pub(super) struct Failed {
+    pub id: JobId,
+    pub room: String,
+    pub error: String,
+    pub at: Instant,
+}
+
 impl Jobs {
     pub(super) fn new(setup: JobSetup, limits: Limits, now: Instant, seed: u64) -> Self {
         Self {
             processes: BTreeMap::new(),
             records: BTreeMap::new(),
+            failed: VecDeque::new(),
             setup,
             limits,
             next: 0,
@@ -183,6 +198,7 @@ impl Jobs {
             process.process.kill();
             return false;
         }
+        process.process.call(format!("job {}", spec.job.id.0));
         if matches!(process.phase, Phase::Warming(_)) {
             process.phase = Phase::Warming(Some(Box::new(spec.clone())));
             return true;
@@ -255,6 +271,14 @@ impl Jobs {
             self.warm_at = now + wait;
         }
         Some(process)
+    }
+
+    /// Kept for operators to see.
+    pub(super) fn remember(&mut self, failed: Failed) {
+        if self.failed.len() == FAILED {
+            self.failed.pop_front();
+        }
+        self.failed.push_back(failed);
     }
 
     /// When a process should be prewarmed, if one is wanted and there is none.

@@ -6,7 +6,7 @@ use super::process::Happened;
 use super::pulse::Check;
 use super::run::Supervisor;
 use crate::control::{FromJob, JobStats, ToJob, VERSION};
-use protocol::worker::{Answer, Exit, Input, JobEvent, JobResult};
+use protocol::worker::{Answer, Exit, Input, JobEvent, JobResult, complaint};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 use tracing::{debug, info, warn};
@@ -45,7 +45,7 @@ impl Supervisor {
             FromJob::Rejoining => self.job_event(id, JobEvent::Rejoining),
             FromJob::Rejoined => self.job_event(id, JobEvent::Rejoined),
             FromJob::Ending(JobResult::Failed { error }) => {
-                let error = self.with_limits(id, error);
+                let error = self.with_causes(id, error);
                 self.job_event(id, JobEvent::Ending(JobResult::Failed { error }));
             }
             FromJob::Ending(result) => self.job_event(id, JobEvent::Ending(result)),
@@ -174,18 +174,22 @@ impl Supervisor {
     }
 
     fn conclude(&mut self, id: ProcessId, error: String) {
+        let error = self.with_causes(id, error);
         match self.jobs.processes.get(&id).and_then(|p| p.job()).cloned() {
-            Some(job) => self.job_input(job, JobEvent::Failing(self.with_limits(id, error))),
+            Some(job) => self.job_input(job, JobEvent::Failing(error)),
             None => warn!("job process without a job: {error}"),
         }
     }
 
-    /// A failure is told with the limit that may have caused it: the job sees only that something cannot be had.
-    fn with_limits(&self, id: ProcessId, error: String) -> String {
-        match self.jobs.processes.get(&id).and_then(|process| process.process.out_of_processes()) {
+    /// A failure is told with the limit that may have caused it, as the job sees only that something cannot be had, and
+    /// with the last that its process wrote to its standard error.
+    fn with_causes(&mut self, id: ProcessId, error: String) -> String {
+        let Some(process) = self.jobs.processes.get_mut(&id).map(|job| &mut job.process) else { return error };
+        let error = match process.out_of_processes() {
             Some(limit) => format!("process limit {limit} reached; {error}"),
             None => error,
-        }
+        };
+        complaint(&error, &process.last_words())
     }
 
     fn job_exited(&mut self, id: ProcessId, exit: Exit) {

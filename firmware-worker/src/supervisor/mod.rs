@@ -21,6 +21,7 @@ mod commands;
 mod credentials;
 mod devices;
 mod health;
+mod hearing;
 mod holder;
 mod http;
 mod inheritance;

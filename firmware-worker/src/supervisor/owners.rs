@@ -222,7 +222,8 @@ impl Owner {
     fn start(&mut self, limits: Limits, spawner: &mut Spawner, now: Instant) -> Result<(), String> {
         let kind = Kind::of(&self.device);
         let plan = Plan { name: "owner", subcommand: crate::cli::OWNER, limits, kind };
-        let process = spawner.spawn(plan, &ToOwner::Setup, &self.device)?;
+        let mut process = spawner.spawn(plan, &ToOwner::Setup, &self.device)?;
+        process.call(format!("device {}", self.device.name));
         tracing::debug!("device {}: owner process {}", self.device.name, process.pid());
         self.process = Some(process);
         self.pulse = Pulse::default();

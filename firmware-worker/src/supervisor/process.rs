@@ -1,6 +1,7 @@
 //! A child process: its control link, its pidfd, its cgroup leaf. It is polled, never waited for.
 
 use super::cgroup::{Cgroups, Leaf, Limits, Role, Usage};
+use super::hearing::{self, Ear};
 use super::isolation::{Confined, Isolation};
 pub(super) use super::kind::Kind;
 use super::oom;
@@ -41,6 +42,8 @@ pub(super) struct Spawner {
     isolation: Isolation,
     /// Of each child: how to log, and nothing else.
     environment: Vec<(&'static str, String)>,
+    /// The same for the keepers of commands, whose standard error is ours.
+    keeper_environment: Vec<(&'static str, String)>,
     started: u64,
     burial: Burial,
 }
@@ -93,6 +96,10 @@ pub(super) struct Process {
     leaf: Option<Leaf>,
     /// None for a keeper, which sees to itself. Dropped after the leaf.
     confined: Option<Confined>,
+    /// None for a keeper, which says little.
+    ear: Option<Ear>,
+    /// Its name in the log.
+    label: String,
     kill_at: Option<Instant>,
     ended: Option<Ended>,
 }
@@ -119,9 +126,10 @@ impl AsFd for Pidfd {
 
 impl Spawner {
     pub(super) fn new(cgroups: Option<Cgroups>, isolation: Isolation, log_level: tracing::Level) -> io::Result<Self> {
-        let environment = log::child_environment(log_level);
+        let (environment, keeper_environment) =
+            (log::read_child_environment(log_level), log::child_environment(log_level));
         let (executable, burial) = (Executable::current()?, Burial::default());
-        Ok(Self { executable, cgroups, isolation, environment, started: 0, burial })
+        Ok(Self { executable, cgroups, isolation, environment, keeper_environment, started: 0, burial })
     }
 
     /// Starts a child. Its first message, `setup`, waits for it in the socket.
@@ -159,17 +167,20 @@ impl Spawner {
         // Only its cgroup's limit can be told from others when it is reached, and changed for a job that asks for more.
         let processes = plan.limits.pids.filter(|_| !leaf.as_ref().is_some_and(Leaf::limits_processes));
         let confined = self.isolation.confine(plan.kind, processes, leaf.as_ref().and_then(directory), &ours)?;
-        let environment = self.environment();
+        let environment = pairs(&self.environment);
+        let (ear, stderr) = hearing::pipe().map_err(|e| format!("standard error: {e}"))?;
         let name = format!("firmware-worker-{}", plan.name);
         let cgroup = leaf.as_ref().map(Leaf::directory);
         let child = self
             .executable
-            .spawn(&name, &[plan.subcommand], &environment, theirs, cgroup)
+            .spawn(&name, &[plan.subcommand], &environment, theirs, Some(stderr.as_fd()), cgroup)
             .map_err(|e| format!("{} process: {e}", plan.name))?;
         oom::mark_child(Path::new("/proc"), child.pid, plan.kind.role());
+        let label = format!("{} process {}", plan.name, child.pid);
         let child = watch(Pidfd(child)).map_err(|e| format!("{} process: pidfd: {e}", plan.name))?;
         let link = Link::new(ours).map_err(|e| e.to_string())?;
-        Ok(Process { child, link: Some(link), leaf, confined: Some(confined), kill_at: None, ended: None })
+        let (link, confined, ear) = (Some(link), Some(confined), Some(ear));
+        Ok(Process { child, link, leaf, confined, ear, label, kill_at: None, ended: None })
     }
 
     /// Starts the keeper of a command.
@@ -183,12 +194,13 @@ impl Spawner {
         let body = hal::process::sealed_memfd("setup", &body).map_err(|e| failed("memfd", &e))?;
         let fds = [body.as_fd(), written.as_fd(), complained.as_fd()];
         control.send(&[KEEPER_SETUP], &fds).map_err(|e| failed("setup", &e))?;
-        let (arguments, cgroup) = ([crate::cli::KEEPER], leaf.as_ref().map(Leaf::directory));
-        let child =
-            self.executable.spawn_apart("firmware-worker-keeper", &arguments, &self.environment(), theirs, cgroup);
+        let (arguments, environment) = ([crate::cli::KEEPER], pairs(&self.keeper_environment));
+        let cgroup = leaf.as_ref().map(Leaf::directory);
+        let child = self.executable.spawn_apart("firmware-worker-keeper", &arguments, &environment, theirs, cgroup);
         let child = child.inspect(|child| oom::mark_child(Path::new("/proc"), child.pid, Role::Owner));
         let child = child.and_then(|child| watch(Pidfd(child))).map_err(|e| failed("keeper process", &e))?;
-        let keeper = Process { child, link: None, leaf, confined: None, kill_at: None, ended: None };
+        let label = String::from("keeper of a command");
+        let keeper = Process { child, link: None, leaf, confined: None, ear: None, label, kill_at: None, ended: None };
         Ok(Kept { keeper, control, stdout: stdout.into(), stderr: stderr.into() })
     }
 
@@ -196,10 +208,6 @@ impl Spawner {
         self.started += 1;
         let leaf = self.cgroups.as_mut()?.leaf(&format!("{name}-{}", self.started), limits, role);
         leaf.inspect_err(|e| warn!("{name} process runs without limits: {e}")).ok()
-    }
-
-    fn environment(&self) -> Vec<(&str, &str)> {
-        self.environment.iter().map(|(name, value)| (*name, value.as_str())).collect()
     }
 
     /// When [`Spawner::sweep`] has something to do.
@@ -222,6 +230,16 @@ impl Spawner {
 }
 
 impl Process {
+    /// What it writes is logged under this name from now on.
+    pub(super) fn call(&mut self, label: String) {
+        self.label = label;
+    }
+
+    /// The last that it wrote to its standard error beside its log.
+    pub(super) fn last_words(&mut self) -> String {
+        self.ear.as_mut().map(|ear| ear.last_words(&self.label)).unwrap_or_default()
+    }
+
     pub(super) fn pid(&self) -> i32 {
         self.child.get_ref().0.0.pid
     }
@@ -246,6 +264,9 @@ impl Process {
 
     /// What the child did next: everything it said comes before its end.
     pub(super) fn poll_next<M: DeserializeOwned>(&mut self, cx: &mut Context<'_>) -> Poll<Happened<M>> {
+        if let Some(ear) = &mut self.ear {
+            ear.listen(&self.label, cx);
+        }
         while let Some(link) = &mut self.link {
             let happened = if self.confined.as_ref().is_none_or(Confined::has_reported) {
                 let Poll::Ready(received) = link.poll_receive(cx) else { break };
@@ -263,7 +284,11 @@ impl Process {
             None => *self.ended.insert(ready!(self.poll_end(cx))),
         };
         // The end became visible between the two looks, and last words with it.
-        Poll::Ready(self.try_next().unwrap_or_else(|| Happened::Ended(self.explain(ended))))
+        if let Some(happened) = self.try_next() {
+            return Poll::Ready(happened);
+        }
+        let stderr = self.last_words();
+        Poll::Ready(Happened::Ended(self.explain(ended).with_stderr(stderr)))
     }
 
     /// A message that waits now.
@@ -380,7 +405,7 @@ impl Process {
 
     /// When [`Process::time`] is due.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.kill_at
+        self.kill_at.into_iter().chain(self.ear.as_ref().and_then(Ear::deadline)).min()
     }
 
     pub(super) fn time(&mut self, now: Instant) {
@@ -388,7 +413,14 @@ impl Process {
             self.kill_at = None;
             self.kill();
         }
+        if let Some(ear) = &mut self.ear {
+            ear.time(now);
+        }
     }
+}
+
+fn pairs<'a>(environment: &'a [(&'static str, String)]) -> Vec<(&'a str, &'a str)> {
+    environment.iter().map(|(name, value)| (*name, value.as_str())).collect()
 }
 
 /// Where a leaf is.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! parent: copies of all descriptors above the places they will take; block signals; clone
-//! child:  cgroup (where clone could not) -> own group -> default signals -> place 0, 3, 4, 5 -> close the rest -> exec
+//! child:  cgroup (where clone could not) -> own group -> default signals -> place 0, 2, 3, 4, 5 -> close the rest -> exec
 //! parent: reads the pipe: its end means that exec has worked, bytes in it say which step failed
 //! ```
 //! Between clone and exec the child makes system calls on prepared data and nothing else: another thread may have held
@@ -27,6 +27,13 @@ const PROGRAM_FD: RawFd = 5;
 /// of another.
 const FIRST_UNUSED_FD: RawFd = 6;
 
+/// What differs between children.
+#[derive(Clone, Copy)]
+struct Manner<'a> {
+    apart: bool,
+    stderr: Option<BorrowedFd<'a>>,
+}
+
 /// The running executable, held open so that children are the same binary even after an upgrade on disk.
 #[derive(Debug)]
 pub struct Executable(OwnedFd);
@@ -37,8 +44,8 @@ impl Executable {
         Ok(Self(File::open("/proc/self/exe")?.into()))
     }
 
-    /// Starts it with `arguments` (argv[0] is `name`), `control` as descriptor 3, stdin from /dev/null, stdout and
-    /// stderr inherited, every other descriptor closed, signal mask and dispositions reset, own process group, an empty
+    /// Starts it with `arguments` (argv[0] is `name`), `control` as descriptor 3, stdin from /dev/null, `stderr` or ours,
+    /// stdout inherited, every other descriptor closed, signal mask and dispositions reset, own process group, an empty
     /// environment but for `environment`, and, with `cgroup` (an open cgroup directory), inside that cgroup before exec.
     /// Returns when exec has succeeded or failed.
     pub fn spawn(
@@ -47,9 +54,10 @@ impl Executable {
         arguments: &[&str],
         environment: &[(&str, &str)],
         control: Socket,
+        stderr: Option<BorrowedFd<'_>>,
         cgroup: Option<BorrowedFd<'_>>,
     ) -> io::Result<Child> {
-        self.spawn_in(false, name, arguments, environment, control, cgroup)
+        self.spawn_in(Manner { apart: false, stderr }, name, arguments, environment, control, cgroup)
     }
 
     /// The same, but where we may do that (as root) as the first process of a PID namespace: all that it starts, and that
@@ -62,12 +70,12 @@ impl Executable {
         control: Socket,
         cgroup: Option<BorrowedFd<'_>>,
     ) -> io::Result<Child> {
-        self.spawn_in(true, name, arguments, environment, control, cgroup)
+        self.spawn_in(Manner { apart: true, stderr: None }, name, arguments, environment, control, cgroup)
     }
 
     fn spawn_in(
         &self,
-        apart: bool,
+        manner: Manner<'_>,
         name: &str,
         arguments: &[&str],
         environment: &[(&str, &str)],
@@ -82,6 +90,7 @@ impl Executable {
         let control = out_of_the_way(control.as_fd())?;
         let report_end = out_of_the_way(reporter.as_fd())?;
         let program = out_of_the_way(self.0.as_fd())?;
+        let stderr = manner.stderr.map(out_of_the_way).transpose()?;
         let cgroup = cgroup.map(out_of_the_way).transpose()?;
         let plan = Plan {
             argv: argv.as_ptr(),
@@ -90,8 +99,9 @@ impl Executable {
             control: control.as_raw_fd(),
             reporter: report_end.as_raw_fd(),
             program: program.as_raw_fd(),
+            stderr: stderr.as_ref().map(|fd| fd.as_raw_fd()),
             cgroup: cgroup.as_ref().map(|fd| fd.as_raw_fd()),
-            apart,
+            apart: manner.apart,
         };
         // SAFETY: the plan's pointers and descriptors live in this frame, of which the child has a copy.
         let child = with_signals_blocked(|| unsafe { start(&plan) })?;
@@ -173,6 +183,8 @@ struct Plan {
     control: RawFd,
     reporter: RawFd,
     program: RawFd,
+    /// None: as inherited.
+    stderr: Option<RawFd>,
     cgroup: Option<RawFd>,
     apart: bool,
 }
@@ -275,6 +287,7 @@ unsafe fn child(plan: &Plan, born_inside: bool) -> ! {
         }
         let placed = libc::dup3(plan.control, CONTROL_FD, 0) != -1
             && libc::dup2(plan.stdin, libc::STDIN_FILENO) != -1
+            && plan.stderr.is_none_or(|stderr| libc::dup2(stderr, libc::STDERR_FILENO) != -1)
             && libc::dup3(plan.reporter, REPORT_FD, libc::O_CLOEXEC) != -1
             && libc::dup3(plan.program, PROGRAM_FD, libc::O_CLOEXEC) != -1;
         if !placed {

@@ -22,6 +22,10 @@ fn end(child: &Child) -> Ended {
 
 /// Runs [`role`] as a child of this test binary.
 fn spawn(role: &str, cgroup: Option<&OwnedFd>) -> (Child, Socket) {
+    spawn_complaining(role, None, cgroup)
+}
+
+fn spawn_complaining(role: &str, stderr: Option<OwnedFd>, cgroup: Option<&OwnedFd>) -> (Child, Socket) {
     let (ours, theirs) = Socket::pair().unwrap();
     let child = Executable::current()
         .unwrap()
@@ -30,6 +34,7 @@ fn spawn(role: &str, cgroup: Option<&OwnedFd>) -> (Child, Socket) {
             &["--exact", "process::tests::role", "--nocapture"],
             &[("HAL_ROLE", role)],
             theirs,
+            stderr.as_ref().map(|fd| fd.as_fd()),
             cgroup.map(|fd| fd.as_fd()),
         )
         .unwrap();
@@ -51,6 +56,7 @@ fn role() {
         "sleep" => {
             receive(&control);
         }
+        "complain" => eprint!("no lens"),
         other => panic!("no role {other}"),
     }
     exit_now(7);
@@ -232,6 +238,15 @@ fn a_child_passes_descriptors_back() {
 }
 
 #[test]
+fn a_child_complains_where_it_is_told_to() {
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    let (child, _control) = spawn_complaining("complain", Some(writer.into()), None);
+    let mut text = String::new();
+    reader.read_to_string(&mut text).unwrap();
+    assert_eq!((text.as_str(), end(&child)), ("no lens", Ended::Code(7)));
+}
+
+#[test]
 fn a_killed_child_says_by_which_signal_and_is_reaped_once() {
     let (child, _control) = spawn("sleep", None);
     assert_eq!(child.try_wait().unwrap(), None);
@@ -245,7 +260,7 @@ fn a_killed_child_says_by_which_signal_and_is_reaped_once() {
 fn a_program_that_cannot_run_is_an_error_that_names_the_step() {
     let (_ours, theirs) = Socket::pair().unwrap();
     let no_program = Executable::of(sealed_memfd("x", b"not a program").unwrap());
-    let error = no_program.spawn("x", &[], &[], theirs, None).unwrap_err();
+    let error = no_program.spawn("x", &[], &[], theirs, None, None).unwrap_err();
     assert!(error.to_string().contains("start a child: exec"), "{error}");
 }
 

@@ -106,7 +106,7 @@ pub fn start(attack: &str, role: Role, nth: u32) -> Run {
     let (uid, kept) = ((UIDS.start + nth).to_string(), format!("{role:?}"));
     let arguments = [CHILD, attack, &uid, &kept];
     let executable = Executable::current().expect("this program");
-    Run { process: executable.spawn("child", &arguments, &[], theirs, None).expect("a child"), control, tally }
+    Run { process: executable.spawn("child", &arguments, &[], theirs, None, None).expect("a child"), control, tally }
 }
 
 impl Run {

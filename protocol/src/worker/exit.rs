@@ -3,6 +3,22 @@
 use super::Exit;
 use std::fmt;
 
+impl Exit {
+    /// With the last that it wrote to its standard error, if it failed and there is any.
+    pub fn with_stderr(self, stderr: String) -> Self {
+        match self {
+            Self::Code(0) => self,
+            _ if stderr.is_empty() => self,
+            _ => Self::Complained { exit: Box::new(self), stderr },
+        }
+    }
+}
+
+/// A failure together with the last that its process wrote to its standard error.
+pub fn complaint(failure: &str, stderr: &str) -> String {
+    if stderr.is_empty() { failure.to_owned() } else { format!("{failure}; standard error: {stderr}") }
+}
+
 impl fmt::Display for Exit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -13,6 +29,7 @@ impl fmt::Display for Exit {
             },
             Self::OutOfMemory(limit) => limit.fmt(f),
             Self::OutOfProcesses { limit, exit } => write!(f, "process limit {limit} reached; {exit}"),
+            Self::Complained { exit, stderr } => f.write_str(&complaint(&exit.to_string(), stderr)),
             Self::NotStarted(why) => write!(f, "process could not be started: {why}"),
         }
     }

@@ -27,6 +27,7 @@ mod tests;
 mod wire;
 
 pub use admission::PLANNED_MEMORY;
+pub use exit::complaint;
 pub use limits::{Allowance, Limits, MemoryLimit};
 pub use machine::Worker;
 pub use options::{Options, Permissions, RestartPolicy, Tuning};
@@ -128,6 +129,13 @@ pub enum Exit {
     },
     /// It could not be started.
     NotStarted(String),
+    /// It failed, and had complained before.
+    Complained {
+        /// How it ended.
+        exit: Box<Exit>,
+        /// The last that it wrote to its standard error.
+        stderr: String,
+    },
 }
 
 /// Why the link went down.

@@ -40,6 +40,12 @@ fn the_way_a_process_left_is_told_in_plain_words() {
         (Exit::OutOfMemory(MemoryLimit::Bytes(96 << 20)), "memory limit 96 MiB exceeded"),
         (Exit::OutOfMemory(MemoryLimit::Board), "killed because the board was out of memory"),
         (Exit::OutOfProcesses { limit: 32, exit: Box::new(Exit::Code(1)) }, "process limit 32 reached; exit code 1"),
+        (
+            Exit::Signal(6).with_stderr("abort() | why".to_owned()),
+            "killed by signal 6 (SIGABRT); standard error: abort() | why",
+        ),
+        (Exit::Signal(6).with_stderr(String::new()), "killed by signal 6 (SIGABRT)"),
+        (Exit::Code(0).with_stderr("a complaint".to_owned()), "exit code 0"),
         (Exit::NotStarted("clone3: EAGAIN".to_owned()), "process could not be started: clone3: EAGAIN"),
     ] {
         assert_eq!(exit.to_string(), text);

@@ -6,6 +6,7 @@
 
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod calls;
+mod cover;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod filter;
 mod landlock;
@@ -143,9 +144,7 @@ fn files() -> io::Result<()> {
     for (name, target) in [("fd", ""), ("stdin", "/0"), ("stdout", "/1"), ("stderr", "/2")] {
         symlink(format!("/proc/self/fd{target}"), Path::new("/dev").join(name))?;
     }
-    let stash = CString::new(STASH)?;
-    // SAFETY: a string that ends in NUL.
-    check(unsafe { libc::umount2(stash.as_ptr(), libc::MNT_DETACH) })?;
+    unmount(Path::new(STASH))?;
     fs::remove_dir(STASH)
 }
 
@@ -167,6 +166,13 @@ fn mount(source: &str, target: &str, kind: &str, flags: libc::c_ulong, options: 
     check(unsafe { libc::mount(source.as_ptr(), target.as_ptr(), kind, flags, options.as_ptr().cast()) })
         .map(drop)
         .map_err(|error| Error::new(error.kind(), format!("mount {}: {error}", target.to_string_lossy())))
+}
+
+/// Takes a mount away; what is in use of it stays until it is not.
+fn unmount(path: &Path) -> io::Result<()> {
+    let path = CString::new(path.as_os_str().as_encoded_bytes())?;
+    // SAFETY: a string that ends in NUL.
+    check(unsafe { libc::umount2(path.as_ptr(), libc::MNT_DETACH) }).map(drop)
 }
 
 /// `struct mount_attr` of linux/mount.h

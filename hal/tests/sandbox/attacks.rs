@@ -46,6 +46,8 @@ pub const ATTACKS: &[Attack] = &[
     attack("a job reads another's files", Job, libc::ENOENT, || open("/tmp/fw-other")),
     attack("a job reads the token file", Job, libc::ENOENT, || open(&format!("{SECRETS}/token"))),
     attack("a job reads what nobody gave it", Job, libc::ENOENT, || open("/run/private")),
+    attack("a job reads who has an account", Job, libc::EACCES, || open("/etc/passwd")),
+    attack("a job lists another service's configuration", Job, libc::EACCES, || fs::read_dir("/etc/ssh").map(drop)),
     attack("a job changes what it was given", Job, libc::EROFS, || write(&format!("{GRANTED}/mine"))),
     attack("a job changes the system", Job, libc::EROFS, || write("/etc/mine")),
     attack("a job looks for a cgroup", Job, libc::ENOENT, || open("/sys/fs/cgroup")),
@@ -119,7 +121,16 @@ fn a_job_has_what_programs_need() {
 
 fn needs() -> Result<(), String> {
     let tell = |what: &'static str| move |error: Error| format!("{what}: {error}");
-    for path in ["/dev/null", "/dev/urandom", "/etc/hosts", "/proc/self/status", "/bin/sh", VICTIM] {
+    for path in [
+        "/dev/null",
+        "/dev/urandom",
+        "/etc/hosts",
+        "/etc/ssl",
+        "/etc/granted/file",
+        "/proc/self/status",
+        "/bin/sh",
+        VICTIM,
+    ] {
         File::open(path).map_err(tell(path))?;
     }
     fs::write("/tmp/mine", "mine").map_err(tell("/tmp"))?;

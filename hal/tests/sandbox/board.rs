@@ -10,6 +10,8 @@ use std::ptr::null;
 pub const AUDIO: u32 = 29;
 /// A directory that the configuration grants.
 pub const GRANTED: &str = "/run/granted";
+/// Another, among the configuration of others.
+pub const GRANTED_IN_ETC: &str = "/etc/granted";
 /// Where a token is.
 pub const SECRETS: &str = "/etc/firmware-worker";
 /// Tells the pid of another child.
@@ -40,12 +42,14 @@ pub fn build() {
     for (name, major, minor, mode, group) in NODES {
         node(name, major, minor, mode, group);
     }
-    for directory in [GRANTED, SECRETS, "/etc/ssl", "/run/systemd/resolve"] {
+    for directory in [GRANTED, GRANTED_IN_ETC, SECRETS, "/etc/ssl", "/etc/ssh", "/run/systemd/resolve"] {
         fs::create_dir_all(directory).expect("an empty tree");
     }
     fs::write("/run/systemd/resolve/stub-resolv.conf", "nameserver 192.0.2.1").expect("an empty /run");
     symlink("../run/systemd/resolve/stub-resolv.conf", "/etc/resolv.conf").expect("an empty /etc");
     fs::write("/etc/hosts", "192.0.2.9 board").expect("an empty /etc");
+    fs::write("/etc/passwd", "root:x:0:0").expect("an empty /etc");
+    fs::write(Path::new(GRANTED_IN_ETC).join("file"), "granted").expect("an empty /etc");
     // For everybody to read: what hides it must be the view.
     fs::write(Path::new(SECRETS).join("token"), "secret").expect("an empty /etc");
     fs::write(VICTIM, "0").expect("an empty /run");

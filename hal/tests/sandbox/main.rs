@@ -171,7 +171,7 @@ fn sandbox(role: Role, uid: u32, tally: Tally) -> Option<Sandbox> {
         network: !sound,
         devices: sound,
         sound,
-        paths: vec![PathBuf::from(board::GRANTED)],
+        paths: [board::GRANTED, board::GRANTED_IN_ETC].map(PathBuf::from).to_vec(),
         hidden: vec![PathBuf::from(board::SECRETS)],
         temporary: 1 << 20,
         limits: vec![Limit::Files(64), Limit::Processes(16)],

@@ -4,6 +4,7 @@
 //! those of the system while the child runs.
 
 use crate::process::check;
+use crate::process::sandbox::cover::cover;
 use crate::process::sandbox::{PLAIN, Sandbox, mount, read_only};
 use std::fs::{self, File};
 use std::io::{self, Error, ErrorKind};
@@ -48,6 +49,9 @@ pub(super) struct View {
     hidden: Vec<PathBuf>,
     /// Bytes of the private `/tmp`.
     temporary: u64,
+    sound: bool,
+    /// Names in `/etc` that the configuration adds.
+    granted: Vec<String>,
 }
 
 impl View {
@@ -64,7 +68,9 @@ impl View {
         let places = read.chain(nodes.map(|path| (path, Access::Device)));
         let places = places.filter(|(path, _)| path.symlink_metadata().is_ok());
         let hidden = hidden.iter().cloned().chain(HIDDEN.map(PathBuf::from)).collect();
-        Self { places: places.collect(), hidden, temporary: *temporary }
+        let granted = paths.iter().filter_map(|path| path.strip_prefix("/etc").ok()?.components().next());
+        let granted = granted.map(|name| name.as_os_str().to_string_lossy().into_owned()).collect();
+        Self { places: places.collect(), hidden, temporary: *temporary, sound, granted }
     }
 
     /// Every place and what may be done with it.
@@ -85,6 +91,9 @@ impl View {
         for ((path, access), source) in self.places.iter().zip(&sources) {
             source.show(path, *access)?;
         }
+        let hides = |name: &str| self.hidden.iter().any(|hidden| *hidden == Path::new("/etc").join(name));
+        let spared = |name: &str| hides(name) || self.granted.iter().any(|granted| granted == name);
+        cover(&inside(Path::new("/etc")), &inside(Path::new("/covers")), self.sound, spared)?;
         for hidden in self.hidden.iter().map(|path| inside(path)).filter(|path| path.is_dir()) {
             mount("tmpfs", &hidden.to_string_lossy(), "tmpfs", libc::MS_RDONLY | nosuid | nodev, "mode=555,size=4k")?;
         }

@@ -213,7 +213,10 @@ impl Users {
     }
 
     fn take(&mut self, leaf: Option<PathBuf>) -> Option<User> {
-        self.free.extend(self.returned.try_iter());
+        // Of a thousand users most have had a child: what is gone already is not remembered for each.
+        let returned = self.returned.try_iter();
+        let returned = returned.map(|Returned { uid, leaf }| Returned { uid, leaf: leaf.filter(|leaf| leaf.exists()) });
+        self.free.extend(returned);
         let clean = |user: &Returned| user.leaf.as_ref().is_none_or(|leaf| !leaf.exists());
         let at = self.free.iter().position(clean)?;
         let Returned { uid, .. } = self.free.remove(at)?;

@@ -84,7 +84,12 @@ impl Card {
 
     /// Gives a shell on the console of the board.
     pub fn open_shell(&self, machine: Machine) {
-        self.put("boot.env", &format!("extra=systemd.debug_shell={}\n", machine.console()));
+        // QEMU's Pi restarts as soon as its watchdog is started.
+        let watchdog = match machine {
+            Machine::Virt => "",
+            Machine::RaspberryPi3 => " module_blacklist=bcm2835_wdt\narm_watchdog=true",
+        };
+        self.put("boot.env", &format!("extra=systemd.debug_shell={}{watchdog}\n", machine.console()));
     }
 
     /// A text file of the boot partition, empty if there is none.

@@ -52,7 +52,12 @@ impl Log {
 
     fn follow(&self, pipe: impl Read + Send + 'static) {
         let log = self.clone();
-        thread::spawn(move || BufReader::new(pipe).lines().map_while(Result::ok).for_each(|line| log.push(line)));
+        thread::spawn(move || {
+            // A serial line has noise, which is no text.
+            for line in BufReader::new(pipe).split(b'\n').map_while(Result::ok) {
+                log.push(String::from_utf8_lossy(&line).trim_end_matches('\r').to_owned());
+            }
+        });
     }
 }
 

@@ -1,4 +1,7 @@
-//! Images as they are flashed: each board starts from its card through U-Boot, on an emulated board.
+//! Images as they are flashed: what is in them, and that each board starts from its card through U-Boot, on an emulated
+//! board.
 
+mod contents;
+mod raspberry;
 mod rule;
 mod virt;

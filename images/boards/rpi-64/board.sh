@@ -4,7 +4,7 @@ uboot=usr/lib/u-boot/rpi_arm64/u-boot.bin
 # Of the initramfs: the watchdog first, then what the card and a USB disk need: supplies and pins of the Pi 4's card
 # (gpio-regulator, fixed), both controllers of the others.
 watchdog_modules="bcm2835_wdt"
-disk_modules="fixed gpio-regulator sdhci-iproc bcm2835 dwc2 xhci-pci reset-raspberrypi usb-storage uas"
+disk_modules="fixed gpio-regulator sdhci-iproc bcm2835 phy-generic dwc2 xhci-pci reset-raspberrypi usb-storage uas"
 # As early, so that the network is among the first that udev sees: Ethernet of the boards, and QEMU's by USB.
 network_modules="genet broadcom smsc95xx lan78xx microchip cdc_ether rndis_host"
 # Of the root: other Ethernet by USB, Wi-Fi, the board's own sound, temperature, clock speed, random numbers.
@@ -28,4 +28,6 @@ add_board_files() {
   done
   cp "$kernel/usr/lib/linux-image-$kernel_version"/broadcom/bcm2{837,711}-rpi-*.dtb "$boot/"
   cp "$board_folder/config.txt" "$work/u-boot.bin" "$boot/"
+  # Straight to the script: by itself U-Boot waits two seconds and looks at USB first. As long as this build keeps it for.
+  mkenvimage -s 16384 -o "$boot/uboot.env" "$board_folder/uboot.env"
 }

@@ -7,4 +7,4 @@ setenv pm 3f100000
 if test "${soc}" = "brcm,bcm2711"; then setenv pm fe100000; fi
 setexpr pm_wdog ${pm} + 24
 setexpr pm_rstc ${pm} + 1c
-setenv arm_watchdog 'mw.l ${pm_wdog} 5a0fffff; setexpr.l rstc *${pm_rstc}; setexpr rstc ${rstc} \& ffffffcf; setexpr rstc ${rstc} + 5a000020; mw.l ${pm_rstc} ${rstc}'
+setenv arm_watchdog 'mw.l ${pm_wdog} 5a0fffff; setexpr.l rstc *${pm_rstc}; setexpr rstc ${rstc} "&" ffffffcf; setexpr rstc ${rstc} + 5a000020; mw.l ${pm_rstc} ${rstc}'

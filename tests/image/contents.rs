@@ -1,0 +1,182 @@
+//! What no emulated board reads, checked file by file; and that an image is made alike twice.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use tests::package::{self, TARGETS};
+use tests::{Card, paths};
+
+const MIB: u64 = 1 << 20;
+
+/// Bytes of what is compressed for who flashes it, with the radios' firmware.
+const COMPRESSED: u64 = 70_000_000;
+
+/// Bytes of all files on the boot partition.
+const BOOT_USED: u64 = 16_000_000;
+
+/// Number, type, start and size in MiB: what boards in the field have, so that nothing of it may change.
+const PARTITIONS: [(u32, &str, u64, u64); 7] = [
+    (1, "c", 4, 48),
+    (2, "f", 52, 260),
+    (3, "83", 312, 64),
+    (5, "da", 53, 32),
+    (6, "83", 86, 96),
+    (7, "da", 183, 32),
+    (8, "83", 216, 96),
+];
+
+/// What the Pi's firmware looks for by itself; the device trees by the board's name in Debian's kernel.
+const FIRMWARE: [&str; 5] = ["bootcode.bin", "start.elf", "fixup.dat", "start4.elf", "fixup4.dat"];
+const TREES: [&str; 5] =
+    ["bcm2837-rpi-3-b", "bcm2837-rpi-3-b-plus", "bcm2837-rpi-zero-2-w", "bcm2711-rpi-4-b", "bcm2711-rpi-cm4-io"];
+
+/// Of the radios of Pi 3, Zero 2 W and 4.
+const RADIOS: [&str; 4] =
+    ["brcmfmac43430-sdio.bin", "brcmfmac43436-sdio.bin", "brcmfmac43455-sdio.bin", "brcmfmac43455-sdio.clm_blob"];
+
+#[test]
+fn each_file_that_the_pis_firmware_wants_lies_on_the_boot_partition() {
+    let card = Card::of("rpi-64", "files", 376);
+    let config = String::from_utf8(card.get("config.txt").expect("config.txt")).expect("text");
+    let kernel = config.lines().find_map(|line| line.strip_prefix("kernel=")).expect("the firmware starts U-Boot");
+    let trees = TREES.map(|tree| format!("{tree}.dtb"));
+    let wanted = FIRMWARE.into_iter().chain([kernel, "boot.scr", "uboot.env", "firmware-worker.toml"]);
+    for name in wanted.chain(trees.iter().map(String::as_str)) {
+        assert!(card.get(name).is_some_and(|file| !file.is_empty()), "{name}");
+    }
+    assert!(config.contains("upstream_kernel=1"), "device trees have Debian's names");
+    let used: u64 = list(&card).iter().map(|name| card.get(name).expect("listed").len() as u64).sum();
+    assert!(used <= BOOT_USED, "{used} bytes on the boot partition");
+    println!("boot partition: {used} bytes");
+}
+
+#[test]
+fn every_image_has_the_partitions_that_boards_in_the_field_have() {
+    for board in ["virt", "rpi-64"] {
+        let image = paths::image(board);
+        let table = output(Command::new("sfdisk").arg("--json").arg(&image));
+        let table: serde_json::Value = serde_json::from_str(&table).expect("JSON");
+        let found = table["partitiontable"]["partitions"].as_array().expect("partitions").iter().map(|partition| {
+            let number = partition["node"].as_str().and_then(|node| node.chars().last()).and_then(|n| n.to_digit(10));
+            let mib = |field: &str| partition[field].as_u64().map(|sectors| sectors * 512 / MIB);
+            let kind = partition["type"].as_str().expect("a type");
+            (number.expect("a number"), kind, mib("start").expect("a start"), mib("size").expect("a size"))
+        });
+        assert_eq!(found.collect::<Vec<_>>(), PARTITIONS, "{board}");
+    }
+}
+
+#[test]
+fn the_image_to_be_flashed_is_small() {
+    let compressed = paths::image("rpi-64").with_extension("img.xz");
+    let size = fs::metadata(&compressed).unwrap_or_else(|error| panic!("{}: {error}", compressed.display())).len();
+    println!("{}: {size} bytes", compressed.display());
+    assert!(size <= COMPRESSED, "{size} bytes");
+}
+
+#[test]
+fn the_root_lacks_no_user_no_unit_and_no_firmware_and_gives_nobody_rights() {
+    let root = Root::of("rpi-64");
+    let names = |file: &str| -> BTreeSet<String> {
+        root.text(file).lines().filter_map(|line| Some(line.split(':').next()?.to_owned())).collect()
+    };
+    let (users, groups) = (names("etc/passwd"), names("etc/group"));
+    for file in fs::read_dir(root.0.join("usr/lib/sysusers.d")).expect("sysusers.d").flatten() {
+        // Debian's own users are there for files that nobody has here.
+        if file.file_name() == "debian.conf" || file.file_name() == "base-passwd.conf" {
+            continue;
+        }
+        for line in fs::read_to_string(file.path()).expect("text").lines() {
+            let mut words = line.split_whitespace();
+            match (words.next(), words.next()) {
+                (Some("u" | "u!"), Some(name)) => assert!(users.contains(name), "no user {name}"),
+                (Some("g"), Some(name)) => assert!(groups.contains(name), "no group {name}"),
+                _ => {}
+            }
+        }
+    }
+    for radio in RADIOS {
+        assert!(root.0.join("usr/lib/firmware/brcm").join(radio).metadata().is_ok(), "{radio}");
+    }
+    assert!(root.0.join("usr/lib/firmware/regulatory.db").metadata().is_ok(), "what radios may do");
+    visit(&root.0, &mut |path, metadata| {
+        assert!(metadata.permissions().mode() & 0o6000 == 0, "{} runs as its owner", path.display());
+    });
+    visit(&root.0.join("etc/systemd/system"), &mut |path, metadata| {
+        let target = metadata.is_symlink().then(|| fs::read_link(path).expect("a link"));
+        if let Some(target) = target.filter(|target| target != Path::new("/dev/null")) {
+            let inside = root.0.join(target.strip_prefix("/").expect("an absolute link"));
+            assert!(inside.exists(), "{} leads nowhere", path.display());
+        }
+    });
+}
+
+#[test]
+fn the_same_checkout_makes_the_same_image() {
+    let image = paths::image("virt");
+    let folder = std::env::temp_dir().join(format!("image-again-{}", std::process::id()));
+    fs::create_dir_all(folder.join("image")).expect("the temporary directory is writable");
+    // Everything anew but the downloads, by somebody else's habits.
+    let cache = image.ancestors().nth(2).expect("an image lies in the cache");
+    std::os::unix::fs::symlink(cache.join("image/apt"), folder.join("image/apt")).expect("just made");
+    let make = "umask 077; exec \"$0\" \"$@\"";
+    let mut command = Command::new("sh");
+    command.args(["-c", make]).arg(paths::root().join("tools/image")).args(["virt", "--disk-only", "--deb"]);
+    command.arg(package::deb(&TARGETS[0])).env("FIRMWARE_WORKER_CACHE", &folder).env("TZ", "Asia/Tokyo");
+    let again = PathBuf::from(output(&mut command).lines().last().expect("a path"));
+    let same = Command::new("cmp").arg(&image).arg(&again).status().expect("part of the base system").success();
+    let _ = fs::remove_dir_all(&folder);
+    assert!(same, "{} and {} differ", image.display(), again.display());
+}
+
+/// A root slot, unpacked; deleted on drop.
+struct Root(PathBuf);
+
+impl Root {
+    fn of(board: &str) -> Self {
+        let folder = std::env::temp_dir().join(format!("root-{}-{board}", std::process::id()));
+        let (_, _, start, _) = PARTITIONS[4];
+        let mut command = Command::new("unsquashfs");
+        command.args(["-quiet", "-no-progress", "-offset", &(start * MIB).to_string(), "-dest"]).arg(&folder);
+        output(command.arg(paths::image(board)));
+        Self(folder)
+    }
+
+    fn text(&self, file: &str) -> String {
+        fs::read_to_string(self.0.join(file)).unwrap_or_else(|error| panic!("{file}: {error}"))
+    }
+}
+
+impl Drop for Root {
+    fn drop(&mut self) {
+        // A leftover in the temporary directory is no failure.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Names of the files on the boot partition.
+fn list(card: &Card) -> Vec<String> {
+    let partition = format!("{}@@4M", card.path().display());
+    let text = output(Command::new("mdir").args(["-b", "-i", &partition, "::"]));
+    text.lines().filter_map(|line| Some(line.strip_prefix("::/")?.to_owned())).collect()
+}
+
+fn visit(folder: &Path, look: &mut dyn FnMut(&Path, &fs::Metadata)) {
+    for entry in fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display())).flatten() {
+        let metadata = entry.path().symlink_metadata().expect("it was just listed");
+        if metadata.is_dir() {
+            visit(&entry.path(), look);
+        } else {
+            look(&entry.path(), &metadata);
+        }
+    }
+}
+
+#[track_caller]
+fn output(command: &mut Command) -> String {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}; run tools/setup image"));
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}

@@ -85,7 +85,7 @@ fn the_root_lacks_no_user_no_unit_and_no_firmware_and_gives_nobody_rights() {
     let (users, groups) = (names("etc/passwd"), names("etc/group"));
     for file in fs::read_dir(root.0.join("usr/lib/sysusers.d")).expect("sysusers.d").flatten() {
         // Debian's own users are there for files that nobody has here.
-        if file.file_name() == "debian.conf" || file.file_name() == "base-passwd.conf" {
+        if file.file_name() == "basic.conf" {
             continue;
         }
         for line in fs::read_to_string(file.path()).expect("text").lines() {

@@ -32,9 +32,16 @@ const FIRMWARE: [&str; 5] = ["bootcode.bin", "start.elf", "fixup.dat", "start4.e
 const TREES: [&str; 5] =
     ["bcm2837-rpi-3-b", "bcm2837-rpi-3-b-plus", "bcm2837-rpi-zero-2-w", "bcm2711-rpi-4-b", "bcm2711-rpi-cm4-io"];
 
-/// Of the radios of Pi 3, Zero 2 W and 4.
-const RADIOS: [&str; 4] =
-    ["brcmfmac43430-sdio.bin", "brcmfmac43436-sdio.bin", "brcmfmac43455-sdio.bin", "brcmfmac43455-sdio.clm_blob"];
+/// Of the radios of Pi 3, Zero 2 W and 4, with the settings by board.
+const RADIOS: [&str; 7] = [
+    "brcmfmac43430-sdio.bin",
+    "brcmfmac43455-sdio.bin",
+    "brcmfmac43455-sdio.clm_blob",
+    "brcmfmac43430-sdio.raspberrypi,3-model-b.txt",
+    "brcmfmac43430-sdio.raspberrypi,model-zero-2-w.txt",
+    "brcmfmac43455-sdio.raspberrypi,3-model-b-plus.txt",
+    "brcmfmac43455-sdio.raspberrypi,4-model-b.txt",
+];
 
 #[test]
 fn each_file_that_the_pis_firmware_wants_lies_on_the_boot_partition() {

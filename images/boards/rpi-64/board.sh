@@ -17,12 +17,13 @@ add_board_files() {
   local root=$1 boot=$2 tree=$work/firmware name
   # shellcheck disable=SC2046,SC2086
   unpack_packages "$tree" $(fetch_alone $firmware_packages)
-  # Of the radios' firmware what these boards carry: chip, settings by board, rules by country.
+  # Of the radios' firmware what these boards carry: the chip's, its settings by board, its rules by country.
   mkdir -p "$root/usr/lib/firmware"/{brcm,cypress}
-  for name in 43430 43430b0 43436 43436s 43455 43456; do
-    cp -a "$tree"/usr/lib/firmware/brcm/brcmfmac$name-sdio* "$root/usr/lib/firmware/brcm/" 2>/dev/null || true
-    cp -a "$tree"/usr/lib/firmware/cypress/cyfmac$name-sdio* "$root/usr/lib/firmware/cypress/" 2>/dev/null || true
+  for name in 43430 43455 43456; do
+    cp -a "$tree"/usr/lib/firmware/brcm/brcmfmac$name-sdio.{bin,clm_blob,txt} "$root/usr/lib/firmware/brcm/"
   done
+  cp -a "$tree"/usr/lib/firmware/brcm/brcmfmac434{30,55}-sdio.raspberrypi,* "$root/usr/lib/firmware/brcm/"
+  cp -a "$tree"/usr/lib/firmware/cypress/cyfmac434{30,55}-sdio.* "$root/usr/lib/firmware/cypress/"
   for name in bootcode.bin start.elf fixup.dat start4.elf fixup4.dat; do
     cp "$tree/usr/lib/raspi-firmware/$name" "$boot/"
   done

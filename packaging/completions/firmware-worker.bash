@@ -443,13 +443,17 @@ _firmware__worker() {
             return 0
             ;;
         firmware__subcmd__worker__subcmd__check)
-            opts="-h --config --url --api-key --api-secret-file --token-file --agent-name --max-jobs --http --log-level --help"
+            opts="-h --config --defaults --url --api-key --api-secret-file --token-file --agent-name --max-jobs --http --log-level --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
                 --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --defaults)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -493,7 +497,7 @@ _firmware__worker() {
             return 0
             ;;
         firmware__subcmd__worker__subcmd__connect)
-            opts="-h --room --identity --config --url --api-key --api-secret-file --token-file --agent-name --max-jobs --http --log-level --help"
+            opts="-h --room --identity --config --defaults --url --api-key --api-secret-file --token-file --agent-name --max-jobs --http --log-level --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -508,6 +512,10 @@ _firmware__worker() {
                     return 0
                     ;;
                 --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --defaults)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -551,13 +559,17 @@ _firmware__worker() {
             return 0
             ;;
         firmware__subcmd__worker__subcmd__dev)
-            opts="-h --config --url --api-key --api-secret-file --token-file --agent-name --max-jobs --http --log-level --help"
+            opts="-h --config --defaults --url --api-key --api-secret-file --token-file --agent-name --max-jobs --http --log-level --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
                 --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --defaults)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -619,13 +631,17 @@ _firmware__worker() {
             return 0
             ;;
         firmware__subcmd__worker__subcmd__doctor)
-            opts="-h --fix --config --url --api-key --api-secret-file --token-file --agent-name --max-jobs --http --log-level --help"
+            opts="-h --fix --config --defaults --url --api-key --api-secret-file --token-file --agent-name --max-jobs --http --log-level --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
                 --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --defaults)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1037,13 +1053,17 @@ _firmware__worker() {
             return 0
             ;;
         firmware__subcmd__worker__subcmd__start)
-            opts="-h --config --url --api-key --api-secret-file --token-file --agent-name --max-jobs --http --log-level --help"
+            opts="-h --config --defaults --url --api-key --api-secret-file --token-file --agent-name --max-jobs --http --log-level --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
                 --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --defaults)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1087,7 +1107,7 @@ _firmware__worker() {
             return 0
             ;;
         firmware__subcmd__worker__subcmd__token)
-            opts="-h --ttl --output --config --url --api-key --api-secret-file --token-file --agent-name --max-jobs --http --log-level --help"
+            opts="-h --ttl --output --config --defaults --url --api-key --api-secret-file --token-file --agent-name --max-jobs --http --log-level --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1102,6 +1122,10 @@ _firmware__worker() {
                     return 0
                     ;;
                 --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --defaults)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

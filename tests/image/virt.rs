@@ -24,7 +24,7 @@ const MEMORY_MIB: u64 = 90;
 fn a_board_starts_from_its_card_registers_and_keeps_what_must_persist() {
     let server = Server::start_for_guest();
     let card = Card::of("virt", "virt", 512);
-    card.configure(&server, "[isolation]\nmode = \"strict\"\n");
+    card.configure(&server, "");
     card.open_shell(Machine::Virt);
     let mut board = Board::start(Machine::Virt, card);
     board.wait("Starting kernel", BOOT);

@@ -181,6 +181,9 @@ pub(super) struct Settings {
     /// Configuration file [default: /etc/firmware-worker/config.toml if it exists]
     #[arg(long, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
+    /// One more, for what the configuration leaves out
+    #[arg(long, value_name = "FILE")]
+    pub(super) defaults: Option<PathBuf>,
     /// Server, ws:// or wss://
     #[arg(long)]
     pub(super) url: Option<String>,

@@ -169,7 +169,8 @@ fn load(settings: Settings, development: bool, restart: RestartPolicy) -> Result
     let file = config_file(settings.config.as_deref());
     let memory = Board::default().memory().map(|memory| memory.total);
     let defaults = Defaults { memory, development, restart };
-    let config = config::load(settings.written(), &environment, file.as_deref(), defaults)?;
+    let below = settings.defaults.clone();
+    let config = config::load_over(settings.written(), &environment, file.as_deref(), below.as_deref(), defaults)?;
     if config.server.ca_file.is_some() {
         let wrong = |why| config::Error::Value { key: "server ca_file".into(), why };
         supervisor::trust(&config.server).map_err(wrong)?;

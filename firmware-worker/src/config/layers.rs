@@ -28,7 +28,19 @@ pub fn load(
     file: Option<&Path>,
     defaults: Defaults,
 ) -> Result<Config, Error> {
-    meaning::mean(merge(flags, environment, file)?, defaults)
+    load_over(flags, environment, file, None, defaults)
+}
+
+/// The same over one more file, which says what holds where nobody says anything: an image's, for example.
+pub fn load_over(
+    flags: Written,
+    environment: Environment<'_>,
+    file: Option<&Path>,
+    below: Option<&Path>,
+    defaults: Defaults,
+) -> Result<Config, Error> {
+    let below = below.map(read).transpose()?.unwrap_or_default();
+    meaning::mean(merge(flags, environment, file)?.over(below), defaults)
 }
 
 /// The credentials alone, from all layers: what a command needs that does not connect.
@@ -47,8 +59,10 @@ pub fn parse(text: &str, path: &Path) -> Result<Written, Error> {
     let mut written = syntax::parse(text, path)?;
     // A file for a flashed board carries its secrets; an empty one was moved away by the board.
     let given = |secret: &Option<Secret>| secret.clone().filter(|secret| !secret.expose().is_empty());
-    written.server.token = given(&written.board.token);
-    written.server.api_secret = given(&written.board.api_secret);
+    if let Some(board) = &written.board {
+        written.server.token = given(&board.token);
+        written.server.api_secret = given(&board.api_secret);
+    }
     Ok(written)
 }
 

@@ -37,7 +37,7 @@ pub(super) fn mean(written: Written, defaults: Defaults) -> Result<Config, Error
         limits: limits::mean(&written.limits)?,
         isolation: isolation(written.isolation)?,
         http: http(written.http.listen, defaults)?,
-        board: board(&written.board, written.wifi.as_ref())?,
+        board: board(&written.board.unwrap_or_default(), written.wifi.as_ref())?,
         job_options: sources::job_options(job),
         log_level: log_level(written.log.level, defaults)?,
     })

@@ -1,4 +1,5 @@
 mod devices;
+mod layers;
 mod secrets;
 
 use super::*;

@@ -32,7 +32,7 @@ pub struct Written {
     /// `[job]`: for the entrypoint, not looked into.
     pub job: Option<toml::Table>,
     /// `[board]`: for a flashed board's system; its secrets are the worker's.
-    pub board: BoardWritten,
+    pub board: Option<BoardWritten>,
     /// `[wifi]`: for a flashed board's system.
     pub wifi: Option<WifiWritten>,
 }
@@ -248,9 +248,8 @@ impl Written {
             microphone: self.microphone.or(lower.microphone),
             speaker: self.speaker.or(lower.speaker),
             job: self.job.or(lower.job),
-            // Of a file alone.
-            board: lower.board,
-            wifi: lower.wifi,
+            board: self.board.or(lower.board),
+            wifi: self.wifi.or(lower.wifi),
         }
     }
 }

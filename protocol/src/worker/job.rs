@@ -14,6 +14,7 @@
 //! is followed by a restart is none.
 
 mod due;
+mod handover;
 mod phase;
 
 use super::restart::Restarts;

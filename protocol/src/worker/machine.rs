@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 /// Jobs remembered after their end, so that a repeated assignment does not start them again or report them twice.
 const ENDED_LIMIT: usize = 128;
 /// Configured times are cut to this, so that adding one to an `Instant` cannot overflow.
-const LONGEST_TIMEOUT: Duration = Duration::from_secs(365 * 24 * 3600);
+pub(super) const LONGEST_TIMEOUT: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// The worker side of the agents protocol.
 #[derive(Debug)]
@@ -37,7 +37,7 @@ pub struct Worker {
     pub(super) health: Health,
     started: Instant,
     pub(super) statuses: Statuses,
-    ended: VecDeque<JobId>,
+    pub(super) ended: VecDeque<JobId>,
     actions: VecDeque<Action>,
 }
 

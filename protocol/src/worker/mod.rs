@@ -11,6 +11,7 @@
 
 mod admission;
 mod exit;
+mod handover;
 mod intake;
 mod job;
 mod limits;
@@ -28,6 +29,7 @@ mod wire;
 
 pub use admission::PLANNED_MEMORY;
 pub use exit::complaint;
+pub use handover::{Busy, Handover};
 pub use limits::{Allowance, Limits, MemoryLimit};
 pub use machine::Worker;
 pub use options::{Options, Permissions, RestartPolicy, Tuning};

@@ -24,6 +24,18 @@ impl Restarts {
         Self { policy, recent: VecDeque::new() }
     }
 
+    /// The policy, and how long ago each restart was, oldest first.
+    pub fn export(&self, now: Instant) -> (RestartPolicy, Vec<Duration>) {
+        (self.policy, self.recent.iter().map(|at| now.saturating_duration_since(*at)).collect())
+    }
+
+    pub fn resume(policy: RestartPolicy, ages: &[Duration], now: Instant) -> Self {
+        let newest = &ages[ages.len().saturating_sub(WAITS.len())..];
+        // One before the clock's own start counts as fresh.
+        let recent = newest.iter().map(|age| now.checked_sub(*age).unwrap_or(now)).collect();
+        Self { policy, recent }
+    }
+
     /// Whether another failure would be followed by a restart.
     pub fn left(&self, now: Instant) -> bool {
         self.policy == RestartPolicy::OnFailure && self.within(now) < WAITS.len()

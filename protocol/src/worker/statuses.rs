@@ -5,6 +5,7 @@
 //! next registration, and never twice on one connection. A server that has forgotten the job ignores its status, and
 //! lets go of what it still held of it (livekit#4893).
 
+use super::handover::StatusesHandover;
 use super::{JobId, JobResult, wire};
 use std::collections::{BTreeMap, VecDeque};
 
@@ -35,6 +36,18 @@ enum Sent {
 }
 
 impl Statuses {
+    /// All that is not confirmed.
+    pub fn export(&self) -> StatusesHandover {
+        let ended = self.ended.iter().map(|(job, frame, _)| (job.clone(), frame.clone()));
+        StatusesHandover { running: self.running.keys().cloned().collect(), ended: ended.collect() }
+    }
+
+    /// Of an earlier program, whose link is gone.
+    pub fn resume(&mut self, handover: StatusesHandover) {
+        self.running = handover.running.into_iter().map(|job| (job, Sent::No)).collect();
+        self.ended = handover.ended.into_iter().map(|(job, frame)| (job, frame, Sent::No)).collect();
+    }
+
     /// The job is assigned, perhaps not for the first time: an earlier end must not be taken for the one to come.
     pub fn assigned(&mut self, job: &JobId) {
         self.ended.retain(|(other, ..)| other != job);

@@ -1,6 +1,7 @@
 //! The machine driven in simulated time. What it does is compared as short lines, so that a test reads like a log.
 
 mod admission;
+mod handover;
 mod jobs;
 mod link;
 mod model;
@@ -12,8 +13,8 @@ mod stopping;
 
 use super::job::FILING_TIME;
 use super::{
-    Accept, Action, Allowance, Exit, Health, Input, JobEvent, JobId, JobResult, JobState, JobType, LinkError,
-    MemoryLimit, Options, Permissions, Reason, RestartPolicy, Tuning, Worker,
+    Accept, Action, Allowance, Busy, Exit, Handover, Health, Input, JobEvent, JobId, JobResult, JobState, JobType,
+    LinkError, MemoryLimit, Options, Permissions, Reason, RestartPolicy, Tuning, Worker,
 };
 use std::time::{Duration, Instant};
 

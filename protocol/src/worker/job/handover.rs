@@ -1,0 +1,69 @@
+//! A job as a value.
+
+use super::phase::{Phase, Presence};
+use super::{JOIN_LIMIT, Job, Restarts};
+use crate::worker::handover::{JobHandover, PhaseHandover};
+use crate::worker::machine::LONGEST_TIMEOUT;
+use std::time::{Duration, Instant};
+
+impl Job {
+    /// `None` while it gets ready, ends, or may not be filed by the server yet.
+    pub fn export(&self, now: Instant) -> Option<JobHandover> {
+        let left = |until: &Instant| until.saturating_duration_since(now);
+        let phase = match &self.phase {
+            Phase::Joining { until } => PhaseHandover::Joining { left: left(until) },
+            Phase::Running(Presence::Inside) => PhaseHandover::Inside,
+            Phase::Running(Presence::Rejoining { until, terminated }) => {
+                PhaseHandover::Rejoining { left: left(until), terminated: *terminated }
+            }
+            Phase::Running(Presence::Back { until }) => PhaseHandover::Back { left: left(until) },
+            Phase::Waiting { until } => PhaseHandover::Waiting { left: left(until) },
+            Phase::Starting { .. }
+            | Phase::Stopping { .. }
+            | Phase::Leaving { .. }
+            | Phase::Killed { .. }
+            | Phase::Failing { .. } => return None,
+        };
+        if now < self.filed_at || !self.early.is_empty() {
+            return None;
+        }
+        let (policy, restarts) = self.restarts.export(now);
+        Some(JobHandover {
+            info: self.info.clone(),
+            phase,
+            grace: self.grace,
+            may_be_inside: self.may_be_inside,
+            stopped: self.stopped,
+            reported: self.reported,
+            policy,
+            restarts,
+        })
+    }
+
+    pub fn resume(job: JobHandover, now: Instant) -> Self {
+        // No wait of a job is longer.
+        let until = |left: Duration| now + left.min(JOIN_LIMIT);
+        let phase = match job.phase {
+            PhaseHandover::Joining { left } => Phase::Joining { until: until(left) },
+            PhaseHandover::Inside => Phase::Running(Presence::Inside),
+            PhaseHandover::Rejoining { left, terminated } => {
+                Phase::Running(Presence::Rejoining { until: until(left), terminated })
+            }
+            PhaseHandover::Back { left } => Phase::Running(Presence::Back { until: until(left) }),
+            PhaseHandover::Waiting { left } => Phase::Waiting { until: until(left) },
+        };
+        Self {
+            info: job.info,
+            phase,
+            grace: job.grace.min(LONGEST_TIMEOUT),
+            concluded: None,
+            may_be_inside: job.may_be_inside,
+            terminated: false,
+            stopped: job.stopped,
+            reported: job.reported,
+            restarts: Restarts::resume(job.policy, &job.restarts, now),
+            filed_at: now,
+            early: vec![],
+        }
+    }
+}

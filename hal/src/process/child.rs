@@ -34,6 +34,11 @@ pub enum Ended {
 }
 
 impl Child {
+    /// One that an earlier program of this process has started.
+    pub fn adopt(pid: i32, pidfd: OwnedFd) -> Self {
+        Self { pid, pidfd }
+    }
+
     /// Readable when it has ended.
     pub fn pidfd(&self) -> BorrowedFd<'_> {
         self.pidfd.as_fd()

@@ -2,6 +2,7 @@
 //! passing.
 
 mod child;
+mod handover;
 mod kept;
 mod listener;
 mod memfd;
@@ -12,6 +13,7 @@ mod socket;
 mod spawn;
 
 pub use child::{Child, Ended, kill_if};
+pub use handover::Inheritance;
 pub use kept::{Kept, Woken};
 pub use listener::{Listener, Peer, user};
 pub(crate) use memfd::add_seals;
@@ -20,7 +22,7 @@ pub(crate) use memfd::create as create_memfd;
 #[cfg(not(loom))]
 pub(crate) use memfd::seals;
 pub use memfd::{read_sealed, sealed_memfd};
-pub use program::{Group, Output, Program};
+pub use program::{Group, Output, Program, run_briefly};
 pub use realtime::{Urgency, take_realtime};
 pub use sandbox::{Layer, Limit, Missing, Rights, Sandbox, Tally, confine, group, is_call};
 pub use socket::{MAX_FDS, Socket, inherited_control};

@@ -45,9 +45,9 @@ impl Executable {
     }
 
     /// Starts it with `arguments` (argv[0] is `name`), `control` as descriptor 3, stdin from /dev/null, `stderr` or ours,
-    /// stdout inherited, every other descriptor closed, signal mask and dispositions reset, own process group, an empty
-    /// environment but for `environment`, and, with `cgroup` (an open cgroup directory), inside that cgroup before exec.
-    /// Returns when exec has succeeded or failed.
+    /// stdout inherited, every other descriptor closed, signal mask and dispositions reset but for SIGUSR2, which is
+    /// ignored, own process group, an empty environment but for `environment`, and, with `cgroup` (an open cgroup
+    /// directory), inside that cgroup before exec. Returns when exec has succeeded or failed.
     pub fn spawn(
         &self,
         name: &str,
@@ -113,6 +113,12 @@ impl Executable {
     #[cfg(test)]
     pub(super) fn of(file: OwnedFd) -> Self {
         Self(file)
+    }
+}
+
+impl AsFd for Executable {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 }
 
@@ -327,6 +333,8 @@ unsafe fn reset_signals() -> bool {
             let none = null::<u64>();
             libc::syscall(libc::SYS_rt_sigaction, signal, DEFAULT.as_ptr(), none, SET_BYTES);
         }
+        // It is for the supervisor, and may be sent to all of a unit.
+        libc::signal(libc::SIGUSR2, libc::SIG_IGN);
         let mut none: libc::sigset_t = zeroed();
         libc::sigemptyset(&mut none);
         libc::sigprocmask(libc::SIG_SETMASK, &none, std::ptr::null_mut()) == 0

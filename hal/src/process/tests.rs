@@ -2,6 +2,8 @@ use super::*;
 use std::io::{ErrorKind, Read};
 use std::os::fd::{AsFd, AsRawFd};
 
+mod handover;
+
 fn wait_readable(fd: std::os::fd::BorrowedFd<'_>) {
     let mut poll = libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
     // SAFETY: one valid structure, and its count.
@@ -45,6 +47,9 @@ fn spawn_complaining(role: &str, stderr: Option<OwnedFd>, cgroup: Option<&OwnedF
 #[test]
 fn role() {
     let Ok(role) = std::env::var("HAL_ROLE") else { return };
+    if let Some(inheritance) = Inheritance::take() {
+        handover::successor(inheritance.unwrap());
+    }
     let control = inherited_control().unwrap();
     match role.as_str() {
         "report" => report(&control),
@@ -57,6 +62,7 @@ fn role() {
             receive(&control);
         }
         "complain" => eprint!("no lens"),
+        "handover" => handover::role(control),
         other => panic!("no role {other}"),
     }
     exit_now(7);
@@ -220,8 +226,8 @@ fn a_child_starts_clean() {
     has("environment [\"HAL_ROLE=report\"]");
     has("own group true");
     has("SigBlk:\t0000000000000000");
-    // Rust's runtime ignores SIGPIPE in the child itself.
-    has("SigIgn:\t0000000000001000");
+    // SIGUSR2, and SIGPIPE, which Rust's runtime ignores in the child itself.
+    has("SigIgn:\t0000000000001800");
     assert_eq!(end(&child), Ended::Code(7));
 }
 

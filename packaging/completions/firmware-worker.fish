@@ -113,6 +113,7 @@ complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand jobs; an
 complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand jobs; and __fish_seen_subcommand_from stop" -s h -l help -d 'Print help'
 complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand jobs; and __fish_seen_subcommand_from help" -f -a "stop" -d 'End a job, and wait until it has ended'
 complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand jobs; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand check" -l handover -d 'Say whether this program could take the place of a running one, which has written its state to this descriptor: an upgrade asks so' -r
 complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand check" -l config -d 'Configuration file [default: /etc/firmware-worker/config.toml if it exists]' -r -F
 complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand check" -l defaults -d 'One more, for what the configuration leaves out' -r -F
 complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand check" -l url -d 'Server, ws:// or wss://' -r

@@ -63,6 +63,10 @@ pub(super) enum Command {
     Check {
         /// Configuration file [default: the one that `start` would read]
         file: Option<PathBuf>,
+        /// Say whether this program could take the place of a running one, which has written its state to this descriptor: an
+        /// upgrade asks so
+        #[arg(long, value_name = "FD", value_parser = clap::value_parser!(i32).range(0..))]
+        handover: Option<i32>,
         #[command(flatten)]
         settings: Settings,
     },

@@ -6,6 +6,7 @@ use crate::config::{
     CameraDevice, Config, Credentials, Device, DeviceKind, Limits, MicrophoneDevice, SpeakerDevice, Volume, read_secret,
 };
 use crate::device::speaker::choose;
+use crate::supervisor;
 use hal::audio::{Card, Error, Identity, find};
 use hal::video::Camera;
 use protocol::secret::Secret;
@@ -15,17 +16,36 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-pub(super) fn print(mut settings: Settings, file: Option<PathBuf>, restart: RestartPolicy) -> ExitCode {
+pub(super) fn print(
+    mut settings: Settings,
+    file: Option<PathBuf>,
+    handover: Option<i32>,
+    restart: RestartPolicy,
+) -> ExitCode {
     settings.config = file.or(settings.config);
     let path = config_file(settings.config.as_deref());
-    match load(settings, false, restart) {
-        Ok(config) => {
+    match (load(settings, false, restart), handover) {
+        (Ok(config), Some(number)) => understands(&config, number),
+        (Ok(config), None) => {
             let file = path.map_or_else(|| "no file, defaults".into(), |path| path.display().to_string());
             let board = Board { cameras: hal::video::list(), cards: hal::audio::list() };
             print!("{file}: good\n{}", describe(&config, &board));
             ExitCode::SUCCESS
         }
-        Err(error) => configuration_error(&error),
+        (Err(error), _) => configuration_error(&error),
+    }
+}
+
+fn understands(config: &Config, number: i32) -> ExitCode {
+    match supervisor::check_handover(config, number) {
+        Ok(words) => {
+            println!("{words}");
+            ExitCode::SUCCESS
+        }
+        Err(why) => {
+            eprintln!("firmware-worker: {why}");
+            ExitCode::FAILURE
+        }
     }
 }
 

@@ -25,13 +25,16 @@ use crate::{device, supervisor};
 use arguments::{Arguments, Bench, BoardCommand, Command, Jobs, Settings};
 use clap::Parser;
 use hal::board::Board;
-use hal::process::{Socket, inherited_control};
+use hal::process::{Inheritance, Socket, inherited_control};
 use protocol::secret::Secret;
 use protocol::worker::RestartPolicy;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// The subcommand of a worker.
+const START: &str = "start";
 
 /// First argument of a job process.
 pub const JOB: &str = "__job";
@@ -54,10 +57,27 @@ pub fn run(arguments: Vec<OsString>, options: WorkerOptions) -> ExitCode {
         Some(OWNER) => child(confined(device::main)),
         Some(TRIAL) => child(confined(|_| ExitCode::SUCCESS)),
         Some(KEEPER) => child(device::keep_command),
+        Some(START) => started(arguments, &options),
         _ => match Arguments::try_parse_from(arguments) {
-            Ok(parsed) => command(parsed.command, &options),
+            Ok(parsed) => command(parsed.command, &options, None),
             Err(refusal) => refuse(&refusal),
         },
+    }
+}
+
+/// The one subcommand that may find itself in another program's place. Dropped, the inheritance goes back to that one: so
+/// does whatever ends here before the worker is up.
+fn started(arguments: Vec<OsString>, options: &WorkerOptions) -> ExitCode {
+    let inheritance = match Inheritance::take().transpose() {
+        Ok(inheritance) => inheritance,
+        Err(error) => {
+            eprintln!("firmware-worker: {error}");
+            return exit::USAGE.into();
+        }
+    };
+    match Arguments::try_parse_from(arguments) {
+        Ok(parsed) => command(parsed.command, options, inheritance),
+        Err(refusal) => refuse(&refusal),
     }
 }
 
@@ -91,10 +111,10 @@ fn refuse(refusal: &clap::Error) -> ExitCode {
     if refusal.use_stderr() { exit::USAGE.into() } else { ExitCode::SUCCESS }
 }
 
-fn command(command: Command, options: &WorkerOptions) -> ExitCode {
+fn command(command: Command, options: &WorkerOptions, inheritance: Option<Inheritance>) -> ExitCode {
     match command {
-        Command::Start(settings) => start(settings, false, options),
-        Command::Dev(settings) => start(settings, true, options),
+        Command::Start(settings) => start(settings, false, options, inheritance),
+        Command::Dev(settings) => start(settings, true, options, inheritance),
         Command::Connect { room, identity, settings } => connect(settings, room, identity),
         Command::Devices { json, config } => devices::print(json, config.as_deref()),
         Command::Bench(Bench::Camera(options)) => bench::print(bench::Kind::Camera, &options),
@@ -107,22 +127,25 @@ fn command(command: Command, options: &WorkerOptions) -> ExitCode {
         Command::Jobs { json, command: None } => jobs::print(json),
         Command::Jobs { command: Some(Jobs::Stop { id }), .. } => jobs::stop(&id),
         Command::Doctor { fix, settings } => doctor::print(settings, fix),
-        Command::Check { file, settings } => check::print(settings, file, options.restarts()),
+        Command::Check { file, handover, settings } => check::print(settings, file, handover, options.restarts()),
         Command::Board(BoardCommand::Apply) => board::apply(options.restarts()),
         Command::Update(options) => update::run(&options),
         Command::Token { ttl, output, settings } => token::print(settings, ttl, output.as_deref()),
     }
 }
 
-fn start(settings: Settings, development: bool, options: &WorkerOptions) -> ExitCode {
+fn start(settings: Settings, development: bool, options: &WorkerOptions, inheritance: Option<Inheritance>) -> ExitCode {
     let restart = options.restarts();
     let config = match load(settings.clone(), development, restart) {
         Ok(config) => config,
-        Err(error) => return configuration_error(&error),
+        Err(error) => match inheritance {
+            Some(inheritance) => inheritance.go_back(&error.to_string()),
+            None => return configuration_error(&error),
+        },
     };
     log::start(config.log_level);
     let again = move || load(settings.clone(), development, restart);
-    supervisor::start(config, supervisor::Mode { drain: !development, ask: options.asks() }, again)
+    supervisor::start(config, supervisor::Mode { drain: !development, ask: options.asks() }, again, inheritance)
 }
 
 fn connect(settings: Settings, room: String, identity: Option<String>) -> ExitCode {

@@ -67,7 +67,8 @@ pub struct Report {
 }
 
 impl Report {
-    fn new(missing: &[Missing]) -> Self {
+    /// Of these, with reasons cut to a message's length.
+    pub fn new(missing: &[Missing]) -> Self {
         let place = |layer| Layer::ALL.iter().position(|other| *other == layer).and_then(|at| u8::try_from(at).ok());
         let short = |why: &str| why.chars().take(MAX_REASON / 4).collect();
         let told = missing.iter().filter_map(|missing| Some((place(missing.layer)?, short(&missing.why))));

@@ -4,7 +4,7 @@ use super::{MAX_MESSAGE, MAX_RATE, Owned, watch};
 use hal::process::Socket;
 use serde::{Serialize, de::DeserializeOwned};
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 use tokio::io::unix::AsyncFd;
@@ -123,6 +123,12 @@ impl Link {
         }
         self.in_window += 1;
         if self.in_window > MAX_RATE { Err(LinkError::Flooded) } else { Ok(()) }
+    }
+}
+
+impl AsRawFd for Link {
+    fn as_raw_fd(&self) -> RawFd {
+        self.socket.as_raw_fd()
     }
 }
 

@@ -27,8 +27,17 @@ use protocol::worker::{Answer, JobResult};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 
-/// Version of these messages; a child of another build is refused at `Hello`.
+/// Version of these messages. An upgrade leaves jobs and owners of the program before running, so a program speaks this one
+/// and the one before: what a version adds comes last in its enum, and is not said to who has greeted with the one before.
 pub const VERSION: u32 = 1;
+
+/// The oldest that is spoken. Jobs greet owners with it, which may be of the program before.
+pub const OLDEST: u32 = 1;
+
+/// Whether this program speaks that version.
+pub fn is_spoken(version: u32) -> bool {
+    (OLDEST..=VERSION).contains(&version)
+}
 
 /// Bytes of one message.
 pub const MAX_MESSAGE: usize = 4096;

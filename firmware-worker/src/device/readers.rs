@@ -2,7 +2,7 @@
 //! send either fits its socket at once or detaches it, and so does every message that an honest job would not send.
 
 use super::media::Media;
-use crate::control::{FromReader, Link, LinkError, ToReader, VERSION};
+use crate::control::{FromReader, Link, LinkError, ToReader, VERSION, is_spoken};
 use hal::doorbell::Doorbell;
 use hal::process::Socket;
 use protocol::device::ReaderId;
@@ -65,7 +65,7 @@ pub struct Reader {
 impl Reader {
     /// Answers the first message with the ring and the doorbell.
     pub fn attach(&mut self, version: u32, media: &Media) -> Result<(), Ended> {
-        if version != VERSION {
+        if !is_spoken(version) {
             return Err(Ended::Version(version));
         }
         let listener = self.listener.take().ok_or(Ended::Violation("attached twice".into()))?;

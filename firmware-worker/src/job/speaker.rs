@@ -2,7 +2,7 @@
 
 use super::Error;
 use super::request::{Reply, Request};
-use crate::control::{Demand, FromReader, Link, LinkError, ToReader, VERSION};
+use crate::control::{Demand, FromReader, Link, LinkError, OLDEST, ToReader};
 use hal::process::Socket;
 use hal::ring::pcm::{Writer, now_us};
 use protocol::backoff::Backoff;
@@ -163,7 +163,7 @@ impl Line {
     async fn attach(socket: OwnedFd) -> Result<Self, LinkError> {
         let system = |call| move |source| LinkError::System { call, source };
         let mut link = Link::new(Socket::from_fd(socket).map_err(system("take over"))?)?;
-        link.send(&FromReader::Attach { version: VERSION }, &[])?;
+        link.send(&FromReader::Attach { version: OLDEST }, &[])?;
         let (ToReader::AttachedSpeaker, fds) = link.receive().await? else {
             return Err(LinkError::Malformed("the device is no speaker".into()));
         };

@@ -89,7 +89,7 @@ impl Supervisor {
             }
             FromOwner::Pong { id, stats } => {
                 if owner.pulse.pong(id) {
-                    owner.stats = stats;
+                    owner.counted(stats, Instant::now());
                 }
             }
             FromOwner::Panic { message, location } => owner.panic = Some(format!("panic: {message} ({location})")),
@@ -98,8 +98,14 @@ impl Supervisor {
 
     /// Jobs see the end of their sockets and ask again.
     fn owner_ended(&mut self, name: &str, exit: &Exit, now: Instant) {
-        self.totals.owner_deaths += 1;
         let Some(owner) = self.owners.ended(name, now) else { return };
+        if std::mem::take(&mut owner.outdated) {
+            owner.state = OwnerState::Closed;
+            info!("device {name}: owner process of the program before ended: {exit}");
+            let configured = self.config.devices.iter().find(|device| device.name == name);
+            return self.owners.renew(name, configured);
+        }
+        self.totals.owner_deaths += 1;
         let why = owner.panic.take().unwrap_or_else(|| exit.to_string());
         warn!("device {name}: owner process ended: {why}");
         owner.state = OwnerState::Lost(format!("owner process ended: {why}"));
@@ -107,11 +113,12 @@ impl Supervisor {
 
     /// Drivers may take their time to wake hardware, so the node is opened off the loop.
     fn open_node(&mut self, name: &str, path: &str) {
-        let Some(owner) = self.owners.table.get(name) else { return };
+        let Some(owner) = self.owners.table.get_mut(name) else { return };
         if commands::of(&owner.device).is_some() {
             return self.start_command(name);
         }
         debug!("device {name}: node asked for ({path:?})");
+        owner.opening = true;
         let (device, start, events) = (owner.device.clone(), owner.starts, self.events.clone());
         tokio::spawn(async move {
             let name = device.name.clone();
@@ -121,8 +128,9 @@ impl Supervisor {
         });
     }
 
-    pub(super) fn node_opened(&self, name: &str, start: u32, result: Result<Vec<OwnedFd>, String>) {
-        let Some(owner) = self.owners.table.get(name).filter(|owner| owner.starts == start) else { return };
+    pub(super) fn node_opened(&mut self, name: &str, start: u32, result: Result<Vec<OwnedFd>, String>) {
+        let Some(owner) = self.owners.table.get_mut(name).filter(|owner| owner.starts == start) else { return };
+        owner.opening = false;
         let Some(process) = &owner.process else { return };
         let sent = match result {
             Ok(nodes) => process.send(&ToOwner::Node, &nodes.iter().map(AsFd::as_fd).collect::<Vec<_>>()),

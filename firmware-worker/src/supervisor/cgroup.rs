@@ -21,6 +21,7 @@ pub(super) use protocol::worker::Limits;
 pub(super) use usage::Usage;
 
 use files::{has_word, make_directory, read, write};
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -108,6 +109,28 @@ impl Cgroups {
         let leaf = Leaf::open(path, used)?;
         leaf.favour(role);
         leaf.limited(limits)
+    }
+
+    /// The leaf of a child that an earlier program of this process has started.
+    pub(super) fn adopt(&mut self, path: PathBuf, limits: Limits) -> Result<Leaf, Error> {
+        let ours = |name: &OsStr| name.to_string_lossy().starts_with(&self.prefix);
+        if path.parent() != Some(&self.base) || !path.file_name().is_some_and(ours) {
+            return Err(Error::Unfit { path, why: "no cgroup of this worker's children".into() });
+        }
+        let used = Arc::new(());
+        self.leaves.push((path.clone(), Arc::downgrade(&used)));
+        Leaf::adopt(path, used, limits)
+    }
+
+    /// What the earlier program has left beside those leaves is to be removed.
+    pub(super) fn take_the_rest(&mut self) {
+        let entries = fs::read_dir(&self.base).into_iter().flatten().flatten();
+        for path in entries.map(|entry| entry.path()) {
+            let ours = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&self.prefix));
+            if ours && self.leaves.iter().all(|(known, _)| *known != path) {
+                self.leaves.push((path, Weak::new()));
+            }
+        }
     }
 
     /// Ends and removes leaves that no child has any more; true if that must be tried again.

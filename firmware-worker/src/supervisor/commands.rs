@@ -23,6 +23,13 @@ pub(super) struct Command {
     told: bool,
 }
 
+impl Command {
+    /// Another start follows the end of the last one.
+    pub(super) fn is_awaited(&self) -> bool {
+        self.wanted
+    }
+}
+
 /// What is to be run for this device, if it is a command.
 pub(super) fn of(device: &Device) -> Option<&[String]> {
     match &device.kind {

@@ -51,10 +51,8 @@ impl Supervisor {
             } else if resumes && !entry.over && self.inputs.len() < slots {
                 info!("job {} room {room:?}: resumed after an earlier life of this worker", job.0);
                 self.inputs.push_back(Input::Adopt(Box::new(entry.spec)));
-            } else if let Some(sid) = entry.sid.clone() {
-                let url = entry.spec.url.clone().unwrap_or_else(|| self.config.server.url.clone());
-                let (token, identity) = (entry.spec.token.clone(), entry.spec.accept.identity.clone());
-                self.start_sign_off(job, Ghost { url, token, sid, identity }, entry);
+            } else if let Some(ghost) = Ghost::of(&entry, &self.config.server.url) {
+                self.start_sign_off(job, ghost, entry);
             }
         }
         let ghosts = self.signoffs.values_mut().map(|SigningOff { task, .. }| task);

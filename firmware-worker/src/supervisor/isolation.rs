@@ -1,5 +1,6 @@
 //! What each child gives up, whom it becomes, and which layers cannot be had on this system.
 
+use super::handover::{ConfinedEntry, UserEntry};
 use super::process::Kind;
 use crate::config::{self, Config, Credentials, IsolationMode};
 use crate::control::SandboxReport;
@@ -7,6 +8,7 @@ use crate::control::confinement::{self, Confinement, Report};
 use hal::process::{Layer, Missing, Socket, Tally, group};
 use serde::Serialize;
 use std::collections::VecDeque;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 
@@ -49,8 +51,7 @@ pub(super) struct Confined {
     /// None until it has told.
     report: Option<Report>,
     /// Given back when the child is gone.
-    _user: User,
-    uid: u32,
+    user: User,
 }
 
 /// Of all, for operators.
@@ -79,7 +80,7 @@ impl Isolation {
         let confinement = self.confinement(kind, uid, processes);
         let tally = Tally::new().map_err(|e| format!("page for refused calls: {e}"))?;
         confinement::send(control, &confinement, &tally).map_err(|e| format!("confinement: {e}"))?;
-        Ok(Confined { tally, report: None, _user: user, uid })
+        Ok(Confined { tally, report: None, user })
     }
 
     fn confinement(&self, kind: Kind, uid: u32, processes: Option<u32>) -> Confinement {
@@ -117,6 +118,22 @@ impl Isolation {
         }
     }
 
+    /// Users whose last child may still be going.
+    pub(super) fn export_users(&mut self) -> Vec<UserEntry> {
+        self.users.export()
+    }
+
+    /// The same in a program that takes another's place, and what a first child of that one could not take.
+    pub(super) fn resume(&mut self, users: Vec<UserEntry>, missing: Vec<Missing>) {
+        users.into_iter().for_each(|user| self.users.mark(user));
+        self.missing = missing;
+    }
+
+    /// A child of the earlier program.
+    pub(super) fn adopt(&mut self, entry: ConfinedEntry, tally: OwnedFd) -> Confined {
+        Confined { tally: tally.into(), report: entry.report, user: self.users.adopt(entry.user) }
+    }
+
     pub(super) fn strict(&self) -> bool {
         self.settings.mode == IsolationMode::Strict
     }
@@ -128,6 +145,11 @@ impl Isolation {
             Some(missing) => Err(format!("isolation is strict, and missing is {}", describe(missing))),
             None => Ok(()),
         }
+    }
+
+    /// What a first child could not take.
+    pub(super) fn missing_layers(&self) -> &[Missing] {
+        &self.missing
     }
 
     /// One line for each missing layer.
@@ -155,12 +177,18 @@ impl Confined {
         self.report.as_ref().map(Report::missing).unwrap_or_default()
     }
 
+    pub(super) fn export(&self) -> ConfinedEntry {
+        let User { uid, leaf, .. } = &self.user;
+        let user = UserEntry { uid: *uid, leaf: leaf.clone() };
+        ConfinedEntry { user, tally: self.tally.as_fd().as_raw_fd(), report: self.report.clone() }
+    }
+
     pub(super) fn view(&self) -> SandboxReport {
         let missing = self.missing();
         let has = |layer: &Layer| self.has_reported() && missing.iter().all(|missing| missing.layer != *layer);
         let layers: Vec<_> = Layer::ALL.into_iter().filter(has).collect();
         SandboxReport {
-            uid: layers.contains(&Layer::User).then_some(self.uid),
+            uid: layers.contains(&Layer::User).then_some(self.user.uid),
             layers: layers.iter().map(|layer| layer.name().to_owned()).collect(),
             missing: missing.iter().map(describe).collect(),
             refused: self.tally.refused().into_iter().collect(),
@@ -221,6 +249,23 @@ impl Users {
         let at = self.free.iter().position(clean)?;
         let Returned { uid, .. } = self.free.remove(at)?;
         Some(User { uid, leaf, back: self.giving.clone() })
+    }
+
+    fn export(&mut self) -> Vec<UserEntry> {
+        self.free.extend(self.returned.try_iter());
+        let going = self.free.iter().filter(|user| user.leaf.as_ref().is_some_and(|leaf| leaf.exists()));
+        going.map(|user| UserEntry { uid: user.uid, leaf: user.leaf.clone() }).collect()
+    }
+
+    fn mark(&mut self, entry: UserEntry) {
+        if let Some(user) = self.free.iter_mut().find(|user| user.uid == entry.uid) {
+            user.leaf = entry.leaf;
+        }
+    }
+
+    fn adopt(&mut self, UserEntry { uid, leaf }: UserEntry) -> User {
+        self.free.retain(|user| user.uid != uid);
+        User { uid, leaf, back: self.giving.clone() }
     }
 }
 

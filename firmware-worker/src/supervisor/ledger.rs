@@ -9,10 +9,12 @@
 //! The key is what makes workers alike: server and agent name. A worker takes the first place that is free, so one that
 //! is started again finds what it has left, and a second one beside it has a place of its own.
 
+use super::handover::LedgerEntry;
 use protocol::worker::JobSpec;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use tracing::warn;
@@ -112,8 +114,8 @@ pub(super) enum Error {
 #[derive(Debug)]
 pub(super) struct Ledger {
     path: PathBuf,
-    /// Held, not used.
-    _place: File,
+    /// Its lock is held.
+    place: File,
     /// As it stands in the file.
     entries: Vec<Entry>,
     /// That it cannot be written was said.
@@ -142,7 +144,17 @@ impl Ledger {
             warn!("{error}");
             Vec::new()
         });
-        (Self { path, _place: place, entries: left.clone(), failing: false }, left)
+        (Self { path, place, entries: left.clone(), failing: false }, left)
+    }
+
+    /// For a program that takes this one's place: where it is, and the lock of the place.
+    pub(super) fn export(&self) -> LedgerEntry {
+        LedgerEntry { path: self.path.clone(), lock: self.place.as_raw_fd() }
+    }
+
+    /// The same in that program. What stands there runs on, so nothing of it is to be resumed.
+    pub(super) fn resume(path: PathBuf, place: File) -> Self {
+        Self::take(place, path).0
     }
 
     /// Writes these lines, if they are others than before. That it fails is said once, until it works again.

@@ -20,6 +20,7 @@ mod cgroup;
 mod commands;
 mod credentials;
 mod devices;
+mod handover;
 mod health;
 mod hearing;
 mod holder;
@@ -47,6 +48,7 @@ mod shutdown;
 mod signoff;
 mod stuck;
 mod system;
+mod upgrade;
 mod uplink;
 
 pub use isolation::BOUNDING_SET;
@@ -60,14 +62,15 @@ use crate::net::Tls;
 use brain::Brain;
 use cgroup::Cgroups;
 use credentials::{extra_certificates, wall_clock};
-use hal::process::Peer;
+use hal::process::{Inheritance, Peer};
+use handover::Succession;
 use protocol::secret::Secret;
 use protocol::token::{self, Grant};
 use protocol::worker::{Accept, Allowance, JobId, JobInfo, JobSpec, JobType, Limits, Options, RoomInfo, Solo, Worker};
 use reload::Reload;
 use run::{Ending, Supervisor};
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{OwnedFd, RawFd};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -100,6 +103,8 @@ enum Event {
     Node { device: String, start: u32, result: Result<Vec<OwnedFd>, String> },
     /// Who holds a busy device, for its `start`-th process.
     Holder { device: String, start: u32, who: String },
+    /// The new program has said whether it can take over, in words.
+    Checked(Result<String, String>),
     /// The whole system goes down, not this worker alone.
     SystemGoesDown,
     /// A ghost is gone, or not.
@@ -115,16 +120,31 @@ type Events = mpsc::Sender<Event>;
 /// Runs a registered worker until it is told to stop.
 ///
 /// Exit codes: 0 after a drain or a stop, 1 when the worker could not start, 3 when a second signal cut a drain short.
-/// `again` reads the configuration once more, when SIGHUP asks for it.
+/// `again` reads the configuration once more, when SIGHUP asks for it. With an inheritance it takes the place of the program
+/// that was here before.
 pub fn start(
     config: Config,
     mode: Mode,
     again: impl Fn() -> Result<Config, config::Error> + Send + 'static,
+    inheritance: Option<Inheritance>,
 ) -> ExitCode {
     let now = Instant::now();
     let options = options(&config, mode);
-    let brain = move |seed| Brain::Worker(Box::new(Worker::new(options, now, seed)));
-    run(config, mode, brain, Some(Reload(Box::new(again))))
+    let succession = inheritance.map(Succession::of);
+    let handover = succession.as_ref().map(|succession| succession.table.worker.clone());
+    let brain = move |seed| {
+        Brain::Worker(Box::new(match handover {
+            Some(handover) => Worker::resume(options, handover, now, seed),
+            None => Worker::new(options, now, seed),
+        }))
+    };
+    run(config, mode, brain, Some(Reload(Box::new(again))), succession)
+}
+
+/// Whether a worker with this configuration could take over what stands in the memfd of this number, in words.
+pub fn check_handover(config: &Config, number: RawFd) -> Result<String, String> {
+    let options = options(config, Mode { drain: true, ask: false });
+    handover::check(number, |handover| drop(Worker::resume(options, handover, Instant::now(), 0)))
 }
 
 /// Whom to trust beside the built-in authorities, or what is wrong with the configured certificates.
@@ -152,10 +172,16 @@ pub fn connect(config: Config, room: String, identity: String, token: Option<Sec
     let spec = JobSpec { limits: config.limits.job, ..solo_spec(room, identity, token) };
     let timeout = config.worker.shutdown_timeout;
     let mode = Mode { drain: false, ask: false };
-    run(config, mode, move |_| Brain::Solo(Box::new(Solo::new(spec, timeout, Instant::now()))), None)
+    run(config, mode, move |_| Brain::Solo(Box::new(Solo::new(spec, timeout, Instant::now()))), None, None)
 }
 
-fn run(config: Config, mode: Mode, brain: impl FnOnce(u64) -> Brain, reload: Option<Reload>) -> ExitCode {
+fn run(
+    config: Config,
+    mode: Mode,
+    brain: impl FnOnce(u64) -> Brain,
+    reload: Option<Reload>,
+    succession: Option<Succession>,
+) -> ExitCode {
     if let Err(e) = panic::install(panic::Kind::Supervisor, None) {
         error!("panic hook: {e}");
     }
@@ -165,6 +191,7 @@ fn run(config: Config, mode: Mode, brain: impl FnOnce(u64) -> Brain, reload: Opt
         .max_blocking_threads(6)
         .thread_keep_alive(Duration::from_secs(5))
         .build();
+    succession.iter().for_each(Succession::announce);
     let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(e) => {
@@ -175,12 +202,22 @@ fn run(config: Config, mode: Mode, brain: impl FnOnce(u64) -> Brain, reload: Opt
     let seed = seed();
     let ending = runtime.block_on(async {
         let (events, queue) = mpsc::channel(EVENTS);
-        let isolated = match Supervisor::new(config, mode, brain(seed), cgroups(), events, seed) {
-            Ok(supervisor) => supervisor.isolated().await,
-            Err(why) => Err(why),
+        let (brain, cgroups) = (brain(seed), cgroups());
+        let supervisor = Supervisor::new(config, mode, brain, cgroups, events, seed);
+        let started = match (supervisor, succession) {
+            (Ok(supervisor), None) => supervisor.isolated().await.map(|supervisor| (supervisor, None)),
+            (Ok(mut supervisor), Some(Succession { table, mut inheritance })) => {
+                match supervisor.succeed(table, &mut inheritance) {
+                    Ok(()) => Ok((supervisor, Some(inheritance))),
+                    // Before anything of it is dropped: a leaf would end its child.
+                    Err(why) => inheritance.go_back(&why),
+                }
+            }
+            (Err(why), Some(succession)) => succession.inheritance.go_back(&why),
+            (Err(why), None) => Err(why),
         };
-        match isolated {
-            Ok(supervisor) => supervisor.run(queue, reload).await,
+        match started {
+            Ok((supervisor, inheritance)) => supervisor.run(queue, reload, inheritance).await,
             Err(why) => {
                 error!("{why}");
                 Ending::NotStarted

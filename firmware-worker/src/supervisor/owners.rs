@@ -2,9 +2,10 @@
 
 use super::cgroup::Limits;
 use super::commands::Command;
+use super::handover::DeviceEntry;
 use super::jobs::ProcessId;
 use super::process::{Happened, Kind, Plan, Process, Spawner};
-use super::pulse::Pulse;
+use super::pulse::{PING_INTERVAL, Pulse};
 use super::stuck::Verdict;
 use crate::config::Device;
 use crate::control::{FromOwner, JOB_STAGES, Latency, OwnerState, OwnerStats, SourceStages, ToOwner};
@@ -13,7 +14,7 @@ use protocol::worker::Exit;
 use std::collections::{BTreeMap, BTreeSet};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
-use tracing::warn;
+use tracing::{info, warn};
 
 /// Waits before a dead owner is started again.
 const RETRY: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(30));
@@ -47,6 +48,13 @@ pub(super) struct Owner {
     pub parked: bool,
     /// Its question who holds its device has no answer yet.
     pub asking: bool,
+    /// Its device is being opened for it.
+    pub opening: bool,
+    /// It was started by the program before this one: replaced when nobody reads it.
+    pub outdated: bool,
+    /// When somebody wanted to read it last, and when it told last how many do.
+    wanted_at: Instant,
+    counted_at: Option<Instant>,
     /// Starts so far, so that an answer for an earlier process is not given to a later one.
     pub starts: u32,
     pub panic: Option<String>,
@@ -61,25 +69,7 @@ pub(super) struct Owner {
 
 impl Owners {
     pub(super) fn new(devices: &[Device], limits: Limits, now: Instant, seed: u64) -> Self {
-        let owner = |device: &Device| Owner {
-            device: device.clone(),
-            process: None,
-            command: Command::default(),
-            pulse: Pulse::default(),
-            state: OwnerState::Closed,
-            stats: OwnerStats::default(),
-            in_jobs: Default::default(),
-            greeted: false,
-            asking: false,
-            parked: false,
-            starts: 0,
-            panic: None,
-            started: now,
-            backoff: Backoff::new(RETRY.0, RETRY.1),
-            retry_at: device.warm().then_some(now),
-            waiting: BTreeSet::new(),
-        };
-        let table = devices.iter().map(|device| (device.name.clone(), owner(device))).collect();
+        let table = devices.iter().map(|device| (device.name.clone(), Owner::new(device, now))).collect();
         Self { table, limits, seed }
     }
 
@@ -116,6 +106,7 @@ impl Owners {
         now: Instant,
     ) -> Result<Option<&Process>, String> {
         let owner = self.table.get_mut(name).ok_or_else(|| format!("no device {name:?} is configured"))?;
+        owner.wanted_at = now;
         if owner.parked {
             return Ok(None);
         }
@@ -197,6 +188,66 @@ impl Owners {
         waiting.filter_map(|owner| owner.retry_at).chain(stuck).min()
     }
 
+    /// For a program that takes this one's place; an error is what must be over before.
+    pub(super) fn export(&self) -> Result<Vec<DeviceEntry>, String> {
+        let busy = |owner: &&Owner| owner.asking || owner.opening || owner.command.is_awaited();
+        match self.table.values().find(busy) {
+            Some(owner) => Err(format!("device {} is being opened", owner.device.name)),
+            None => Ok(self.table.values().map(Owner::export).collect()),
+        }
+    }
+
+    /// The same in that program. What is configured otherwise now counts for the next owner.
+    pub(super) fn resume(
+        &mut self,
+        entry: DeviceEntry,
+        process: Option<Process>,
+        keeper: Option<Process>,
+        now: Instant,
+    ) {
+        let DeviceEntry { device, owner: _, greeted, parked, state, starts, waiting, keeper: _ } = entry;
+        if process.is_none() && !self.table.contains_key(&device.name) {
+            return;
+        }
+        let name = device.name.clone();
+        let owner = self.table.entry(name).or_insert_with(|| Owner::new(&device, now));
+        let running = process.is_some();
+        owner.process = process;
+        owner.command.keeper = keeper;
+        owner.waiting = waiting.into_iter().map(ProcessId).collect();
+        (owner.starts, owner.state) = (starts, state);
+        if running {
+            (owner.greeted, owner.parked, owner.outdated, owner.device) = (greeted, parked, true, device);
+        } else {
+            owner.retry_at = Some(now);
+        }
+    }
+
+    /// Lets owners of the program before this one go that nobody reads.
+    pub(super) fn replace_idle(&mut self, now: Instant) {
+        for (name, owner) in &mut self.table {
+            if owner.outdated
+                && owner.is_idle()
+                && let Some(process) = owner.process.as_mut().filter(|process| !process.is_dismissed())
+            {
+                info!("device {name}: owner process {} is idle, and replaced by the new program's", process.pid());
+                process.dismiss(now);
+            }
+        }
+    }
+
+    /// An owner of the program before is gone: the device is what is configured now, if it still is.
+    pub(super) fn renew(&mut self, name: &str, configured: Option<&Device>) {
+        match (configured, self.table.get_mut(name)) {
+            (Some(device), Some(owner)) => {
+                owner.device = device.clone();
+                owner.backoff.reset();
+            }
+            (None, _) => drop(self.table.remove(name)),
+            (Some(_), None) => {}
+        }
+    }
+
     /// A job's times of its sources, and what it had told `before`.
     pub(super) fn passed(&mut self, now: &[SourceStages], before: &[SourceStages]) {
         for source in now {
@@ -219,6 +270,31 @@ impl Owners {
 }
 
 impl Owner {
+    fn new(device: &Device, now: Instant) -> Self {
+        Self {
+            device: device.clone(),
+            process: None,
+            command: Command::default(),
+            pulse: Pulse::default(),
+            state: OwnerState::Closed,
+            stats: OwnerStats::default(),
+            in_jobs: Default::default(),
+            greeted: false,
+            asking: false,
+            opening: false,
+            outdated: false,
+            wanted_at: now,
+            counted_at: None,
+            parked: false,
+            starts: 0,
+            panic: None,
+            started: now,
+            backoff: Backoff::new(RETRY.0, RETRY.1),
+            retry_at: device.warm().then_some(now),
+            waiting: BTreeSet::new(),
+        }
+    }
+
     fn start(&mut self, limits: Limits, spawner: &mut Spawner, now: Instant) -> Result<(), String> {
         let kind = Kind::of(&self.device);
         let plan = Plan { name: "owner", subcommand: crate::cli::OWNER, limits, kind };
@@ -227,11 +303,37 @@ impl Owner {
         tracing::debug!("device {}: owner process {}", self.device.name, process.pid());
         self.process = Some(process);
         self.pulse = Pulse::default();
-        (self.greeted, self.asking, self.parked) = (false, false, false);
+        (self.greeted, self.asking, self.opening, self.parked) = (false, false, false, false);
+        (self.outdated, self.counted_at) = (false, None);
         self.starts += 1;
         self.panic = None;
         self.started = now;
         Ok(())
+    }
+
+    /// It has told what it counts.
+    pub(super) fn counted(&mut self, stats: OwnerStats, now: Instant) {
+        self.stats = stats;
+        self.counted_at = Some(now);
+    }
+
+    /// Nobody reads it, and nobody is on the way to.
+    fn is_idle(&self) -> bool {
+        let counted = self.counted_at.is_some_and(|at| at >= self.wanted_at + PING_INTERVAL);
+        counted && self.stats.readers == 0 && self.waiting.is_empty()
+    }
+
+    fn export(&self) -> DeviceEntry {
+        DeviceEntry {
+            device: self.device.clone(),
+            owner: self.process.as_ref().map(Process::export),
+            greeted: self.greeted,
+            parked: self.parked,
+            state: self.state.clone(),
+            starts: self.starts,
+            waiting: self.waiting.iter().map(|id| id.0).collect(),
+            keeper: self.command.keeper.as_ref().map(Process::export),
+        }
     }
 
     /// It did not answer its pings and was killed.

@@ -1,6 +1,7 @@
 //! A child process: its control link, its pidfd, its cgroup leaf. It is polled, never waited for.
 
 use super::cgroup::{Cgroups, Leaf, Limits, Role, Usage};
+use super::handover::{ChildEntry, LeafEntry, UserEntry};
 use super::hearing::{self, Ear};
 use super::isolation::{Confined, Isolation};
 pub(super) use super::kind::Kind;
@@ -8,7 +9,7 @@ use super::oom;
 use crate::cli::log;
 use crate::control::confinement::Report;
 use crate::control::{KEEPER_SETUP, Link, LinkError, Owned, SandboxReport, watch};
-use hal::process::{Child, Ended, Executable, Socket};
+use hal::process::{Child, Ended, Executable, Inheritance, Socket};
 use protocol::worker::Exit;
 use serde::{Serialize, de::DeserializeOwned};
 use std::future::poll_fn;
@@ -204,6 +205,51 @@ impl Spawner {
         Ok(Kept { keeper, control, stdout: stdout.into(), stderr: stderr.into() })
     }
 
+    /// What a program that takes this one's place must know; nothing of a child can be said then.
+    pub(super) fn export(&mut self) -> (u64, Vec<UserEntry>, Report) {
+        let missing: Vec<_> = self.isolation.missing_layers().to_vec();
+        (self.started, self.isolation.export_users(), Report::new(&missing))
+    }
+
+    /// The same in that program, before it adopts children.
+    pub(super) fn resume(&mut self, started: u64, users: Vec<UserEntry>, missing: &Report) {
+        self.started = started;
+        self.isolation.resume(users, missing.missing());
+    }
+
+    /// A child that the earlier program has started.
+    pub(super) fn adopt(&mut self, entry: ChildEntry, inheritance: &mut Inheritance) -> Result<Process, String> {
+        let pid = entry.pid;
+        let failed = |what: &str, error: &dyn std::fmt::Display| format!("process {pid}: {what}: {error}");
+        let mut copy = |what, number| inheritance.copy(number).map_err(|e| failed(what, &e));
+        let child = Child::adopt(pid, copy("pidfd", entry.pidfd)?);
+        let control = entry.control.map(|number| copy("control socket", number)).transpose()?;
+        let stderr = entry.stderr.map(|number| copy("standard error", number)).transpose()?;
+        let tally = entry.confined.as_ref().map(|confined| copy("page", confined.tally)).transpose()?;
+        let child = watch(Pidfd(child)).map_err(|e| failed("pidfd", &e))?;
+        let link = control.map(|fd| Socket::from_fd(fd).map_err(|e| failed("control socket", &e))).transpose()?;
+        let link = link.map(|socket| Link::new(socket).map_err(|e| failed("control socket", &e))).transpose()?;
+        let ear = stderr.map(Ear::new).transpose().map_err(|e| failed("standard error", &e))?;
+        let leaf = entry.leaf.and_then(|leaf| {
+            let adopted = self.cgroups.as_mut()?.adopt(leaf.path, leaf.limits);
+            adopted.inspect_err(|e| warn!("process {pid} goes on without a cgroup of its own: {e}")).ok()
+        });
+        let confined = tally.zip(entry.confined).map(|(tally, confined)| self.isolation.adopt(confined, tally));
+        // A keeper has no link; any other child without one is on its way out.
+        let kill_at = (link.is_none() && confined.is_some()).then(|| Instant::now() + HANGUP_GRACE);
+        Ok(Process { child, link, leaf, confined, ear, label: entry.label, kill_at, ended: None })
+    }
+
+    /// All children of the earlier program are adopted: what cgroups it has left beside theirs are removed.
+    pub(super) fn adopted(&mut self) {
+        self.cgroups.iter_mut().for_each(Cgroups::take_the_rest);
+    }
+
+    /// The running program.
+    pub(super) fn executable(&self) -> &Executable {
+        &self.executable
+    }
+
     fn leaf(&mut self, name: &str, limits: Limits, role: Role) -> Option<Leaf> {
         self.started += 1;
         let leaf = self.cgroups.as_mut()?.leaf(&format!("{name}-{}", self.started), limits, role);
@@ -242,6 +288,25 @@ impl Process {
 
     pub(super) fn pid(&self) -> i32 {
         self.child.get_ref().0.0.pid
+    }
+
+    /// For a program that takes this one's place. Its end must not have been seen.
+    pub(super) fn export(&self) -> ChildEntry {
+        let leaf = |leaf: &Leaf| LeafEntry { path: leaf.path().to_owned(), limits: leaf.limits() };
+        ChildEntry {
+            pid: self.pid(),
+            pidfd: self.child.as_raw_fd(),
+            label: self.label.clone(),
+            control: self.link.as_ref().map(AsRawFd::as_raw_fd),
+            stderr: self.ear.as_ref().map(|ear| ear.as_fd().as_raw_fd()),
+            leaf: self.leaf.as_ref().map(leaf),
+            confined: self.confined.as_ref().map(Confined::export),
+        }
+    }
+
+    /// It was waited for, and what it said before is still being told.
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended.is_some()
     }
 
     /// Sends or fails at once: a child that does not read never makes the supervisor wait.
@@ -372,6 +437,17 @@ impl Process {
     /// What it has used, where its cgroup counts that.
     pub(super) fn usage(&self) -> Usage {
         self.leaf.as_ref().map(Leaf::usage).unwrap_or_default()
+    }
+
+    /// Closes the control socket, and does not wait for ever for what should follow.
+    pub(super) fn dismiss(&mut self, now: Instant) {
+        self.link = None;
+        self.kill_at = Some(now + HANGUP_GRACE);
+    }
+
+    /// Its control socket is closed.
+    pub(super) fn is_dismissed(&self) -> bool {
+        self.link.is_none()
     }
 
     /// Closes the control socket: the child leaves its room and exits by itself.

@@ -15,6 +15,7 @@ use super::pulse::{Check, PING_INTERVAL};
 use super::reload::{self, Reload};
 use super::report::Totals;
 use super::resolver::Resolver;
+use super::upgrade::Upgrade;
 use super::uplink::{Link, Uplink, Uplinks};
 use super::{DELEGATION, Event, Events, Mode, devices, http, stuck};
 use crate::config::Config;
@@ -22,9 +23,10 @@ use crate::control::{FromJob, FromOwner, Granted, JobSetup, Owned, ToJob, ToOwne
 use crate::net::Tls;
 use hal::board::Board;
 use hal::hotplug::Listener;
+use hal::process::Inheritance;
 use protocol::worker::{Exit, Input, JobEvent, JobId, JobResult, PLANNED_MEMORY, Snapshot};
 use std::collections::{BTreeMap, VecDeque};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -59,6 +61,9 @@ pub(super) struct Supervisor {
     /// None where there is no place for it, and for a worker without registration.
     pub(super) ledger: Option<Ledger>,
     pub(super) reload: Option<Reload>,
+    /// Where the program of this worker is looked for.
+    pub(super) program: PathBuf,
+    pub(super) upgrade: Option<Upgrade>,
     pub(super) totals: Totals,
     pub(super) seed: u64,
     pub(super) finished: bool,
@@ -67,8 +72,8 @@ pub(super) struct Supervisor {
     pub(super) seen: Option<Snapshot>,
     /// When it was registered last, as far as the loop has seen.
     pub(super) registered: Option<Instant>,
-    signals: u32,
-    next_tick: Instant,
+    pub(super) signals: u32,
+    pub(super) next_tick: Instant,
     next_rescan: Instant,
 }
 
@@ -99,6 +104,7 @@ impl From<Ending> for ExitCode {
 enum Happening {
     Signal,
     Hangup,
+    Upgrade,
     Job(ProcessId, Happened<FromJob>),
     Owner(String, Happened<FromOwner>),
     Command(String, Exit),
@@ -112,6 +118,7 @@ struct Inputs {
     interrupt: Signal,
     /// Where there is something to reload; otherwise SIGHUP ends the process, as that of a terminal should.
     hangup: Option<Signal>,
+    upgrade: Signal,
     queue: mpsc::Receiver<Event>,
     hotplug: Option<AsyncFd<Owned<Listener>>>,
 }
@@ -129,6 +136,7 @@ impl Supervisor {
         let ca_pem = extra_certificates(config.server.ca_file.as_deref())?;
         let tls = Tls::new(&ca_pem)?;
         let resolver = Resolver::new();
+        let program = std::env::current_exe().map_err(|e| format!("own executable: {e}"))?;
         let isolation = Isolation::new(config.isolation.clone(), secrets(&config));
         let spawner = Spawner::new(cgroups, isolation, config.log_level).map_err(|e| format!("own executable: {e}"))?;
         let setup = JobSetup {
@@ -157,6 +165,8 @@ impl Supervisor {
             operators: Operators::default(),
             ledger: None,
             reload: None,
+            program,
+            upgrade: None,
             totals: Totals::default(),
             seed,
             finished: false,
@@ -170,25 +180,46 @@ impl Supervisor {
         })
     }
 
-    pub(super) async fn run(mut self, queue: mpsc::Receiver<Event>, reload: Option<Reload>) -> Ending {
-        let (Ok(terminate), Ok(interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+    /// With an inheritance this program takes the place of another, and has its children already.
+    pub(super) async fn run(
+        mut self,
+        queue: mpsc::Receiver<Event>,
+        reload: Option<Reload>,
+        inheritance: Option<Inheritance>,
+    ) -> Ending {
+        let (Ok(terminate), Ok(interrupt), Ok(upgrade)) =
+            (signal(SignalKind::terminate()), signal(SignalKind::interrupt()), signal(SignalKind::user_defined2()))
+        else {
             return Ending::NotStarted;
         };
         let hangup = reload.as_ref().and_then(|_| signal(SignalKind::hangup()).ok());
         self.reload = reload;
-        let mut inputs = Inputs { terminate, interrupt, hangup, queue, hotplug: devices::listen() };
+        let mut inputs = Inputs { terminate, interrupt, hangup, upgrade, queue, hotplug: devices::listen() };
         if let Some(address) = self.config.http {
             http::serve(address, self.config.isolation.uids.clone(), self.events.clone()).await;
         }
         operators::serve(self.events.clone());
-        self.owners.keep_warm(&mut self.spawner, Instant::now());
-        self.inherit().await;
-        self.turn();
+        match inheritance {
+            // No child is started before: the program of before would not know it.
+            Some(inheritance) => {
+                self.turn();
+                tokio::task::yield_now().await;
+                self.settle(inheritance);
+            }
+            None => {
+                self.owners.keep_warm(&mut self.spawner, Instant::now());
+                self.inherit().await;
+                self.turn();
+            }
+        }
         announce::started();
         while !self.finished {
             let happening = self.next(&mut inputs).await;
             self.take(happening);
             self.turn();
+            if inputs.queue.is_empty() {
+                self.upgrade().await;
+            }
         }
         self.shut_down().await;
         self.write_ledger();
@@ -207,6 +238,7 @@ impl Supervisor {
             _ = inputs.terminate.recv() => Happening::Signal,
             _ = inputs.interrupt.recv() => Happening::Signal,
             () = reload::asked(&mut inputs.hangup) => Happening::Hangup,
+            _ = inputs.upgrade.recv() => Happening::Upgrade,
             happening = std::future::poll_fn(|cx| self.poll_children(cx)) => happening,
             Some(event) = inputs.queue.recv() => Happening::Event(event),
             () = devices::changed(&mut inputs.hotplug) => Happening::Devices,
@@ -228,6 +260,7 @@ impl Supervisor {
         match happening {
             Happening::Signal => self.signalled(),
             Happening::Hangup => self.read_configuration(),
+            Happening::Upgrade => self.asked_to_upgrade(),
             Happening::Job(id, happened) => self.job_happened(id, happened),
             Happening::Owner(name, happened) => self.owner_happened(&name, happened, Instant::now()),
             Happening::Command(name, exit) => self.command_ended(&name, &exit),
@@ -238,7 +271,7 @@ impl Supervisor {
     }
 
     /// Feeds the machine and does what it says, until it has nothing more to say.
-    fn turn(&mut self) {
+    pub(super) fn turn(&mut self) {
         loop {
             while let Some(action) = self.brain.poll() {
                 self.execute(action);
@@ -258,6 +291,7 @@ impl Supervisor {
             Event::Resolved { process, id, result } => self.resolved(process, id, result),
             Event::Node { device, start, result } => self.node_opened(&device, start, result),
             Event::Holder { device, start, who } => self.holder_found(&device, start, who),
+            Event::Checked(result) => self.checked(result),
             Event::SystemGoesDown => self.system_goes_down(),
             Event::SignedOff { job, outcome } => self.signed_off(&job, outcome),
             Event::Operator { peer, question, reply } => self.answer_operator(peer, question, reply),
@@ -310,7 +344,8 @@ impl Supervisor {
     fn deadline(&self) -> Instant {
         let stuck = self.jobs.processes.values().filter_map(|job| job.process.deadline()).min();
         let warm = self.jobs.warm_due(self.wants_warm());
-        let others = [self.brain.deadline(), stuck, warm, self.owners.deadline(), self.spawner.sweep_at()];
+        let upgrade = self.upgrade_due(Instant::now());
+        let others = [self.brain.deadline(), stuck, warm, self.owners.deadline(), self.spawner.sweep_at(), upgrade];
         others.into_iter().flatten().fold(self.next_tick, Instant::min)
     }
 
@@ -369,6 +404,7 @@ impl Supervisor {
                 }
             }
         }
+        self.owners.replace_idle(now);
         if self.next_rescan <= now {
             self.next_rescan = now + RESCAN_INTERVAL;
             self.owners.rescan();

@@ -1,5 +1,6 @@
 //! Takes the participant of a dead job out of its room, so that no ghost stays for the server's timeout.
 
+use super::ledger::Entry;
 use super::resolver::Resolver;
 use crate::net::{ConnectError, Tls, WebSocket, host_and_port};
 use protocol::backoff::Backoff;
@@ -28,6 +29,16 @@ pub(super) struct Ghost {
     pub sid: String,
     /// As whom it was there.
     pub identity: String,
+}
+
+impl Ghost {
+    /// `None` for a job that had not joined.
+    pub(super) fn of(entry: &Entry, server: &str) -> Option<Self> {
+        let spec = &entry.spec;
+        let url = spec.url.clone().unwrap_or_else(|| server.to_owned());
+        let (token, identity) = (spec.token.clone(), spec.accept.identity.clone());
+        entry.sid.clone().map(|sid| Self { url, token, sid, identity })
+    }
 }
 
 /// How it went.

@@ -6,7 +6,7 @@
 //! ```
 
 use super::timeline::{Anchor, Place, Timeline};
-use crate::control::{Demand, Format, FromReader, Latency, Link, LinkError, ToReader, VERSION};
+use crate::control::{Demand, Format, FromReader, Latency, Link, LinkError, OLDEST, ToReader};
 use hal::process::{Socket, monotonic_ns};
 use hal::ring::{self, Next, Reader};
 use protocol::backoff::Backoff;
@@ -147,7 +147,7 @@ impl Source {
     pub fn granted(&mut self, socket: OwnedFd) -> Result<(), LinkError> {
         let system = |source| LinkError::System { call: "take over", source };
         let link = Link::new(Socket::from_fd(socket).map_err(system)?)?;
-        link.send(&FromReader::Attach { version: VERSION }, &[])?;
+        link.send(&FromReader::Attach { version: OLDEST }, &[])?;
         link.send(&FromReader::Demand(self.demand), &[])?;
         if let Some(bps) = self.rate {
             link.send(&FromReader::Rate { bps }, &[])?;

@@ -76,6 +76,23 @@ impl Leaf {
         Ok(Self { path, directory, limits: Limits::default(), used: Some(used) })
     }
 
+    /// One that a child has, with limits that the kernel knows already.
+    pub(super) fn adopt(path: PathBuf, used: Arc<()>, limits: Limits) -> Result<Self, Error> {
+        let mut leaf = Self::open(path, used)?;
+        leaf.limits = limits;
+        Ok(leaf)
+    }
+
+    /// Where it is.
+    pub(in super::super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// As the kernel was told.
+    pub(in super::super) fn limits(&self) -> Limits {
+        self.limits
+    }
+
     /// It stays when this goes.
     pub(super) fn keep(mut self) -> Self {
         self.used = None;

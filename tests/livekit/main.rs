@@ -14,6 +14,7 @@ mod rig;
 mod room;
 mod speaker;
 mod together;
+mod upgrades;
 
 use std::time::Duration;
 

@@ -164,9 +164,14 @@ fn upgraded(board: &mut Board) {
     let room = "upgraded";
     let judge = board.seen(room);
     let sessions = board.sessions(room);
+    let main = "systemctl show -p MainPID --value firmware-worker";
+    let before = board.must(main);
     board.must("dpkg -i /test/2.deb");
     assert!(board.must("dpkg-query -W -f '${Version}' firmware-worker").ends_with("-2"));
     assert_eq!(board.must("systemctl is-active firmware-worker"), "active");
+    assert_eq!(board.must(main), before, "the same process");
+    let program = "readlink /proc/$(systemctl show -p MainPID --value firmware-worker)/exe";
+    assert_eq!(board.must(program), "/usr/bin/firmware-worker", "of the program that is installed now");
     let mark = judge.mark();
     judge.wait_from(mark, "the picture goes on", SLOW, |e| e.number("video", "fps") >= FPS);
     assert_eq!(board.sessions(room), sessions, "the upgrade ended no room");

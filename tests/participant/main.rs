@@ -1,6 +1,7 @@
 //! A custom participant for tests: it publishes what is configured, then does what the first word of the dispatch's
 //! metadata says, so that one binary plays well-behaved and ill-behaved user code.
 
+mod fault;
 mod offender;
 mod puppet;
 mod trespass;
@@ -16,6 +17,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 fn main() -> ExitCode {
+    fault::prepare();
     firmware_worker::run(WorkerOptions::new(entrypoint).prewarm(|| Ok(String::from("warm"))).on_request(on_request))
 }
 

@@ -8,6 +8,7 @@ mod cycles;
 mod isolation;
 mod operators;
 mod service;
+mod upgrades;
 
 use agents::{Agents, SOON};
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD as BASE64URL};

@@ -25,7 +25,7 @@ impl Owner {
         let (ours, theirs) = Socket::pair().expect("socketpair");
         source.granted(theirs.into_fd()).expect("granted");
         let mut link = Link::new(ours).expect("link");
-        assert!(matches!(receive(&mut link).await, FromReader::Attach { version: VERSION }));
+        assert!(matches!(receive(&mut link).await, FromReader::Attach { version: OLDEST }));
         let writer = Writer::create("test", Layout { slots: 8, arena: 64 * 1024 }).expect("ring");
         let (bell, listener) = Doorbell::new().expect("doorbell");
         let fds: [BorrowedFd<'_>; 2] = [writer.fd(), listener.as_fd()];

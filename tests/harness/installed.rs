@@ -28,7 +28,9 @@ impl Installed {
 
     /// Puts another program there; whoever runs the one before keeps it.
     pub fn update(&self, program: &Path) {
-        self.place(|fresh| drop(fs::copy(program, fresh).expect("a program can be copied")));
+        self.place(|fresh| {
+            fs::copy(program, fresh).expect("a program can be copied");
+        });
     }
 
     /// Puts a shell script there.

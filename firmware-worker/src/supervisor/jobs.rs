@@ -7,8 +7,9 @@
 //!
 //! A process takes one job in its life. At most one without a job is kept ready.
 
+mod handover;
+
 use super::cgroup::Limits;
-use super::handover::{JobEntry, ProcessEntry};
 use super::process::{Happened, Kind, Plan, Process, Spawner};
 use super::pulse::Pulse;
 use crate::control::{FromJob, JobSetup, JobStats, ToJob};
@@ -310,64 +311,6 @@ impl Jobs {
                 process.process.hang_up();
             }
         }
-    }
-
-    /// Processes and jobs, for a program that takes this one's place, and the number of the last process.
-    pub(super) fn export(&self, now: Instant) -> (Vec<ProcessEntry>, Vec<JobEntry>, u64) {
-        let process = |(id, process): (&ProcessId, &JobProcess)| ProcessEntry {
-            number: id.0,
-            child: process.process.export(),
-            job: process.job().cloned(),
-        };
-        let job = |record: &Record| JobEntry {
-            process: record.process.0,
-            spec: record.spec.clone(),
-            sid: record.sid.clone(),
-            left: record.left,
-            age: now.saturating_duration_since(record.started),
-            restarts: record.restarts,
-            last_failure: record.last_failure.clone(),
-        };
-        (self.processes.iter().map(process).collect(), self.records.values().map(job).collect(), self.next)
-    }
-
-    /// The same in that program. A process without a job has the old program's code, so it ends.
-    pub(super) fn resume(&mut self, id: ProcessId, mut process: Process, job: Option<JobId>, now: Instant) {
-        if job.is_none() {
-            process.dismiss(now);
-        }
-        let job = JobProcess {
-            process,
-            phase: job.map_or(Phase::Retired, Phase::Assigned),
-            pulse: Pulse::default(),
-            stats: JobStats::default(),
-            started: now,
-            greeted: true,
-            resolving: 0,
-            blocked: false,
-        };
-        self.processes.insert(id, job);
-    }
-
-    pub(super) fn resume_job(&mut self, entry: JobEntry, now: Instant) {
-        let JobEntry { process, spec, sid, left, age, restarts, last_failure } = entry;
-        let record = Record {
-            process: ProcessId(process),
-            room: spec.job.room.name.clone(),
-            identity: spec.accept.identity.clone(),
-            sid,
-            left,
-            started: now.checked_sub(age).unwrap_or(now),
-            restarts,
-            last_failure,
-            spec,
-        };
-        self.records.insert(record.spec.job.id.clone(), record);
-    }
-
-    /// Numbers of further processes come after this one.
-    pub(super) fn number_after(&mut self, last: u64) {
-        self.next = self.next.max(last);
     }
 
     pub(super) fn process_of(&self, job: &JobId) -> Option<&JobProcess> {

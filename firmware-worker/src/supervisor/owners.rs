@@ -1,8 +1,9 @@
 //! The table of device owners: one process per configured device, started on first demand; a warm device's at once.
 
+mod handover;
+
 use super::cgroup::Limits;
 use super::commands::Command;
-use super::handover::DeviceEntry;
 use super::jobs::ProcessId;
 use super::process::{Happened, Kind, Plan, Process, Spawner};
 use super::pulse::{PING_INTERVAL, Pulse};
@@ -188,66 +189,6 @@ impl Owners {
         waiting.filter_map(|owner| owner.retry_at).chain(stuck).min()
     }
 
-    /// For a program that takes this one's place; an error is what must be over before.
-    pub(super) fn export(&self) -> Result<Vec<DeviceEntry>, String> {
-        let busy = |owner: &&Owner| owner.asking || owner.opening || owner.command.is_awaited();
-        match self.table.values().find(busy) {
-            Some(owner) => Err(format!("device {} is being opened", owner.device.name)),
-            None => Ok(self.table.values().map(Owner::export).collect()),
-        }
-    }
-
-    /// The same in that program. What is configured otherwise now counts for the next owner.
-    pub(super) fn resume(
-        &mut self,
-        entry: DeviceEntry,
-        process: Option<Process>,
-        keeper: Option<Process>,
-        now: Instant,
-    ) {
-        let DeviceEntry { device, owner: _, greeted, parked, state, starts, waiting, keeper: _ } = entry;
-        if process.is_none() && !self.table.contains_key(&device.name) {
-            return;
-        }
-        let name = device.name.clone();
-        let owner = self.table.entry(name).or_insert_with(|| Owner::new(&device, now));
-        let running = process.is_some();
-        owner.process = process;
-        owner.command.keeper = keeper;
-        owner.waiting = waiting.into_iter().map(ProcessId).collect();
-        (owner.starts, owner.state) = (starts, state);
-        if running {
-            (owner.greeted, owner.parked, owner.outdated, owner.device) = (greeted, parked, true, device);
-        } else {
-            owner.retry_at = Some(now);
-        }
-    }
-
-    /// Lets owners of the program before this one go that nobody reads.
-    pub(super) fn replace_idle(&mut self, now: Instant) {
-        for (name, owner) in &mut self.table {
-            if owner.outdated
-                && owner.is_idle()
-                && let Some(process) = owner.process.as_mut().filter(|process| !process.is_dismissed())
-            {
-                info!("device {name}: owner process {} is idle, and replaced by the new program's", process.pid());
-                process.dismiss(now);
-            }
-        }
-    }
-
-    /// An owner of the program before is gone: the device is what is configured now, if it still is.
-    pub(super) fn renew(&mut self, name: &str, configured: Option<&Device>) {
-        match (configured, self.table.get_mut(name)) {
-            (Some(device), Some(owner)) => {
-                owner.device = device.clone();
-                owner.backoff.reset();
-            }
-            (None, _) => drop(self.table.remove(name)),
-            (Some(_), None) => {}
-        }
-    }
-
     /// A job's times of its sources, and what it had told `before`.
     pub(super) fn passed(&mut self, now: &[SourceStages], before: &[SourceStages]) {
         for source in now {
@@ -315,25 +256,6 @@ impl Owner {
     pub(super) fn counted(&mut self, stats: OwnerStats, now: Instant) {
         self.stats = stats;
         self.counted_at = Some(now);
-    }
-
-    /// Nobody reads it, and nobody is on the way to.
-    fn is_idle(&self) -> bool {
-        let counted = self.counted_at.is_some_and(|at| at >= self.wanted_at + PING_INTERVAL);
-        counted && self.stats.readers == 0 && self.waiting.is_empty()
-    }
-
-    fn export(&self) -> DeviceEntry {
-        DeviceEntry {
-            device: self.device.clone(),
-            owner: self.process.as_ref().map(Process::export),
-            greeted: self.greeted,
-            parked: self.parked,
-            state: self.state.clone(),
-            starts: self.starts,
-            waiting: self.waiting.iter().map(|id| id.0).collect(),
-            keeper: self.command.keeper.as_ref().map(Process::export),
-        }
     }
 
     /// It did not answer its pings and was killed.

@@ -1,7 +1,9 @@
 //! A child process: its control link, its pidfd, its cgroup leaf. It is polled, never waited for.
 
+mod gone;
+mod handover;
+
 use super::cgroup::{Cgroups, Leaf, Limits, Role, Usage};
-use super::handover::{ChildEntry, LeafEntry, UserEntry};
 use super::hearing::{self, Ear};
 use super::isolation::{Confined, Isolation};
 pub(super) use super::kind::Kind;
@@ -205,46 +207,6 @@ impl Spawner {
         Ok(Kept { keeper, control, stdout: stdout.into(), stderr: stderr.into() })
     }
 
-    /// What a program that takes this one's place must know; nothing of a child can be said then.
-    pub(super) fn export(&mut self) -> (u64, Vec<UserEntry>, Report) {
-        let missing: Vec<_> = self.isolation.missing_layers().to_vec();
-        (self.started, self.isolation.export_users(), Report::new(&missing))
-    }
-
-    /// The same in that program, before it adopts children.
-    pub(super) fn resume(&mut self, started: u64, users: Vec<UserEntry>, missing: &Report) {
-        self.started = started;
-        self.isolation.resume(users, missing.missing());
-    }
-
-    /// A child that the earlier program has started.
-    pub(super) fn adopt(&mut self, entry: ChildEntry, inheritance: &mut Inheritance) -> Result<Process, String> {
-        let pid = entry.pid;
-        let failed = |what: &str, error: &dyn std::fmt::Display| format!("process {pid}: {what}: {error}");
-        let mut copy = |what, number| inheritance.copy(number).map_err(|e| failed(what, &e));
-        let child = Child::adopt(pid, copy("pidfd", entry.pidfd)?);
-        let control = entry.control.map(|number| copy("control socket", number)).transpose()?;
-        let stderr = entry.stderr.map(|number| copy("standard error", number)).transpose()?;
-        let tally = entry.confined.as_ref().map(|confined| copy("page", confined.tally)).transpose()?;
-        let child = watch(Pidfd(child)).map_err(|e| failed("pidfd", &e))?;
-        let link = control.map(|fd| Socket::from_fd(fd).map_err(|e| failed("control socket", &e))).transpose()?;
-        let link = link.map(|socket| Link::new(socket).map_err(|e| failed("control socket", &e))).transpose()?;
-        let ear = stderr.map(Ear::new).transpose().map_err(|e| failed("standard error", &e))?;
-        let leaf = entry.leaf.and_then(|leaf| {
-            let adopted = self.cgroups.as_mut()?.adopt(leaf.path, leaf.limits);
-            adopted.inspect_err(|e| warn!("process {pid} goes on without a cgroup of its own: {e}")).ok()
-        });
-        let confined = tally.zip(entry.confined).map(|(tally, confined)| self.isolation.adopt(confined, tally));
-        // A keeper has no link; any other child without one is on its way out.
-        let kill_at = (link.is_none() && confined.is_some()).then(|| Instant::now() + HANGUP_GRACE);
-        Ok(Process { child, link, leaf, confined, ear, label: entry.label, kill_at, ended: None })
-    }
-
-    /// All children of the earlier program are adopted: what cgroups it has left beside theirs are removed.
-    pub(super) fn adopted(&mut self) {
-        self.cgroups.iter_mut().for_each(Cgroups::take_the_rest);
-    }
-
     /// The running program.
     pub(super) fn executable(&self) -> &Executable {
         &self.executable
@@ -288,25 +250,6 @@ impl Process {
 
     pub(super) fn pid(&self) -> i32 {
         self.child.get_ref().0.0.pid
-    }
-
-    /// For a program that takes this one's place. Its end must not have been seen.
-    pub(super) fn export(&self) -> ChildEntry {
-        let leaf = |leaf: &Leaf| LeafEntry { path: leaf.path().to_owned(), limits: leaf.limits() };
-        ChildEntry {
-            pid: self.pid(),
-            pidfd: self.child.as_raw_fd(),
-            label: self.label.clone(),
-            control: self.link.as_ref().map(AsRawFd::as_raw_fd),
-            stderr: self.ear.as_ref().map(|ear| ear.as_fd().as_raw_fd()),
-            leaf: self.leaf.as_ref().map(leaf),
-            confined: self.confined.as_ref().map(Confined::export),
-        }
-    }
-
-    /// It was waited for, and what it said before is still being told.
-    pub(super) fn has_ended(&self) -> bool {
-        self.ended.is_some()
     }
 
     /// Sends or fails at once: a child that does not read never makes the supervisor wait.
@@ -396,38 +339,6 @@ impl Process {
         }
     }
 
-    fn poll_end(&self, cx: &mut Context<'_>) -> Poll<Ended> {
-        loop {
-            // Fails only when the runtime is going down, and we with it.
-            let Ok(mut guard) = ready!(self.child.poll_read_ready(cx)) else { return Poll::Pending };
-            match guard.get_inner().0.0.try_wait() {
-                Ok(Some(ended)) => return Poll::Ready(ended),
-                Ok(None) => guard.clear_ready(),
-                // A child that cannot be waited for is no child any more; its exit code is lost.
-                Err(_) => return Poll::Ready(Ended::Code(-1)),
-            }
-        }
-    }
-
-    fn explain(&self, ended: Ended) -> Exit {
-        if let Some(limit) = self.leaf.as_ref().and_then(Leaf::out_of_memory) {
-            return Exit::OutOfMemory(limit);
-        }
-        let exit = match ended {
-            Ended::Code(code) => Exit::Code(code),
-            Ended::Signal(signal) => Exit::Signal(signal),
-        };
-        match self.out_of_processes() {
-            Some(limit) if exit != Exit::Code(0) => Exit::OutOfProcesses { limit, exit: Box::new(exit) },
-            _ => exit,
-        }
-    }
-
-    /// Its limit of processes and threads, if it has wanted more.
-    pub(super) fn out_of_processes(&self) -> Option<u32> {
-        self.leaf.as_ref()?.out_of_pids()
-    }
-
     /// Gives it other limits than it was born with, where it has a cgroup; false if it is over them already.
     pub(super) fn limit(&mut self, limits: Limits) -> Result<bool, String> {
         let Some(leaf) = &mut self.leaf else { return Ok(true) };
@@ -437,32 +348,6 @@ impl Process {
     /// What it has used, where its cgroup counts that.
     pub(super) fn usage(&self) -> Usage {
         self.leaf.as_ref().map(Leaf::usage).unwrap_or_default()
-    }
-
-    /// Closes the control socket, and does not wait for ever for what should follow.
-    pub(super) fn dismiss(&mut self, now: Instant) {
-        self.link = None;
-        self.kill_at = Some(now + HANGUP_GRACE);
-    }
-
-    /// Its control socket is closed.
-    pub(super) fn is_dismissed(&self) -> bool {
-        self.link.is_none()
-    }
-
-    /// Closes the control socket: the child leaves its room and exits by itself.
-    pub(super) fn hang_up(&mut self) {
-        self.link = None;
-    }
-
-    /// Kills the child and everything it has started.
-    pub(super) fn kill(&self) {
-        if let Err(e) = self.child.get_ref().0.0.signal(KILL) {
-            warn!("cannot kill process {}: {e}", self.pid());
-        }
-        if let Some(leaf) = &self.leaf {
-            leaf.kill();
-        }
     }
 
     /// Gives the child's part to a test, which speaks through the socket. The child lives while the link is kept.

@@ -5,8 +5,11 @@
 //! ```
 //! The leader is reaped last: as long as it is a zombie, no other group can have its number.
 
+mod briefly;
+
+pub use briefly::run_briefly;
+
 use super::child::{Child, Ended};
-use super::handover::forget;
 use super::kept::{REPORT, reported};
 use super::{Socket, check, uninterrupted};
 use std::io::{self, Read};
@@ -179,33 +182,6 @@ impl Program {
     }
 }
 
-/// Runs a program of ours, with the environment of this one, until it ends: how, or `None` if it had to be killed after
-/// `limit`, and the first 4 KiB that it wrote. One that writes more than a pipe holds waits, and is killed.
-pub fn run_briefly(mut command: Command, limit: Duration) -> io::Result<(Option<Ended>, String)> {
-    let (mut said, speaker) = io::pipe()?;
-    forget(&mut command);
-    command.stdout(speaker.try_clone()?).stderr(speaker).process_group(0);
-    // SAFETY: the closure makes system calls and nothing else, as it must between fork and exec.
-    unsafe { command.pre_exec(keep_nothing) };
-    let pid = command.spawn()?.id() as i32;
-    // With it go our ends of the pipe that are for the program.
-    drop(command);
-    let child = Child { pid, pidfd: pidfd(pid)? };
-    let ended = match crate::wait::ready(child.pidfd(), libc::POLLIN, limit)? {
-        0 => {
-            // SAFETY: takes numbers only. The leader has not been reaped, so the group is still its own.
-            unsafe { libc::kill(-pid, libc::SIGKILL) };
-            child.wait(0)?;
-            None
-        }
-        _ => child.try_wait()?,
-    };
-    not_blocking(said.as_raw_fd())?;
-    let mut bytes = [0; 4096];
-    let length = taken(said.read(&mut bytes))?.unwrap_or(0);
-    Ok((ended, String::from_utf8_lossy(&bytes[..length]).into_owned()))
-}
-
 impl Drop for Program {
     fn drop(&mut self) {
         let stopped = self.group.0.lock().unwrap_or_else(PoisonError::into_inner).is_none();
@@ -313,21 +289,6 @@ mod tests {
         let of_group =
             |stat: &String| stat.rsplit(") ").next().and_then(|s| s.split(' ').nth(2)) == Some(&group.to_string());
         processes.filter(of_group).count()
-    }
-
-    #[test]
-    fn a_program_that_runs_briefly_is_told_with_its_words_and_one_that_stays_is_killed() {
-        let run = |script: &str, limit| {
-            let mut command = Command::new("sh");
-            command.args(["-c", script]).stdin(Stdio::null());
-            run_briefly(command, limit).expect("a shell")
-        };
-        assert_eq!(run("echo one; echo two >&2; exit 3", PATIENCE), (Some(Ended::Code(3)), "one\ntwo\n".into()));
-        assert_eq!(run("kill -9 $$", PATIENCE), (Some(Ended::Signal(9)), String::new()));
-        let started = Instant::now();
-        assert_eq!(run("echo wait; sleep 60", SECOND / 4), (None, "wait\n".into()));
-        assert!(started.elapsed() < PATIENCE);
-        assert!(run_briefly(Command::new("/no/such/program"), SECOND).is_err());
     }
 
     #[test]

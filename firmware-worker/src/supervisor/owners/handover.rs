@@ -1,0 +1,87 @@
+//! Device owners in the hands of a program that takes this one's place.
+
+use super::*;
+use crate::supervisor::handover::DeviceEntry;
+
+impl Owners {
+    /// For a program that takes this one's place; an error is what must be over before.
+    pub(in crate::supervisor) fn export(&self) -> Result<Vec<DeviceEntry>, String> {
+        let busy = |owner: &&Owner| owner.asking || owner.opening || owner.command.is_awaited();
+        match self.table.values().find(busy) {
+            Some(owner) => Err(format!("device {} is being opened", owner.device.name)),
+            None => Ok(self.table.values().map(Owner::export).collect()),
+        }
+    }
+
+    /// The same in that program. What is configured otherwise now counts for the next owner.
+    pub(in crate::supervisor) fn resume(
+        &mut self,
+        entry: DeviceEntry,
+        process: Option<Process>,
+        keeper: Option<Process>,
+        now: Instant,
+    ) {
+        let DeviceEntry { device, owner: _, greeted, parked, state, starts, waiting, keeper: _ } = entry;
+        if process.is_none() && !self.table.contains_key(&device.name) {
+            return;
+        }
+        let name = device.name.clone();
+        let owner = self.table.entry(name).or_insert_with(|| Owner::new(&device, now));
+        let running = process.is_some();
+        owner.process = process;
+        owner.command.keeper = keeper;
+        owner.waiting = waiting.into_iter().map(ProcessId).collect();
+        (owner.starts, owner.state) = (starts, state);
+        if running {
+            (owner.greeted, owner.parked, owner.outdated, owner.device) = (greeted, parked, true, device);
+        } else {
+            owner.retry_at = Some(now);
+        }
+    }
+
+    /// Lets owners of the program before this one go that nobody reads.
+    pub(in crate::supervisor) fn replace_idle(&mut self, now: Instant) {
+        for (name, owner) in &mut self.table {
+            if owner.outdated
+                && owner.is_idle()
+                && let Some(process) = owner.process.as_mut().filter(|process| !process.is_dismissed())
+            {
+                info!("device {name}: owner process {} is idle, and replaced by the new program's", process.pid());
+                process.dismiss(now);
+            }
+        }
+    }
+
+    /// An owner of the program before is gone: the device is what is configured now, if it still is.
+    pub(in crate::supervisor) fn renew(&mut self, name: &str, configured: Option<&Device>) {
+        match (configured, self.table.get_mut(name)) {
+            (Some(device), Some(owner)) => {
+                owner.device = device.clone();
+                owner.backoff.reset();
+            }
+            (None, _) => drop(self.table.remove(name)),
+            (Some(_), None) => {}
+        }
+    }
+}
+
+impl Owner {
+    /// Nobody reads it, and nobody is on the way to.
+    pub(super) fn is_idle(&self) -> bool {
+        let counted = self.counted_at.is_some_and(|at| at >= self.wanted_at + PING_INTERVAL);
+        counted && self.stats.readers == 0 && self.waiting.is_empty()
+    }
+
+    pub(super) fn export(&self) -> DeviceEntry {
+        DeviceEntry {
+            device: self.device.clone(),
+            owner: self.process.as_ref().map(Process::export),
+            greeted: self.greeted,
+            parked: self.parked,
+            state: self.state.clone(),
+            starts: self.starts,
+            waiting: self.waiting.iter().map(|id| id.0).collect(),
+            keeper: self.command.keeper.as_ref().map(Process::export),
+        }
+    }
+}

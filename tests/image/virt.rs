@@ -4,14 +4,8 @@ use tests::card::{BOOT, Board, Card, Machine};
 use tests::server::SECRET;
 use tests::{Server, poll};
 
-/// From kernel to registered at most, seconds.
-const REGISTERED_S: f64 = 20.0;
-
-/// The same beside builds, which take more of this machine than its processors' time.
-const REGISTERED_BUSY_S: f64 = 60.0;
-
-/// Longer than this the board's processors do not wait for this machine's where it has nothing else to do, seconds.
-const BUSY_S: f64 = 1.0;
+/// From kernel to registered at most on an emulated board, beside builds too, seconds. The promise is in SPECIFICATION.md.
+const REGISTERED_S: f64 = 60.0;
 
 /// On the boot partition.
 const SETTINGS: &str = "firmware-worker.toml";
@@ -32,7 +26,7 @@ fn a_board_starts_from_its_card_registers_and_keeps_what_must_persist() {
     board.wait("registered as", BOOT);
     let (took, waited) = (poll::monotonic() - kernel, board.waited() - waited);
     println!("kernel to registered: {took:.1} s, of which {waited:.1} s in wait for a processor");
-    assert!(took <= if waited < BUSY_S { REGISTERED_S } else { REGISTERED_BUSY_S }, "{took:.1} s");
+    assert!(took <= REGISTERED_S, "{took:.1} s");
 
     let used: u64 =
         board.must("awk '/MemTotal/{t=$2} /MemAvailable/{print t-$2}' /proc/meminfo").parse().expect("a number");

@@ -31,12 +31,9 @@ const NEEDED: [&str; 19] = [
     "alternatives",
 ];
 
-/// What those need beside it who drive a sound card: its library's configuration, and the group of cards by its name.
-const SOUND: [&str; 3] = ["alsa", "asound.conf", "group"];
-
 /// Lays covers in `etc`, which shows `/etc`, over all that is neither needed nor spared. They are made in `workshop`, which
 /// is writable now and keeps nothing of it.
-pub(super) fn cover(etc: &Path, workshop: &Path, sound: bool, spared: impl Fn(&str) -> bool) -> io::Result<()> {
+pub(super) fn cover(etc: &Path, workshop: &Path, spared: impl Fn(&str) -> bool) -> io::Result<()> {
     let (file, directory) = (workshop.join("file"), workshop.join("directory"));
     DirBuilder::new().mode(0o700).create(workshop)?;
     // What is bound from here later cannot be written to either.
@@ -48,8 +45,7 @@ pub(super) fn cover(etc: &Path, workshop: &Path, sound: bool, spared: impl Fn(&s
     mount("none", &here, "", flags, "")?;
     for entry in fs::read_dir(etc)?.flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
-        let needed = NEEDED.contains(&name.as_str()) || sound && SOUND.contains(&name.as_str());
-        if needed || spared(&name) {
+        if NEEDED.contains(&name.as_str()) || spared(&name) {
             continue;
         }
         let cover = match entry.file_type() {

@@ -9,6 +9,7 @@
 pub mod backoff;
 pub mod clock;
 pub mod device;
+mod random;
 pub mod room;
 pub mod secret;
 pub mod token;

@@ -13,6 +13,7 @@ use super::rtp::bandwidth::Bandwidth;
 use super::signal::{self, Request};
 use super::subscribe::Subscriptions;
 use super::{Command, Config, Event, Frame, Kind, LocalAddress, Output, Proto, SignalError, Stats, TrackId};
+use crate::random::Random;
 use crate::secret::Secret;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -50,20 +51,6 @@ pub struct Room {
     pub(super) leaving: Option<Leaving>,
     pub(super) out: VecDeque<Output>,
     pub(super) stats: Stats,
-}
-
-/// SplitMix64: the numbers need to differ, not to be secret.
-#[derive(Debug)]
-pub(super) struct Random(pub(super) u64);
-
-impl Random {
-    pub(super) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
 }
 
 impl Room {

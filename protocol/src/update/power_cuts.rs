@@ -2,6 +2,7 @@
 
 use super::bundle::{Manifest, Payload};
 use super::{Action, Copies, Install, Place, RECORD_LEN, Record, Slot, TRIES, rule};
+use crate::random::Random;
 use aws_lc_rs::digest::{SHA256, digest};
 
 const SECTOR: usize = 512;
@@ -28,19 +29,6 @@ struct Sector {
 /// An image's kernel and root.
 #[derive(Clone, PartialEq)]
 struct Image([Vec<u8>; 2]);
-
-/// SplitMix64: small, and the same on every machine.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-}
 
 impl Image {
     fn new(seed: u64, kernel: usize, root: usize) -> Self {

@@ -11,6 +11,7 @@
 use super::{LinkError, Reason, wire};
 use crate::backoff::Backoff;
 use crate::clock::Clocks;
+use crate::random::Random;
 use std::time::{Duration, Instant};
 
 /// First and largest delay between attempts: a restarted server is found again soon, an absent one costs nothing.
@@ -274,18 +275,4 @@ fn complaint(clocks: &Option<Clocks>) -> Option<String> {
 
 fn believed(retry_after: Option<Duration>) -> Duration {
     retry_after.unwrap_or_default().min(LONGEST_RETRY_AFTER)
-}
-
-/// SplitMix64: plenty for jitter, and a seed makes a run repeatable.
-#[derive(Debug)]
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
 }

@@ -6,14 +6,14 @@ use crate::{count, random};
 use firmware_worker::media::{I420, jpeg};
 use hal::hotplug;
 use std::fs;
-use std::path::Path;
+use tests::paths;
 
 /// Pixels a side that are decoded: the header check alone is for larger ones.
 const LARGEST: usize = 128;
 
 /// The files of one folder of the corpus, in order.
 fn corpus(name: &str) -> Vec<Vec<u8>> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(name);
+    let folder = paths::root().join("tests/fuzz/corpus").join(name);
     let mut files: Vec<_> =
         fs::read_dir(&folder).expect("the corpus is committed").flatten().map(|e| e.path()).collect();
     files.sort();

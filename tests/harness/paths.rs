@@ -5,9 +5,15 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-/// Root of the checkout.
+/// Root of the checkout, as cargo names it to what it runs. What was compiled in may be that of another checkout with the
+/// same target directory, as cargo takes equal sources for the same.
 pub fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests crate lies in the workspace")
+    static ROOT: OnceLock<PathBuf> = OnceLock::new();
+    ROOT.get_or_init(|| {
+        let package =
+            std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from);
+        package.parent().expect("each package lies in the workspace").to_owned()
+    })
 }
 
 /// The livekit-server binary.

@@ -6,9 +6,7 @@ use clap::{Command, CommandFactory};
 use clap_complete::Shell;
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, roman};
-use std::path::Path;
-
-const PACKAGING: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../packaging");
+use std::path::PathBuf;
 
 #[test]
 fn the_manual_page_and_the_completions_are_those_of_the_command_line() {
@@ -23,8 +21,11 @@ fn the_manual_page_and_the_completions_are_those_of_the_command_line() {
         clap_complete::generate(shell, &mut Arguments::command(), "firmware-worker", &mut text);
         files.push((file, String::from_utf8(text).expect("clap writes UTF-8")));
     }
+    // Of the checkout that is tested, which need not be the one that was compiled: cargo shares what is equal.
+    let package = std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo names the package to its tests");
+    let packaging = PathBuf::from(package).join("../packaging");
     for (file, wanted) in files {
-        let path = Path::new(PACKAGING).join(file);
+        let path = packaging.join(file);
         if std::env::var_os("UPDATE").is_some() {
             std::fs::write(&path, &wanted).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         }

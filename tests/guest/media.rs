@@ -11,6 +11,12 @@ use tests::{Guest, Judge, Server, paths};
 /// White to black, as vivid's test picture shows them.
 const BARS: &str = "WYCGMRBK";
 
+/// Correlation with the recorded voice, 0..1, from which on a sound is taken for it.
+const ALIKE: f64 = 0.5;
+
+/// Windows of 6 s in which the voice must be heard once.
+const WINDOWS: usize = 4;
+
 #[test]
 fn a_subscriber_sees_the_colour_bars_and_hears_the_voice_of_the_board() {
     let server = Server::start_for_guest();
@@ -26,17 +32,31 @@ fn a_subscriber_sees_the_colour_bars_and_hears_the_voice_of_the_board() {
     judge.event("first_video", SLOW);
     judge.event("first_audio", SLOW);
     judge.event("picture", SLOW);
-    judge.event("sound", SLOW);
     assert_eq!(known(&["bars", picture]), BARS);
-    let voice: f64 = known(&["voice", sound, voice()]).parse().expect("a number");
-    assert!(voice > 0.5, "the decoded sound correlates by {voice} with the voice that was played");
+    hear_the_voice(&judge, sound);
     let second = judge.wait("a steady second", SLOW, |e| e.name() == "second" && e.number("video", "fps") >= 13.0);
-    assert_eq!((second.number("video", "width"), second.number("video", "height")), (640.0, 360.0));
+    assert_eq!((second.number("video", "width"), second.number("video", "height")), (320.0, 180.0));
     let still = folder.join("still.jpg");
     std::fs::write(&still, take_picture(&mut guest)).expect("the temporary directory is writable");
     assert_eq!(known(&["bars", still.to_str().expect("a plain path")]), BARS);
     // A leftover in the temporary directory is no failure.
     let _ = std::fs::remove_dir_all(&folder);
+}
+
+/// The recorded voice is in what the judge decoded. The first window may miss it: the encoder of the camera begins at the
+/// same time, and an emulated board that it overwhelms drops sound until it has found a rate it can keep.
+#[track_caller]
+fn hear_the_voice(judge: &Judge, sound: &str) {
+    let (mut mark, mut heard) = (0, Vec::new());
+    for _ in 0..WINDOWS {
+        judge.wait_from(mark, "a window of sound", SLOW, |e| e.name() == "sound");
+        mark = judge.mark();
+        heard.push(known(&["voice", sound, voice()]).parse::<f64>().expect("a number"));
+        if heard.last() > Some(&ALIKE) {
+            return;
+        }
+    }
+    panic!("the decoded sound correlates by {heard:?} with the voice that was played");
 }
 
 /// A picture of the camera that the job has open.

@@ -204,17 +204,20 @@ class Judge:
             await stream.aclose()
 
     def _record(self, samples):
-        """Writes the first seconds that were asked for, then closes the file and says so."""
-        if sum(map(len, self.recorded)) >= self.options.save_wav_seconds * AUDIO_RATE:
-            return
+        """Writes each window of the length that was asked for over the one before, and says so."""
         self.recorded.append(samples.copy())
-        if sum(map(len, self.recorded)) >= self.options.save_wav_seconds * AUDIO_RATE:
-            with wave.open(self.options.save_wav, "wb") as file:
-                file.setnchannels(1)
-                file.setsampwidth(2)
-                file.setframerate(AUDIO_RATE)
-                file.writeframes(numpy.concatenate(self.recorded).tobytes())
-            self.emit("sound", path=os.path.abspath(self.options.save_wav))
+        if sum(map(len, self.recorded)) < self.options.save_wav_seconds * AUDIO_RATE:
+            return
+        # Never half a file where somebody reads it meanwhile.
+        unfinished = self.options.save_wav + ".new"
+        with wave.open(unfinished, "wb") as file:
+            file.setnchannels(1)
+            file.setsampwidth(2)
+            file.setframerate(AUDIO_RATE)
+            file.writeframes(numpy.concatenate(self.recorded).tobytes())
+        os.replace(unfinished, self.options.save_wav)
+        self.recorded.clear()
+        self.emit("sound", path=os.path.abspath(self.options.save_wav))
 
     def _save(self, frame):
         from PIL import Image
@@ -353,8 +356,8 @@ def options_parser(description):
     parser.add_argument("--seconds", type=float, help="end after this long")
     parser.add_argument("--save-png", help="write one decoded frame to this file")
     parser.add_argument("--save-frame", type=int, default=30, help="which frame to save (default 30)")
-    parser.add_argument("--save-wav", help="write decoded sound to this file")
-    parser.add_argument("--save-wav-seconds", type=float, default=6, help="how much of it (default 6)")
+    parser.add_argument("--save-wav", help="write decoded sound to this file, window after window")
+    parser.add_argument("--save-wav-seconds", type=float, default=6, help="length of a window (default 6)")
     parser.add_argument("--publish-tone", type=float, metavar="HZ")
     parser.add_argument("--commands", action="store_true", help="read JSON commands from standard input, leave at its end")
     parser.add_argument(

@@ -21,7 +21,7 @@ LETTERS = {
 def bars(picture):
     """Mean colour of the middle of each eighth, in a strip under the text that the driver prints at the top."""
     height, width, _ = picture.shape
-    strip = picture[height * 7 // 10 : height * 8 // 10]
+    strip = picture[height * 17 // 20 : height * 19 // 20]
     letters = ""
     for bar in range(8):
         middle = strip[:, width * (4 * bar + 1) // 32 : width * (4 * bar + 3) // 32]

@@ -59,6 +59,8 @@ async fn entrypoint(context: JobContext) -> Result<(), BoxError> {
         "finish" => context.shutdown("enough pictures"),
         "tell" => tell(&context).await?,
         "eat" => return offender::eat().await,
+        "fork" => return offender::fork().await,
+        "spin" => offender::spin(),
         "farewell" => {
             let in_hook = context.clone();
             context.add_shutdown_hook(move |reason| async move {

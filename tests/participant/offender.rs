@@ -1,8 +1,12 @@
 //! User code that takes what it can get.
 
 use firmware_worker::BoxError;
+use std::hint::spin_loop;
 use std::thread;
 use std::time::Duration;
+
+/// Threads that are asked for after the first refusal: a bomb does not give up at once.
+const TRIES: usize = 1000;
 
 /// Memory, 4 MiB at a time with a moment for others between: a leak rather than one large mistake.
 pub async fn eat() -> Result<(), BoxError> {
@@ -10,6 +14,26 @@ pub async fn eat() -> Result<(), BoxError> {
     loop {
         held.push(vec![1u8; 4 << 20]);
         tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Threads, which a limit of processes counts as such, until it is refused for long; then it fails, as user code does that
+/// minds its errors.
+pub async fn fork() -> Result<(), BoxError> {
+    let mut refused = 0;
+    loop {
+        match thread::Builder::new().stack_size(16 << 10).spawn(|| thread::sleep(Duration::MAX)) {
+            Ok(_) => {}
+            Err(_) if refused < TRIES => refused += 1,
+            Err(error) => return Err(format!("start a thread: {error}").into()),
+        }
+    }
+}
+
+/// A processor, and the thread that user code runs on.
+pub fn spin() -> ! {
+    loop {
+        spin_loop();
     }
 }
 

@@ -15,6 +15,9 @@ const REPORT: &str = "firmware-worker-report.txt";
 /// Bytes of a file that a person wrote.
 const LONGEST: u64 = 256 * 1024;
 
+/// Mode of a file with a secret, and of its folder's other files.
+pub(super) const PRIVATE: u32 = 0o600;
+
 /// The boot partition.
 pub(super) struct Boot {
     folder: PathBuf,

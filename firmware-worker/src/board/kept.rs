@@ -1,5 +1,6 @@
 //! What is kept on the data partition: the last good settings, and the secrets that came with them.
 
+use super::file::PRIVATE;
 use super::{Error, file};
 use crate::config::{Board, Wifi, Written};
 use protocol::secret::Secret;
@@ -8,9 +9,6 @@ use std::path::{Path, PathBuf};
 
 /// The worker's environment, as systemd reads it.
 const CREDENTIALS: &str = "credentials";
-
-/// Of a file with a secret, and of its folder's other files.
-const PRIVATE: u32 = 0o600;
 
 /// The data partition.
 pub(super) struct Kept {
@@ -113,6 +111,12 @@ impl Kept {
             }
         };
         self.put(&path, &text)
+    }
+
+    /// Of this network, if it has one, escaped as it is kept.
+    pub(super) fn passphrase(&self, wifi: &Wifi) -> Option<String> {
+        let text = fs::read_to_string(self.networks.join(network_file(wifi))).ok()?;
+        text.lines().find_map(|line| line.strip_prefix("Passphrase=")).map(str::to_owned)
     }
 
     /// Removes the networks of earlier settings.

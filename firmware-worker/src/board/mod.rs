@@ -13,6 +13,7 @@
 
 mod file;
 mod kept;
+mod network_manager;
 mod system;
 #[cfg(test)]
 mod tests;
@@ -87,7 +88,7 @@ pub fn apply(root: &Path, defaults: Defaults, remount: Remount<'_>) -> Report {
         }
     };
     if let Some(board) = board
-        && let Err(error) = system::write(root, &board)
+        && let Err(error) = system::write(root, &board, &kept)
     {
         report.mistakes.push(error.to_string());
     }

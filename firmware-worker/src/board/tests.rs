@@ -172,6 +172,43 @@ fn a_wireless_network_is_iwds_with_its_password_kept_when_it_is_not_written() {
 }
 
 #[test]
+fn where_there_is_networkmanager_the_network_is_its() {
+    let disk = Disk::new();
+    fs::create_dir_all(disk.0.join("etc/NetworkManager")).expect("writable");
+    fs::write(disk.0.join("etc/hosts"), "127.0.0.1\tlocalhost\n127.0.1.1\traspberrypi\n").expect("writable");
+    let server = format!("{SERVER}[board]\ntoken = \"{TOKEN}\"\n");
+    disk.edit(format!(
+        "{server}hostname = \"porch\"\naddress = \"192.168.1.20/24\"\ngateway = \"192.168.1.1\"\n\
+         dns = [\"192.168.1.1\", \"fd00::1\"]\n\
+         [wifi]\ncountry = \"DE\"\nssid = \"a;b\"\npassword = 'back\\slash'\nhidden = true\n"
+    ));
+    disk.good();
+    let folder = "run/NetworkManager/system-connections/firmware-worker";
+    let wired = disk.read(&format!("{folder}-wired.nmconnection"));
+    let ends = "type=ethernet\nautoconnect-priority=100\n\n[ipv4]\nmethod=manual\naddress1=192.168.1.20/24\n\
+                gateway=192.168.1.1\ndns=192.168.1.1;\n[ipv6]\nmethod=auto\n";
+    assert!(wired.ends_with(ends), "{wired}");
+    let wifi = disk.read(&format!("{folder}-wifi.nmconnection"));
+    let ends = "[wifi]\nssid=97;59;98;\nhidden=true\n\n[wifi-security]\nkey-mgmt=wpa-psk\npsk=back\\\\slash\n\n\
+                [ipv4]\nmethod=auto\n[ipv6]\nmethod=auto\n";
+    assert!(wifi.ends_with(ends), "{wifi}");
+    let mode = |path: &str| fs::metadata(disk.0.join(path)).expect("there").permissions().mode() & 0o777;
+    assert_eq!(mode(&format!("{folder}-wifi.nmconnection")), 0o600);
+    assert_eq!(disk.read("run/firmware-worker-radio"), "COUNTRY=DE\n");
+    assert_eq!(disk.read("etc/hosts"), "127.0.0.1\tlocalhost\n127.0.1.1\tporch\n");
+    assert!(!disk.has("run/systemd/network") && !disk.has("etc/iwd"), "nobody there reads it");
+    // After a restart it comes from what was kept, and goes when it is no longer meant.
+    fs::remove_dir_all(disk.0.join("run/NetworkManager")).expect("there");
+    disk.good();
+    assert_eq!(disk.read(&format!("{folder}-wifi.nmconnection")), wifi);
+    disk.edit(format!("{server}address = \"fd00::5/64\"\n"));
+    disk.good();
+    assert!(!disk.has(&format!("{folder}-wifi.nmconnection")) && !disk.has("run/firmware-worker-radio"));
+    let wired = disk.read(&format!("{folder}-wired.nmconnection"));
+    assert!(wired.ends_with("[ipv4]\nmethod=disabled\n[ipv6]\nmethod=manual\naddress1=fd00::5/64\n"), "{wired}");
+}
+
+#[test]
 fn no_key_no_ssh() {
     let key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIExample me@desk";
     let disk = Disk::with(format!("{SERVER}[board]\ntoken = \"{TOKEN}\"\nssh_keys = [\"{key}\"]\n"));

@@ -16,10 +16,23 @@ pub(super) fn apply(restart: RestartPolicy) -> ExitCode {
     }
     let memory = Board::default().memory().map(|memory| memory.total);
     let defaults = Defaults { memory, development: false, restart };
-    let report = board::apply(root, defaults, &mut remount);
+    // Raspberry Pi OS has it writable, and so it stays.
+    let writable = is_writable(Path::new("/boot/firmware"));
+    let mut change = |folder: &Path, open| if writable { Ok(()) } else { remount(folder, open) };
+    let report = board::apply(root, defaults, &mut change);
     // Onto the console too, where the service's output goes.
     print!("{}", report.text().replace("\r\n", "\n"));
     if report.mistakes.is_empty() { ExitCode::SUCCESS } else { exit::CONFIGURATION.into() }
+}
+
+/// Whether this mount is, by proc_mounts(5); the last one there counts.
+fn is_writable(folder: &Path) -> bool {
+    let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    let options = mounts.lines().rev().find_map(|line| {
+        let mut words = line.split(' ').skip(1);
+        (words.next().map(Path::new) == Some(folder)).then(|| words.nth(1))?
+    });
+    options.is_some_and(|options| options.split(',').any(|option| option == "rw"))
 }
 
 fn remount(folder: &Path, writable: bool) -> Result<(), String> {

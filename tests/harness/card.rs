@@ -13,7 +13,7 @@ use std::time::Duration;
 /// From power-on to anything that a board says: 20 s when idle, more beside a busy build.
 pub const BOOT: Duration = Duration::from_secs(180);
 
-/// Where the boot partition begins, bytes.
+/// Where the boot partition begins, bytes: on our images and on that for Raspberry Pi OS.
 const BOOT_PARTITION: &str = "@@4M";
 
 /// A copy of an image on a card of its own, deleted on drop.
@@ -26,7 +26,11 @@ pub struct Card {
 impl Card {
     /// Writes the image of `board` to a card of this many MiB.
     pub fn of(board: &str, name: &str, mib: u64) -> Self {
-        let image = paths::image(board);
+        Self::with(paths::image(board), name, mib)
+    }
+
+    /// Writes this image.
+    pub fn with(image: PathBuf, name: &str, mib: u64) -> Self {
         let folder = std::env::temp_dir().join(format!("card-{}-{name}", std::process::id()));
         fs::create_dir_all(&folder).expect("the temporary directory is writable");
         let card = Self { image, folder };

@@ -1,7 +1,7 @@
 //! A small arm64 board under QEMU with real kernel drivers, its console read line by line.
 
 use crate::process::{Log, Process};
-use crate::{paths, poll};
+use crate::{Card, paths, poll};
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -20,6 +20,7 @@ pub struct Guest {
     process: Process,
     stdin: ChildStdin,
     folder: PathBuf,
+    asked: u32,
 }
 
 impl Guest {
@@ -35,13 +36,22 @@ impl Guest {
 
     /// The same on a Debian with systemd, whose disk forgets what was written.
     pub fn boot_systemd(name: &str, files: &[File<'_>], script: &str) -> Self {
+        let disk = format!("file={},if=virtio,format=raw,snapshot=on", paths::guest_systemd().display());
+        Self::boot_disk(name, files, script, &disk)
+    }
+
+    /// The same from a card's second partition, which keeps what is written.
+    pub fn boot_card(name: &str, card: &Card, script: &str) -> Self {
+        Self::boot_disk(name, &[], script, &format!("file={},if=virtio,format=raw", card.path().display()))
+    }
+
+    fn boot_disk(name: &str, files: &[File<'_>], script: &str, disk: &str) -> Self {
         let fill = |tree: &Path| {
             let init = paths::root().join("tests/guest/init-systemd");
             place(tree, "init", 0o755, &Content::File(&init));
             place_all(&tree.join("files"), files, script);
         };
-        let disk = format!("file={},if=virtio,format=raw,snapshot=on", paths::guest_systemd().display());
-        Self::start(name, fill, &["-m", "1024", "-drive", &disk])
+        Self::start(name, fill, &["-m", "1024", "-drive", disk])
     }
 
     fn start(name: &str, fill: impl FnOnce(&Path), machine: &[&str]) -> Self {
@@ -59,7 +69,7 @@ impl Guest {
         command.arg("-kernel").arg(paths::guest_image().join("vmlinuz")).arg("-initrd").arg(&initrd);
         let mut process = Process::start_talking("guest", command.stdin(Stdio::piped()));
         let stdin = process.take_stdin();
-        let guest = Self { process, stdin, folder };
+        let guest = Self { process, stdin, folder, asked: 0 };
         guest.wait_console("guest: ready", BOOT);
         guest
     }
@@ -74,6 +84,26 @@ impl Guest {
     #[track_caller]
     pub fn type_line(&mut self, line: &str) {
         writeln!(self.stdin, "{line}").expect("the guest is running");
+    }
+
+    /// Has a script that runs what is typed run a command, and gives what that prints, on one line, with its exit code at the
+    /// end.
+    #[track_caller]
+    pub fn run(&mut self, command: &str, limit: Duration) -> String {
+        self.asked += 1;
+        let (mark, end) = (format!("<{}>", self.asked), format!("</{}>", self.asked));
+        self.type_line(&format!("out=$({command} 2>&1); code=$?; echo '{mark}' $out $code '{end}'"));
+        let line = self.wait_console(&end, limit);
+        let (_, rest) = line.split_once(&mark).unwrap_or_else(|| panic!("{line:?}"));
+        rest.split(&end).next().unwrap_or_default().trim().to_owned()
+    }
+
+    /// The same for one that must succeed.
+    #[track_caller]
+    pub fn must(&mut self, command: &str, limit: Duration) -> String {
+        let out = self.run(command, limit);
+        let Some(out) = out.strip_suffix('0') else { panic!("{command}: {out}") };
+        out.trim().to_owned()
     }
 
     /// What it printed lately.

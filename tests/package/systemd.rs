@@ -34,7 +34,6 @@ const CAMERA: &str = "[[camera]]\nwidth = 320\nheight = 180\nfps = 15\nbitrate =
 struct Board {
     guest: Guest,
     server: Server,
-    asked: u32,
 }
 
 impl Board {
@@ -57,26 +56,19 @@ impl Board {
             ("/boot/firmware/cmdline.txt", 0o644, Content::Text(CMDLINE)),
         ];
         let guest = Guest::boot_systemd("package", &files, SCRIPT);
-        Self { guest, server, asked: 0 }
+        Self { guest, server }
     }
 
     /// Runs a command there and gives what it prints, on one line, with its exit code at the end.
     #[track_caller]
     fn run(&mut self, command: &str) -> String {
-        self.asked += 1;
-        let (mark, end) = (format!("<{}>", self.asked), format!("</{}>", self.asked));
-        self.guest.type_line(&format!("out=$({command} 2>&1); code=$?; echo '{mark}' $out $code '{end}'"));
-        let line = self.guest.wait_console(&end, SLOW);
-        let (_, rest) = line.split_once(&mark).unwrap_or_else(|| panic!("{line:?}"));
-        rest.split(&end).next().unwrap_or_default().trim().to_owned()
+        self.guest.run(command, SLOW)
     }
 
     /// The same for one that must succeed.
     #[track_caller]
     fn must(&mut self, command: &str) -> String {
-        let out = self.run(command);
-        let Some(out) = out.strip_suffix('0') else { panic!("{command}: {out}") };
-        out.trim().to_owned()
+        self.guest.must(command, SLOW)
     }
 
     /// Participants of the worker in this room, by their session.

@@ -13,7 +13,7 @@ all_packages() {
   } | LC_ALL=C sort
 }
 
-# sbom NAME: packages with versions and the sums of their files, as SPDX 2.3.
+# sbom NAME: packages with versions and, where there are any, the sums of their files, as SPDX 2.3.
 sbom() {
   local name=$1 first=yes package version architecture source source_version sum
   cat <<HEAD
@@ -29,20 +29,28 @@ HEAD
   while IFS=$'\t' read -r package version architecture source source_version sum; do
     [[ -n $first ]] || echo ,
     first=
-    printf '    {"name": "%s", "SPDXID": "SPDXRef-%s", "versionInfo": "%s", "sourceInfo": "%s %s, %s", "downloadLocation": "NOASSERTION", "filesAnalyzed": false, "checksums": [{"algorithm": "SHA256", "checksumValue": "%s"}]}' \
-      "$package" "${package//[^A-Za-z0-9.-]/-}" "$version" "$source" "$source_version" "$architecture" "$sum"
+    printf '    {"name": "%s", "SPDXID": "SPDXRef-%s", "versionInfo": "%s", "sourceInfo": "%s %s, %s", "downloadLocation": "NOASSERTION", "filesAnalyzed": false' \
+      "$package" "${package//[^A-Za-z0-9.-]/-}" "$version" "$source" "$source_version" "$architecture"
+    [[ -z $sum ]] || printf ', "checksums": [{"algorithm": "SHA256", "checksumValue": "%s"}]' "$sum"
+    printf '}'
   done
   printf '\n  ]\n}\n'
+}
+
+# compress_image NAME: NAME.img.xz and .sha256 beside NAME.img.
+compress_image() {
+  local name=$1
+  # Blocks make the bytes the same on any number of processors.
+  xz -6 -T0 --block-size=16MiB --stdout "$name.img" >"$name.img.xz.new"
+  mv "$name.img.xz.new" "$name.img.xz"
+  (cd "$(dirname "$name")" && sha256sum "$(basename "$name").img.xz") >"$name.sha256"
 }
 
 # pack_outputs NAME: NAME.img.xz, .bmap, .sha256 and .spdx.json beside NAME.img; prints their paths.
 pack_outputs() {
   local name=$1
-  # Blocks make the bytes the same on any number of processors.
-  xz -6 -T0 --block-size=16MiB --stdout "$name.img" >"$name.img.xz.new"
-  mv "$name.img.xz.new" "$name.img.xz"
+  compress_image "$name"
   bmaptool -q create -o "$name.bmap" "$name.img"
   all_packages | sbom "$(basename "$name")" >"$name.spdx.json"
-  (cd "$(dirname "$name")" && sha256sum "$(basename "$name").img.xz") >"$name.sha256"
   printf '%s\n' "$name.img.xz" "$name.bmap" "$name.sha256" "$name.spdx.json"
 }

@@ -83,6 +83,11 @@ pub fn image(board: &str) -> PathBuf {
     made(&variable, "tools/image", board)
 }
 
+/// A disk with the partitions of Raspberry Pi OS and a Debian 12, packed.
+pub fn guest_rpi_os() -> PathBuf {
+    made("GUEST_RPI_OS", "tools/guest", "rpi-os")
+}
+
 /// ALSA for 32-bit ARM, beside the cross compiler.
 pub fn armhf_sysroot() -> PathBuf {
     named("ARMHF_SYSROOT")

@@ -3,5 +3,6 @@
 
 mod contents;
 mod raspberry;
+mod rpi_os;
 mod rule;
 mod virt;

@@ -47,12 +47,13 @@ fn three_streaming_rooms_do_not_notice_that_upgrades_replace_the_program() {
     assert_eq!((after.lost, after.silence_ms), (before.lost, before.silence_ms), "RTP or sound was not continuous");
     assert!(after.gap_ms <= before.gap_ms.max(FRAMES), "{after:?}, and without upgrades {before:?}");
     ends(&server, &worker, &judges);
+    owners_are_replaced(&server, &worker, &installed, &judges[0]);
 }
 
 /// A gap of pictures that says nothing, ms: two cores encode and decode three rooms, and start the new program twice.
 const FRAMES: f64 = 300.0;
 
-/// What the server does not know of any more still ends by all that ends rooms, and a new job comes from the new program.
+/// What the server does not know of any more still ends by all that ends rooms.
 fn ends(server: &Server, worker: &Worker, judges: &[Judge; 3]) {
     let active = |count: f64| {
         poll::until("the job has ended", SOON, || (worker.metric("lk_agents_active_job_count") == count).then_some(()));
@@ -69,9 +70,23 @@ fn ends(server: &Server, worker: &Worker, judges: &[Judge; 3]) {
     active(1.0);
     server.api().delete_room(ROOMS[2]);
     active(0.0);
-    let mark = judges[0].mark();
+}
+
+/// Owners of the program before end once nobody reads them, and a new job has its pictures and sound from new ones.
+fn owners_are_replaced(server: &Server, worker: &Worker, installed: &Installed, judge: &Judge) {
+    for device in ["camera", "microphone"] {
+        poll::until(&format!("the owner of {device} is replaced"), SOON, || {
+            let log = worker.log();
+            log.lines()
+                .any(|line| line.contains(&format!("device {device}: ")) && line.contains("is idle, and replaced"))
+                .then_some(())
+        });
+    }
+    let mark = judge.mark();
     server.api().dispatch(ROOMS[0], AGENT, "");
-    judges[0].sees_and_hears(mark, 13.0, SOON);
+    judge.sees_and_hears(mark, 13.0, SOON);
+    let owners = worker.owner_pids();
+    assert!(owners.len() == 2 && owners.iter().all(|&pid| installed.is_run_by(pid)), "{owners:?}");
 }
 
 /// What judges have seen and heard for a while, the worst of all.

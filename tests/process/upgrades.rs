@@ -96,6 +96,24 @@ fn a_job_goes_on_in_its_process_through_upgrades_and_is_stopped_after_them() {
 }
 
 #[test]
+fn a_twin_that_starts_after_an_upgrade_takes_no_job_and_a_restart_resumes_it() {
+    let mut setup = None;
+    let mut rig = Rig::start(|given| setup.insert(given).clone());
+    let setup = setup.expect("it was configured");
+    rig.upgrade();
+    let twin = rig.worker.twin(&setup);
+    let (of_twin, _) = rig.agents.registered();
+    poll::until("the twin is up", SOON, || twin.log.find(&["registered as"]));
+    assert_eq!(twin.log.find(&["AJ_1"]), None, "the place of the first is taken");
+    drop((twin, of_twin));
+    rig.worker.signal(Signal::KILL);
+    rig.worker.wait(SOON);
+    rig.worker.again(&setup);
+    rig.connection = rig.agents.registered().0;
+    poll::until("its job goes on", SOON, || (rig.worker.state()["jobs"][0]["id"] == "AJ_1").then_some(()));
+}
+
+#[test]
 fn a_new_program_that_refuses_or_says_nothing_changes_nothing() {
     let mut rig = Rig::start(|setup| setup);
     let job = rig.job();

@@ -16,6 +16,8 @@ pub(super) struct Kept {
     folder: PathBuf,
     /// iwd's own folder.
     networks: PathBuf,
+    /// Why nothing lasts, if so.
+    trouble: Option<String>,
 }
 
 /// Secrets of the worker.
@@ -43,13 +45,14 @@ impl Secrets {
 
 impl Kept {
     pub(super) fn under(root: &Path) -> Self {
-        Self { folder: root.join("data/board"), networks: root.join("data/iwd") }
+        // The initramfs says so, and has put memory in the partition's place.
+        let trouble = fs::read_to_string(root.join("run/data-error")).ok();
+        Self { folder: root.join("data/board"), networks: root.join("data/iwd"), trouble }
     }
 
     /// Why nothing lasts, if so.
-    pub(super) fn trouble(&self, root: &Path) -> Option<String> {
-        let why = fs::read_to_string(root.join("run/data-error")).ok()?;
-        Some(format!("Nothing lasts beyond this start: {}", why.trim()))
+    pub(super) fn trouble(&self) -> Option<&str> {
+        self.trouble.as_deref().map(str::trim)
     }
 
     pub(super) fn settings(&self) -> Option<String> {

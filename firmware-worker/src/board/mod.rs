@@ -78,7 +78,7 @@ pub fn apply(root: &Path, defaults: Defaults, remount: Remount<'_>) -> Report {
     let mut report = Report::default();
     let boot = Boot::under(root);
     let kept = Kept::under(root);
-    report.notes.extend(kept.trouble(root));
+    report.notes.extend(kept.trouble().map(|why| format!("Nothing lasts beyond this start: {why}")));
     let board = match take(&boot, &kept, defaults, remount, &mut report) {
         Ok(Some(board)) => Some(board),
         Ok(None) => last(&kept, defaults, &mut report),
@@ -117,8 +117,8 @@ fn take(
     keep(kept, &text, &written, &secrets, &config).map_err(|e| e.to_string())?;
     report.notes.push(format!("The worker connects to {}.", config.server.url));
     report.notes.extend(config.board.wifi.iter().map(|wifi| format!("Wi-Fi: {:?} ({}).", wifi.ssid, wifi.country)));
-    // Only now: a secret is in two places rather than in none.
-    if let Some(without) = file::without_secrets(&text) {
+    // Only now, and only if it lasts: a secret is in two places rather than in none.
+    if let Some(without) = file::without_secrets(&text).filter(|_| kept.trouble().is_none()) {
         boot.replace(&without, remount).map_err(|e| e.to_string())?;
         report.notes.push(format!("The secrets were moved from {} into the board.", file::NAME));
     }

@@ -233,3 +233,17 @@ fn a_boot_partition_that_cannot_be_written_keeps_its_secrets_and_is_named() {
     );
     assert!(disk.read("boot/firmware/firmware-worker.toml").contains(TOKEN));
 }
+
+#[test]
+fn where_nothing_lasts_the_secrets_stay_on_the_boot_partition() {
+    let disk = Disk::with(format!("{SERVER}[board]\ntoken = \"{TOKEN}\"\n"));
+    fs::write(disk.0.join("run/data-error"), "/dev/vda3 cannot be repaired: e2fsck: bad magic number\n")
+        .expect("writable");
+    let report = disk.good();
+    assert_eq!(
+        report.notes[0],
+        "Nothing lasts beyond this start: /dev/vda3 cannot be repaired: e2fsck: bad magic number"
+    );
+    assert_eq!(disk.read("data/board/credentials"), format!("LIVEKIT_TOKEN={TOKEN}\n"));
+    assert!(disk.read("boot/firmware/firmware-worker.toml").contains(TOKEN), "the next start wants it too");
+}

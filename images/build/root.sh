@@ -16,7 +16,12 @@ ROOT_UNWANTED=(
   usr/lib/udev/rules.d/{60-cdrom_id,60-dmi-id,60-fido-id,60-infiniband,60-input-id,60-evdev,60-persistent-input,60-persistent-storage-mtd}.rules
   usr/lib/udev/rules.d/{60-persistent-storage-tape,60-sensor,64-btrfs,64-ext4,70-camera,70-joystick,70-memory,70-mouse,70-touchpad}.rules
   usr/lib/udev/rules.d/{70-uaccess,71-seat,73-seat-late,75-probe_mtd,90-iocost,96-e2scrub}.rules
-  usr/lib/tmpfiles.d/{20-systemd-s*,credstore,home,journal-nocow,provision,systemd-nologin,systemd-pstore,x11}.conf
+  usr/lib/udev/rules.d/{60-autosuspend,60-block,60-drm,60-persistent-storage,60-serial,70-power-switch,80-debian-compat,81-net-dhcp}.rules
+  usr/lib/systemd/system/sockets.target.wants/systemd-hostnamed.socket
+  # Network devices keep the kernel's names: what is set is set for all of a kind.
+  usr/lib/udev/rules.d/{73-special-net-names,75-net-description,80-net-setup-link}.rules
+  # The bus is for iwd, which asks for it.
+  usr/lib/systemd/system/{multi-user.target.wants/dbus.service,sockets.target.wants/dbus.socket}
   usr/lib/systemd/network/80-{container,vm,6rd,wifi-adhoc}*
 )
 
@@ -87,9 +92,16 @@ make_root() {
   done
   chmod 600 "$tree/etc/shadow"
   rm -f "$tree/.packages" "$tree/etc/machine-id"
-  mkdir -p "$tree"/{data,boot/firmware,var/lib/{systemd,iwd},proc,sys,dev,run,tmp,root}
-  chmod 1777 "$tree/tmp"
+  mkdir -p "$tree"/{data,boot/firmware,proc,sys,dev,run,tmp,root}
+  mkdir -p "$tree"/var/{cache,log,spool,tmp,lib/{dbus,iwd,private,systemd}}
+  chmod 1777 "$tree"/{tmp,var/tmp}
+  chmod 700 "$tree/var/lib/private"
+  rm -rf "$tree"/var/{lock,run}
+  ln -s ../run "$tree/var/run"
+  ln -s ../run/lock "$tree/var/lock"
+  ln -sfn /etc/machine-id "$tree/var/lib/dbus/machine-id"
   ln -s /data/ssh "$tree/root/.ssh"
+  ln -sfn /data/ssh "$tree/etc/dropbear"
   ln -sf ../run/systemd/resolve/resolv.conf "$tree/etc/resolv.conf"
   ln -sf ../proc/self/mounts "$tree/etc/mtab"
   ln -sf /usr/lib/systemd/system/multi-user.target "$tree/etc/systemd/system/default.target"

@@ -244,6 +244,23 @@ fn no_update_is_installed_beside_another_or_from_a_slot_that_is_on_trial() {
 }
 
 #[test]
+fn an_update_that_is_being_installed_is_waited_for_and_not_taken_back() {
+    let board = Board::new();
+    let lock = Cell::new(Some(board.system().lock().unwrap()));
+    let mut history = board.system().history();
+    history.installed("1.1", Slot::B, true);
+    board.system().remember(&history).unwrap();
+    let now = Cell::new(Instant::now());
+    let done = |until| {
+        now.set(until);
+        board.record(Slot::A, Some(3));
+        drop(lock.take());
+    };
+    assert_eq!(settle(&board.system(), || Seen::Registered, || now.get(), done).unwrap(), Ending::Installed);
+    assert_eq!(board.system().history(), history);
+}
+
+#[test]
 fn a_slot_on_trial_is_kept_when_its_worker_has_registered() {
     let board = Board::new();
     board.install(&good()).unwrap();

@@ -3,7 +3,11 @@
 use super::disk::write_record;
 use super::{Error, System};
 use protocol::update::{Probation, Record, Seen, Standing, Verdict};
-use std::time::Instant;
+use std::fs::File;
+use std::time::{Duration, Instant};
+
+/// Between looks at an update that is being installed.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// How it ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +32,7 @@ pub fn settle(
     now: impl Fn() -> Instant,
     wait: impl Fn(Instant),
 ) -> Result<Ending, Error> {
+    let lock = no_installation(system, &now, &wait);
     let copies = system.copies()?;
     let (before, record, running) = (system.history(), Record::newest(&copies), system.slot());
     let mut history = before.clone();
@@ -35,6 +40,7 @@ pub fn settle(
     if history != before {
         remember(system, &history);
     }
+    drop(lock);
     let must_register = match standing {
         Standing::OnTrial { must_register } => must_register,
         Standing::Installed => return Ok(Ending::Installed),
@@ -61,6 +67,17 @@ pub fn settle(
                 remember(system, &history);
                 return Ok(Ending::GivenUp(reason));
             }
+        }
+    }
+}
+
+/// Waits for one that is under way: it is remembered before it is on trial, and would look like one that was taken back. None
+/// where nothing can be written, as then nobody installs.
+fn no_installation(system: &System, now: impl Fn() -> Instant, wait: impl Fn(Instant)) -> Option<File> {
+    loop {
+        match system.lock() {
+            Err(Error::Busy) => wait(now() + LOOK_EVERY),
+            lock => return lock.ok(),
         }
     }
 }

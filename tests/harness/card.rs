@@ -13,6 +13,9 @@ use std::time::Duration;
 /// From power-on to anything that a board says: 20 s when idle, more beside a busy build.
 pub const BOOT: Duration = Duration::from_secs(180);
 
+/// Bytes that a record of writes has room for: several updates.
+const RECORD_LEN: u64 = 1 << 30;
+
 /// Where the boot partition begins, bytes: on our images and on that for Raspberry Pi OS.
 const BOOT_PARTITION: &str = "@@4M";
 
@@ -42,6 +45,11 @@ impl Card {
     /// The card as QEMU takes it.
     pub fn path(&self) -> PathBuf {
         self.folder.join("card")
+    }
+
+    /// What was written to it while it was recorded ([`Conditions::recorded`]), as dm-log-writes lays it out.
+    pub fn record_of_writes(&self) -> PathBuf {
+        self.folder.join("writes")
     }
 
     /// For who reads and writes its blocks.
@@ -130,15 +138,15 @@ impl Machine {
         }
     }
 
-    fn command(self, card: &Card) -> Command {
+    fn command(self, card: &Card, conditions: Conditions) -> Command {
         let uboot = card.image.with_extension("u-boot.bin");
-        let drive = format!("format=raw,file={}", card.path().display());
+        let drive = conditions.drive(card);
         let mut command = Command::new("qemu-system-aarch64");
         match self {
             Self::Virt => {
                 command.args(["-M", "virt", "-cpu", "cortex-a72", "-smp", "2", "-m", "512", "-nographic"]);
                 command.arg("-bios").arg(uboot).args(["-drive", &format!("if=virtio,{drive}")]);
-                command.args(["-device", "i6300esb", "-device", "virtio-rng-pci"]);
+                command.args(["-device", "i6300esb", "-action", "watchdog=reset", "-device", "virtio-rng-pci"]);
                 command.args(["-device", "virtio-net-pci,netdev=n,romfile="]);
             }
             Self::RaspberryPi3 => {
@@ -151,7 +159,37 @@ impl Machine {
             }
         }
         command.args(["-accel", "tcg,thread=multi", "-netdev", "user,id=n"]);
+        command.args(conditions.date.iter().flat_map(|date| ["-rtc", date]));
         command
+    }
+}
+
+/// What is unusual about a start.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Conditions {
+    /// The card takes no writes.
+    pub read_only: bool,
+    /// Whatever is written to the card is written down too.
+    pub recorded: bool,
+    /// The board's clock says so: `base=1970-01-02`.
+    pub date: Option<&'static str>,
+}
+
+impl Conditions {
+    fn drive(self, card: &Card) -> String {
+        let path = card.path().display().to_string();
+        if !self.recorded {
+            return format!("format=raw,file={path},readonly={}", if self.read_only { "on" } else { "off" });
+        }
+        let record = card.record_of_writes();
+        // Its holes take no room.
+        let made = File::create(&record).and_then(|file| file.set_len(RECORD_LEN));
+        made.expect("the temporary directory has room");
+        format!(
+            "driver=blklogwrites,file.driver=file,file.filename={path},log.driver=file,log.filename={},\
+             log-super-update-interval=1",
+            record.display()
+        )
     }
 }
 
@@ -168,7 +206,13 @@ pub struct Board {
 impl Board {
     /// Powers it on.
     pub fn start(machine: Machine, card: Card) -> Self {
-        let mut process = Process::start_talking("board", machine.command(&card).stdin(Stdio::piped()));
+        Self::start_under(Conditions::default(), machine, card)
+    }
+
+    /// Powers it on under these conditions.
+    pub fn start_under(conditions: Conditions, machine: Machine, card: Card) -> Self {
+        let mut command = machine.command(&card, conditions);
+        let mut process = Process::start_talking("board", command.stdin(Stdio::piped()));
         let stdin = process.take_stdin();
         Self { process, stdin, asked: 0, card }
     }
@@ -204,6 +248,13 @@ impl Board {
     /// Seconds that it has waited for a processor of this machine.
     pub fn waited(&self) -> f64 {
         procfs::waited(self.process.pid())
+    }
+
+    /// Asks the board to switch itself off, and waits for it.
+    pub fn shut_down(mut self) -> Card {
+        self.must("systemctl poweroff");
+        self.process.wait(BOOT);
+        self.card
     }
 
     /// Pulls the plug.

@@ -3,6 +3,13 @@
 
 mod contents;
 mod raspberry;
+mod recording;
 mod rpi_os;
 mod rule;
+mod update;
 mod virt;
+
+/// Where images/build/disk.sh puts the kernels and roots of the two slots, and the data partition behind them, bytes.
+const KERNELS: [u64; 2] = [53 << 20, 183 << 20];
+const ROOTS: [u64; 2] = [86 << 20, 216 << 20];
+const DATA: u64 = 312 << 20;

@@ -1,15 +1,13 @@
 //! U-Boot with the image's script, and its twin: for each state of the record and the kernels both take the same slot and
 //! leave the same record. The kernels are a hundred bytes that say which slot they are of.
 
+use crate::KERNELS;
 use crc::{CRC_32_ISO_HDLC, Crc};
 use protocol::update::{COPY_OFFSETS, RECORD_LEN, Record, Slot, rule};
 use std::fs;
 use std::process::Command;
 use tests::card::{BOOT, Board, Card, Machine};
 use tests::poll;
-
-/// Where images/build/disk.sh puts the two, bytes.
-const KERNELS: [u64; 2] = [53 << 20, 183 << 20];
 
 const BLOCK: usize = 512;
 

@@ -1,0 +1,162 @@
+//! What a board wrote to its card, in order, and what a power cut leaves of it.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::process::Command;
+use tests::Card;
+
+/// As dm-log-writes counts (Documentation/admin-guide/device-mapper/log-writes.rst); the layout of its file is in
+/// linux/drivers/md/dm-log-writes.c.
+const SECTOR: usize = 512;
+const MAGIC: u64 = 0x006a_7366_7773_6872;
+const FLUSH: u64 = 1;
+const FUA: u64 = 2;
+const DISCARD: u64 = 4;
+
+/// One entry of the record.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Event {
+    /// Bytes went to this place of the card.
+    Write { at: usize, from: usize, length: usize },
+    /// All that was written before is there, whatever comes.
+    Flush,
+}
+
+/// All that a board wrote.
+pub struct Recording {
+    bytes: Vec<u8>,
+    pub events: Vec<Event>,
+}
+
+impl Recording {
+    /// Reads what QEMU wrote down.
+    pub fn of(card: &Card) -> Self {
+        let file = File::open(card.record_of_writes()).expect("it was recorded");
+        let number = |at: u64| {
+            let mut bytes = [0; 8];
+            file.read_exact_at(&mut bytes, at).expect("within the record");
+            u64::from_le_bytes(bytes)
+        };
+        assert_eq!((number(0), number(24) as u32 as usize), (MAGIC, SECTOR), "a record of writes");
+        let (mut bytes, mut events, mut at) = (Vec::new(), Vec::new(), SECTOR as u64);
+        for _ in 0..number(16) {
+            let [sector, sectors, flags] = [0, 8, 16].map(|field| number(at + field));
+            at += SECTOR as u64;
+            let length = if flags & DISCARD == 0 { sectors as usize * SECTOR } else { 0 };
+            if flags & FLUSH != 0 {
+                events.push(Event::Flush);
+            }
+            if length > 0 {
+                let from = bytes.len();
+                bytes.resize(from + length, 0);
+                file.read_exact_at(&mut bytes[from..], at).expect("within the record");
+                events.push(Event::Write { at: sector as usize * SECTOR, from, length });
+                at += length as u64;
+            }
+            if flags & FUA != 0 {
+                events.push(Event::Flush);
+            }
+        }
+        Self { bytes, events }
+    }
+
+    /// Indices of the writes to one of these places.
+    pub fn writes_to<'a>(&'a self, places: &'a [u64]) -> impl Iterator<Item = usize> + 'a {
+        let is_one = |event: &Event| matches!(event, Event::Write { at, .. } if places.contains(&(*at as u64)));
+        self.events.iter().enumerate().filter(move |(_, event)| is_one(event)).map(|(index, _)| index)
+    }
+
+    fn bytes(&self, event: Event) -> (usize, &[u8]) {
+        match event {
+            Event::Write { at, from, length } => (at, &self.bytes[from..][..length]),
+            Event::Flush => (0, &[]),
+        }
+    }
+}
+
+/// A card as it is while a recording is played to it.
+pub struct Replay<'a> {
+    recording: &'a Recording,
+    pub disk: Vec<u8>,
+    played: usize,
+    /// Since the last flush.
+    unflushed: Vec<Event>,
+}
+
+impl<'a> Replay<'a> {
+    /// From what the card held before.
+    pub fn new(recording: &'a Recording, before: Vec<u8>) -> Self {
+        Self { recording, disk: before, played: 0, unflushed: Vec::new() }
+    }
+
+    /// Plays the events before this index. What was not flushed is not there yet.
+    pub fn play(&mut self, until: usize) {
+        for event in &self.recording.events[self.played..until] {
+            match event {
+                Event::Write { .. } => self.unflushed.push(*event),
+                Event::Flush => {
+                    for event in std::mem::take(&mut self.unflushed) {
+                        let (at, bytes) = self.recording.bytes(event);
+                        self.disk[at..][..bytes.len()].copy_from_slice(bytes);
+                    }
+                }
+            }
+        }
+        self.played = until;
+    }
+
+    /// What `look` sees if the power goes now: of what was not flushed some is there, some is not, and some is so in part.
+    pub fn cut<T>(&mut self, mut chance: impl FnMut() -> usize, look: impl FnOnce(&[u8]) -> T) -> T {
+        let mut before = Vec::new();
+        for event in &self.unflushed {
+            let (at, bytes) = self.recording.bytes(*event);
+            let there = match chance() % 3 {
+                0 => 0,
+                1 => bytes.len(),
+                _ => chance() % (bytes.len() / SECTOR) * SECTOR,
+            };
+            before.push((at, self.disk[at..][..there].to_vec()));
+            self.disk[at..][..there].copy_from_slice(&bytes[..there]);
+        }
+        let seen = look(&self.disk);
+        for (at, bytes) in before.iter().rev() {
+            self.disk[*at..][..bytes.len()].copy_from_slice(bytes);
+        }
+        seen
+    }
+}
+
+/// Writes these bytes to a file, with holes where they are zero.
+pub fn write_with_holes(path: &Path, bytes: &[u8]) {
+    const PIECE: usize = 64 << 10;
+    static ZEROS: [u8; PIECE] = [0; PIECE];
+    let file = File::create(path).expect("the temporary directory is writable");
+    file.set_len(bytes.len() as u64).expect("the temporary directory has room");
+    for (nth, piece) in bytes.chunks(PIECE).enumerate() {
+        if piece != &ZEROS[..piece.len()] {
+            file.write_all_at(piece, (nth * PIECE) as u64).expect("the temporary directory has room");
+        }
+    }
+}
+
+/// Replays the journal of the ext4 in this file, as a start does, and finds nothing wrong after that.
+#[track_caller]
+pub fn check_file_system(path: &Path, what: &str) {
+    for (how, allowed) in [("-p", &[0, 1][..]), ("-fn", &[0][..])] {
+        let output = Command::new("/sbin/e2fsck").arg(how).arg(path).output();
+        let output = output.unwrap_or_else(|error| panic!("e2fsck: {error}; run tools/setup image"));
+        let code = output.status.code();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(code.is_some_and(|code| allowed.contains(&code)), "{what}: e2fsck {how} ended with {code:?}: {text}");
+    }
+    // The next one writes it anew.
+    let _ = fs::remove_file(path);
+}
+
+/// At most `count` of these, evenly.
+pub fn thinned(all: &BTreeSet<usize>, count: usize) -> BTreeSet<usize> {
+    let step = all.len().div_ceil(count).max(1);
+    all.iter().copied().step_by(step).collect()
+}

@@ -1,0 +1,373 @@
+//! Updates of a whole image: installed from a server and kept, taken back, and with the plug pulled in between.
+
+use crate::recording::{Event, Recording, Replay, check_file_system, thinned, write_with_holes};
+use crate::{DATA, KERNELS, ROOTS};
+use protocol::update::{COPY_OFFSETS, Copies, RECORD_LEN, Record, Slot, rule};
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+use tests::card::{BOOT, Board, Card, Conditions, Machine};
+use tests::process::Process;
+use tests::{Server, guest, paths, poll};
+
+const BLOCK: u64 = 512;
+
+/// MiB of the cards here.
+const CARD: u64 = 512;
+
+/// For an update to be fetched, written, read back and started, beside other work of this machine.
+const UPDATE: Duration = Duration::from_secs(480);
+
+/// Data partitions that are checked, and boards that are started, after power cuts: in short, and in the long run.
+const CHECKS: [usize; 2] = [40, 1000];
+const STARTS: [usize; 2] = [3, 50];
+
+/// Updates for the image of a card, and who serves them.
+struct Release {
+    folder: PathBuf,
+    public: String,
+    server: Process,
+}
+
+impl Drop for Release {
+    fn drop(&mut self) {
+        // A leftover in the temporary directory is no failure.
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+impl Release {
+    fn new(name: &str) -> Self {
+        let folder = std::env::temp_dir().join(format!("release-{}-{name}", std::process::id()));
+        fs::create_dir_all(&folder).expect("the temporary directory is writable");
+        make_key(&folder.join("key"));
+        let public = folder.join("public");
+        run(Command::new("openssl").args(["pkey", "-pubout", "-in"]).arg(folder.join("key")).arg("-out").arg(&public));
+        let public = fs::read_to_string(public).expect("just written");
+        let mut command = Command::new(paths::python());
+        command.args(["-u", "-m", "http.server", "0", "--bind", "127.0.0.1", "--directory"]).arg(&folder);
+        let server = Process::start("release", &mut command);
+        Self { folder, public, server }
+    }
+
+    /// What slot A of the card has, as an update; with a root that is none where it is to fail.
+    fn publish(&self, card: &Card, version: &str, broken: bool) {
+        let (kernel, root) = parts(card);
+        let (kernel, root) = (self.cut(card, "kernel", KERNELS[0], kernel), self.cut(card, "root", ROOTS[0], root));
+        if broken {
+            fs::write(&root, [0x5a; 1 << 20]).expect("the folder is ours");
+        }
+        self.bundle(version, &kernel, &root, "key");
+    }
+
+    fn bundle(&self, version: &str, kernel: &Path, root: &Path, key: &str) {
+        let mut bundle = Command::new(paths::root().join("tools/bundle"));
+        bundle.args(["virt", version]).args([kernel, root, &self.folder.join(key)]);
+        run(bundle.arg(self.folder.join(format!("{version}.fwu"))));
+    }
+
+    /// One that somebody else has signed, and one whose end is missing.
+    fn publish_impostors(&self) {
+        make_key(&self.folder.join("foreign"));
+        self.bundle("9.8", &self.folder.join("kernel"), &self.folder.join("root"), "foreign");
+        self.bundle("9.9", &self.folder.join("kernel"), &self.folder.join("root"), "key");
+        let whole = self.folder.join("9.9.fwu");
+        let length = fs::metadata(&whole).expect("just made").len();
+        let file = fs::File::options().write(true).open(whole).expect("just made");
+        file.set_len(length - 1000).expect("it is ours");
+    }
+
+    fn cut(&self, card: &Card, name: &str, offset: u64, bytes: u64) -> PathBuf {
+        let out = self.folder.join(name);
+        let blocks = [("skip", offset / BLOCK), ("count", bytes / BLOCK), ("bs", BLOCK)];
+        let mut dd = Command::new("dd");
+        dd.args(blocks.map(|(key, value)| format!("{key}={value}")));
+        run(dd.arg(option("if", &card.path())).arg(option("of", &out)));
+        out
+    }
+
+    fn url(&self, version: &str) -> String {
+        let line = poll::until("the server of updates listens", BOOT, || self.server.log.find(&["Serving HTTP"])).text;
+        let port = line.split(' ').skip_while(|word| *word != "port").nth(1).expect("it says where");
+        format!("http://{}:{port}/{version}.fwu", guest::HOST)
+    }
+
+    /// Lets the board trust us.
+    fn introduce(&self, board: &mut Board) {
+        let key = self.public.lines().nth(1).expect("PEM");
+        let keys = "/usr/share/firmware-worker/update.pub";
+        board.must("mkdir -p /usr/share/firmware-worker");
+        board.must(&format!("printf '%s\\n' '-----BEGIN PUBLIC KEY-----' {key} '-----END PUBLIC KEY-----' >{keys}"));
+    }
+
+    /// Begins to; the board restarts when it is done.
+    fn install(&self, board: &mut Board, version: &str) {
+        let url = self.url(version);
+        board.must(&format!("true; (firmware-worker update {url} >/run/update.log 2>&1 &)"));
+    }
+
+    /// What the board says to it.
+    fn refused(&self, board: &mut Board, version: &str) -> String {
+        board.must(&format!("! firmware-worker update {}", self.url(version)))
+    }
+}
+
+/// Bytes of slot A's kernel slot and root.
+fn parts(card: &Card) -> (u64, u64) {
+    let blocks = u32::from_le_bytes(card.read_at(KERNELS[0] + 8));
+    // A squashfs says how long it is.
+    let root = u64::from_le_bytes(card.read_at(ROOTS[0] + 40)).next_multiple_of(BLOCK);
+    ((1 + u64::from(blocks)) * BLOCK, root)
+}
+
+fn make_key(path: &Path) {
+    run(Command::new("openssl").args(["genpkey", "-algorithm", "ed25519", "-out"]).arg(path));
+}
+
+fn option(key: &str, path: &Path) -> String {
+    format!("{key}={}", path.display())
+}
+
+#[track_caller]
+fn run(command: &mut Command) {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}; run tools/setup image"));
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// A board that has started from its card, with a shell, and is registered.
+fn start(card: Card) -> Board {
+    start_under(Conditions::default(), card)
+}
+
+fn start_under(conditions: Conditions, card: Card) -> Board {
+    let board = Board::start_under(conditions, Machine::Virt, card);
+    board.wait("registered as", BOOT);
+    board
+}
+
+fn new_card(server: &Server, name: &str) -> Card {
+    let card = Card::of("virt", name, CARD);
+    card.configure(server, "");
+    card.open_shell(Machine::Virt);
+    card
+}
+
+/// Waits for a line that comes later than `since`, and says when it came.
+#[track_caller]
+fn wait_later(board: &Board, text: &str, since: f64) -> f64 {
+    let found = || board.console().find(&[text]).filter(|line| line.at > since);
+    poll::until(&format!("the board says {text:?} again"), UPDATE, found).at
+}
+
+/// Waits until no slot is on trial, and gives what is said then.
+#[track_caller]
+fn settled(board: &mut Board) -> String {
+    let mut ask = || Some(board.must("firmware-worker update --status")).filter(|text| !text.contains("on trial"));
+    poll::until("no slot is on trial", UPDATE, &mut ask)
+}
+
+#[test]
+fn an_update_from_a_server_is_kept_and_a_power_cut_at_any_point_of_it_leaves_a_board_that_starts() {
+    let server = Server::start_for_guest();
+    let card = new_card(&server, "update");
+    let release = Release::new("update");
+    release.publish(&card, "9.1", false);
+    let before = fs::read(card.path()).expect("the card is ours");
+    let mut board = start_under(Conditions { recorded: true, ..Conditions::default() }, card);
+    assert!(board.must("firmware-worker update --status").contains("slot a runs: virt"));
+    release.introduce(&mut board);
+    let began = poll::monotonic();
+    release.install(&mut board, "9.1");
+    let restarted = wait_later(&board, "slot b: starting", began);
+    println!("installed and restarted in {:.0} s", restarted - began);
+    wait_later(&board, "registered as", restarted);
+    assert!(settled(&mut board).contains("slot b runs"));
+    let card = board.power_off();
+    let recording = Recording::of(&card);
+    pull_the_plug(&server, card, &recording, before);
+}
+
+/// Cuts the recording off at every event; boots the card of a few of them.
+fn pull_the_plug(server: &Server, mut card: Card, recording: &Recording, before: Vec<u8>) {
+    let long = usize::from(std::env::var_os("SOAK").is_some());
+    let image = Image::of(&card, &before);
+    let all = recording.events.len();
+    let starts = cuts_to_start(recording, STARTS[long]);
+    let of_data = |index: &usize| matches!(recording.events[index - 1], Event::Write { at, .. } if at as u64 >= DATA);
+    let checks = thinned(&(1..=all).filter(of_data).collect(), CHECKS[long]);
+    let mut replay = Replay::new(recording, before);
+    let mut seed = 1;
+    let mut booted = [0; 2];
+    for cut in 0..=all {
+        replay.play(cut);
+        let chance = || next(&mut seed);
+        let slot = replay.cut(chance, |disk| {
+            let slot = image.starts(disk, cut);
+            if checks.contains(&cut) {
+                let path = card.path().with_file_name("data");
+                write_with_holes(&path, &disk[DATA as usize..]);
+                check_file_system(&path, &format!("cut after event {cut}"));
+            }
+            if starts.contains(&cut) {
+                write_with_holes(&card.path(), disk);
+            }
+            slot
+        });
+        booted[slot as usize] += 1;
+        if starts.contains(&cut) {
+            card = start_after_cut(server, card, cut);
+        }
+    }
+    println!("{} cuts: {} start the old slot, {} the new one", all + 1, booted[0], booted[1]);
+    println!("{} data partitions checked, {} boards started", checks.len(), starts.len());
+    assert!(booted.iter().all(|count| *count > 0), "the whole way was cut");
+}
+
+/// While the root is written, between the copies of the record that puts it on trial, and between those that keep it;
+/// then the rest, evenly.
+fn cuts_to_start(recording: &Recording, count: usize) -> BTreeSet<usize> {
+    let records: Vec<_> = recording.writes_to(&COPY_OFFSETS).collect();
+    let [first, .., last_but_one, _] = records[..] else { panic!("a trial and its end: {records:?}") };
+    let mut cuts = BTreeSet::from([first / 2, first + 1, last_but_one + 1]);
+    let rest = count - cuts.len();
+    cuts.extend((0..rest).map(|nth| nth * recording.events.len() / rest));
+    cuts
+}
+
+/// The settings stand as they stood before the first start, or as that has left them.
+fn start_after_cut(server: &Server, card: Card, cut: usize) -> Card {
+    card.configure(server, "");
+    let mut board = start(card);
+    let status = settled(&mut board);
+    println!("cut after event {cut}: {status}");
+    assert!(!status.contains("taken back"), "cut after event {cut}: {status}");
+    board.power_off()
+}
+
+/// xorshift64: any sequence does.
+fn next(state: &mut u64) -> usize {
+    *state ^= *state << 13;
+    *state ^= *state >> 7;
+    *state ^= *state << 17;
+    *state as usize
+}
+
+/// What a slot must hold to start: the update has the bytes of the old slot.
+struct Image {
+    kernel: Vec<u8>,
+    root: Vec<u8>,
+}
+
+impl Image {
+    fn of(card: &Card, disk: &[u8]) -> Self {
+        let (kernel, root) = parts(card);
+        let cut = |at: u64, length: u64| disk[at as usize..][..length as usize].to_vec();
+        Self { kernel: cut(KERNELS[0], kernel), root: cut(ROOTS[0], root) }
+    }
+
+    /// The slot that U-Boot starts from this disk, which must be whole.
+    fn starts(&self, disk: &[u8], cut: usize) -> Slot {
+        let holds = |at: [u64; 2], slot: Slot, bytes: &[u8]| disk[at[slot as usize] as usize..].starts_with(bytes);
+        let copies: Copies = COPY_OFFSETS.map(|at| {
+            let copy = &disk[at as usize..][..RECORD_LEN];
+            copy.try_into().expect("as long")
+        });
+        let boot = rule::boot(&copies, |slot| holds(KERNELS, slot, &self.kernel));
+        let slot = boot.slot.unwrap_or_else(|| panic!("cut after event {cut}: no slot has a kernel"));
+        assert!(holds(ROOTS, slot, &self.root), "cut after event {cut}: the root of slot {slot} is not whole");
+        slot
+    }
+}
+
+#[test]
+fn an_update_that_does_not_start_is_taken_back_and_neither_it_nor_a_foreign_one_is_installed_again() {
+    let server = Server::start_for_guest();
+    let card = new_card(&server, "broken");
+    let release = Release::new("broken");
+    release.publish(&card, "9.2", true);
+    release.publish_impostors();
+    let mut board = start(card);
+    release.introduce(&mut board);
+    let said = release.refused(&mut board, "9.8");
+    assert!(said.contains("9.8.fwu: it is not signed with a key of this image"), "{said}");
+    let said = release.refused(&mut board, "9.9");
+    assert!(said.contains("9.9.fwu: has ") && said.contains("it is truncated or damaged"), "{said}");
+    let mut since = poll::monotonic();
+    release.install(&mut board, "9.2");
+    for _ in 0..3 {
+        since = wait_later(&board, "slot b: starting", since);
+    }
+    since = wait_later(&board, "slot a: starting", since);
+    wait_later(&board, "registered as", since);
+    let status = settled(&mut board);
+    assert!(status.contains("slot a runs") && status.contains("9.2 was taken back"), "{status}");
+    assert!(status.contains("3 starts"), "{status}");
+    release.introduce(&mut board);
+    let said = release.refused(&mut board, "9.2");
+    assert!(said.contains("version 9.2 was taken back before: ") && said.contains("--again"), "{said}");
+}
+
+#[test]
+fn a_slot_that_hangs_is_restarted_by_the_watchdog_and_the_other_one_is_back() {
+    let server = Server::start_for_guest();
+    let card = new_card(&server, "hangs");
+    let (kernel, _) = parts(&card);
+    let release = Release::new("hangs");
+    let kernel = release.cut(&card, "kernel", KERNELS[0], kernel);
+    card.write_at(&fs::read(kernel).expect("just made"), KERNELS[1]);
+    card.write_at(&root_that_hangs(&release.folder), ROOTS[1]);
+    let (record, order) = Record::successor(&[[0; RECORD_LEN]; 2], Slot::A, Some(1));
+    order.into_iter().for_each(|index| card.write_at(&record.bytes(), COPY_OFFSETS[index]));
+    let board = Board::start(Machine::Virt, card);
+    let hung = wait_later(&board, "slot b: starting", 0.0);
+    let restarted = wait_later(&board, "slot a: starting", hung);
+    println!("restarted {:.0} s after it was started", restarted - hung);
+    wait_later(&board, "slot 1: no tries left", hung);
+    wait_later(&board, "registered as", restarted);
+}
+
+/// A squashfs whose first process does nothing for ever.
+fn root_that_hangs(folder: &Path) -> Vec<u8> {
+    let tree = folder.join("tree");
+    for name in [
+        "usr/lib/systemd",
+        "data",
+        "boot/firmware",
+        "proc",
+        "sys",
+        "dev",
+        "run",
+        "etc",
+        "var/lib/systemd",
+        "var/lib/iwd",
+    ] {
+        fs::create_dir_all(tree.join(name)).expect("the folder is ours");
+    }
+    let program = tree.join("usr/lib/systemd/systemd");
+    fs::write(&program, program_that_hangs()).expect("the folder is ours");
+    run(Command::new("chmod").arg("755").arg(&program));
+    let out = folder.join("hangs");
+    run(Command::new("mksquashfs").arg(&tree).arg(&out).args(["-quiet", "-no-progress", "-all-root", "-comp", "zstd"]));
+    fs::read(out).expect("just made")
+}
+
+/// An ELF file for 64-bit ARM (elf(5)) of one segment: `b .`.
+fn program_that_hangs() -> Vec<u8> {
+    const BASE: u64 = 0x40_0000;
+    const HEADERS: u64 = 64 + 56;
+    let mut file = b"\x7fELF\x02\x01\x01".to_vec();
+    file.resize(16, 0);
+    // An executable, of AArch64, of version 1; then its entry, and where the only program header is.
+    file.extend([2u16, 183].map(u16::to_le_bytes).concat());
+    file.extend(1u32.to_le_bytes());
+    file.extend([BASE + HEADERS, 64, 0].map(u64::to_le_bytes).concat());
+    file.extend(0u32.to_le_bytes());
+    file.extend([64u16, 56, 1, 0, 0, 0].map(u16::to_le_bytes).concat());
+    // To be loaded, read and executed.
+    file.extend([1u32, 5].map(u32::to_le_bytes).concat());
+    file.extend([0, BASE, BASE, HEADERS + 4, HEADERS + 4, 0x1000].map(u64::to_le_bytes).concat());
+    file.extend(0x1400_0000u32.to_le_bytes());
+    file
+}

@@ -4,7 +4,7 @@ use super::*;
 use crate::config::Defaults;
 use protocol::worker::RestartPolicy;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -214,6 +214,10 @@ fn no_key_no_ssh() {
     let disk = Disk::with(format!("{SERVER}[board]\ntoken = \"{TOKEN}\"\nssh_keys = [\"{key}\"]\n"));
     disk.good();
     assert_eq!(disk.read("data/ssh/authorized_keys"), format!("{key}\n"));
+    let written = || fs::metadata(disk.0.join("data/ssh/authorized_keys")).expect("there").ino();
+    let before = written();
+    disk.good();
+    assert_eq!(written(), before, "what is the same is not written again");
     disk.edit(format!("{SERVER}[board]\nssh_keys = [\"-----BEGIN OPENSSH PRIVATE KEY-----\"]\n"));
     assert!(disk.mistake().contains("is no line of a file .pub"));
     disk.edit(SERVER);

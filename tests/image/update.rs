@@ -225,12 +225,12 @@ fn pull_the_plug(server: &Server, mut card: Card, recording: &Recording, before:
     assert!(booted.iter().all(|count| *count > 0), "the whole way was cut");
 }
 
-/// While the root is written, between the copies of the record that puts it on trial, and between those that keep it;
-/// then the rest, evenly.
+/// While the root is written, between the copies of the record that puts it on trial (the first record of a card comes before
+/// the update), and between those that keep it; then the rest, evenly.
 fn cuts_to_start(recording: &Recording, count: usize) -> BTreeSet<usize> {
     let records: Vec<_> = recording.writes_to(&COPY_OFFSETS).collect();
-    let [first, .., last_but_one, _] = records[..] else { panic!("a trial and its end: {records:?}") };
-    let mut cuts = BTreeSet::from([first / 2, first + 1, last_but_one + 1]);
+    let [_, first, trial, .., kept, _] = records[..] else { panic!("a trial and its end: {records:?}") };
+    let mut cuts = BTreeSet::from([first.midpoint(trial), trial + 1, kept + 1]);
     let rest = count - cuts.len();
     cuts.extend((0..rest).map(|nth| nth * recording.events.len() / rest));
     cuts

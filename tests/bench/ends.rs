@@ -10,6 +10,7 @@ use tests::{Judge, Server, paths, poll, process, procfs};
 
 const JOB: &str = "kill -9 of a job -> its participant gone from the room, p95";
 const RESTART: &str = "kill -9 of a job of the bridge, restarted -> video again at the subscriber, largest";
+const TERMINATION: &str = "termination of a job, by the end of its dispatch -> its process gone, p95";
 const SUPERVISOR: &str = "kill -9 of the supervisor -> children gone; participants gone";
 const BINARY: &str = "aarch64 binary, stripped";
 
@@ -19,6 +20,7 @@ pub fn benches() -> Vec<Bench> {
     vec![
         Bench { rows: &[JOB], measure: job },
         Bench { rows: &[RESTART], measure: restart },
+        Bench { rows: &[TERMINATION], measure: termination },
         Bench { rows: &[SUPERVISOR], measure: supervisor },
         Bench { rows: &[BINARY], measure: binary },
     ]
@@ -60,6 +62,25 @@ fn restart(repeats: Repeats) -> Vec<Row> {
         .collect();
     let largest = times.iter().copied().fold(0.0, f64::max);
     vec![Row::new(RESTART, "ms", "never").must("", largest, 1500.0).report("p50", percentile(&times, 50))]
+}
+
+fn termination(repeats: Repeats) -> Vec<Row> {
+    let server = Server::start();
+    let worker = quiet(&server).start();
+    let times: Vec<_> = (0..repeats.kills)
+        .map(|number| {
+            let room = format!("over-{number}");
+            let judge = Judge::join(&server, &room, "judge");
+            let dispatch = server.api().dispatch(&room, AGENT, "");
+            judge.event("first_video", SOON);
+            let (_, pid) = worker.started(&room);
+            let asked = poll::monotonic();
+            server.api().delete_dispatch(&room, &dispatch);
+            poll::until("the process is gone", SOON, || (!procfs::alive(pid)).then_some(()));
+            (poll::monotonic() - asked) * 1000.0
+        })
+        .collect();
+    vec![Row::new(TERMINATION, "ms", "-").must("", percentile(&times, 95), 300.0).report("p50", percentile(&times, 50))]
 }
 
 fn supervisor(repeats: Repeats) -> Vec<Row> {

@@ -210,9 +210,6 @@ fn a_camera_that_disconnects_while_streaming_is_gone_until_it_is_bound_again() {
     assert!(stream(640, 360, 30).unwrap().next(PATIENCE).unwrap().is_some());
 }
 
-/// From a node that is there to the first picture.
-const BACK: Duration = Duration::from_secs(2);
-
 /// KiB by which an allocator may grow over the cycles; one leaked buffer of one cycle has 345.
 const GROWTH_KIB: u64 = 256;
 

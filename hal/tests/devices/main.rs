@@ -33,6 +33,9 @@ fn bind(driver: &str, device: &str, what: &str) {
     fs::write(format!("/sys/bus/platform/drivers/{driver}/{what}"), device).unwrap();
 }
 
+/// From a device that is there to its first picture or samples.
+const BACK: Duration = Duration::from_secs(2);
+
 /// Unplugged and plugged in again, unless `CYCLES` says how often.
 const CYCLES: u32 = 10;
 

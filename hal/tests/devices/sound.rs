@@ -209,12 +209,17 @@ fn a_card_in_use_is_busy() {
 #[ignore = "needs snd-aloop"]
 fn a_card_that_is_unplugged_is_gone_and_comes_back_every_time_and_leaves_nothing_behind() {
     let descriptors = || fs::read_dir("/proc/self/fd").unwrap().count();
-    let before = descriptors();
-    for cycle in 0..cycles() {
+    let (before, cycles, mut slowest) = (descriptors(), cycles(), Duration::ZERO);
+    for cycle in 0..cycles {
         let started = Instant::now();
         let (mut capture, mut buffer) = recorder(1);
-        assert!(matches!(capture.read(&mut buffer, SECOND), Period::Samples { .. }), "cycle {cycle}");
-        assert!(started.elapsed() < 2 * SECOND, "cycle {cycle}: back after {:?}", started.elapsed());
+        // A thread that does not get to run for 40 ms under emulation has an overrun before its first samples.
+        until("samples of a card that is back", || match capture.read(&mut buffer, SECOND) {
+            Period::Samples { .. } => Some(()),
+            Period::Gone(failed) => panic!("cycle {cycle}: {failed:?}"),
+            Period::Xrun | Period::Silent => None,
+        });
+        slowest = slowest.max(started.elapsed());
         // Unbinding waits until the card is closed, so it needs a thread of its own.
         let unbinding = std::thread::spawn(|| bind("snd_aloop", "snd_aloop.0", "unbind"));
         let gone = until("the loss is seen", || match capture.read(&mut buffer, SECOND) {
@@ -227,4 +232,6 @@ fn a_card_that_is_unplugged_is_gone_and_comes_back_every_time_and_leaves_nothing
         bind("snd_aloop", "snd_aloop.0", "bind");
     }
     assert_eq!(descriptors(), before);
+    assert!(slowest <= BACK, "the slowest of {cycles} came back after {slowest:?}");
+    println!("{cycles} cycles, the slowest came back after {slowest:?}");
 }

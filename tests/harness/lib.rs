@@ -21,6 +21,7 @@ pub mod process;
 pub mod procfs;
 pub mod proxy;
 pub mod server;
+pub mod sntp;
 pub mod token;
 pub mod worker;
 
@@ -32,4 +33,5 @@ pub use judge::Judge;
 pub use path::Path;
 pub use proxy::Proxy;
 pub use server::Server;
+pub use sntp::TimeServer;
 pub use worker::Worker;

@@ -1,9 +1,10 @@
 //! The board that QEMU plays best.
 
 use crate::DATA;
+use std::time::SystemTime;
 use tests::card::{BOOT, Board, Card, Conditions, Machine};
 use tests::server::SECRET;
-use tests::{Server, poll};
+use tests::{Server, TimeServer, poll};
 
 /// From kernel to registered at most on an emulated board, beside builds too, seconds. The promise is in SPECIFICATION.md.
 const REGISTERED_S: f64 = 60.0;
@@ -20,6 +21,9 @@ const CLIENT_KEY: &str = "/data/client-key";
 
 /// Of QEMU's network, but not what its DHCP gives.
 const ADDRESS: &str = "10.0.2.77";
+
+/// From the clock's last being saved to the end of QEMU.
+const SAVED_S: u64 = 60;
 
 #[test]
 fn a_board_starts_from_its_card_registers_and_keeps_what_must_persist() {
@@ -43,6 +47,7 @@ fn a_board_starts_from_its_card_registers_and_keeps_what_must_persist() {
     board.must("echo '<3>the last words of this start' >/dev/kmsg");
 
     let card = board.shut_down();
+    let ended = seconds_since_1970();
     let settings = card.text(SETTINGS);
     assert!(settings.contains("api_secret = \"\"") && !settings.contains(SECRET), "the secret was moved: {settings}");
     assert!(card.text(REPORT).starts_with("The settings of this board are good."), "{}", card.text(REPORT));
@@ -52,7 +57,11 @@ fn a_board_starts_from_its_card_registers_and_keeps_what_must_persist() {
          address = \"{ADDRESS}/24\"\ngateway = \"10.0.2.2\"\ndns = [\"10.0.2.3\"]\n"
     );
     card.configure(&server, &more);
-    let mut board = start(card);
+    // The board has no clock of its own, like most, but knows when it was switched off.
+    let mut board = start_in("base=1970-01-02", card);
+    board.wait("registered as", BOOT);
+    assert!(clock(&mut board) + SAVED_S >= ended, "{} s is before {ended}", clock(&mut board));
+    board.must("test -s /data/systemd/random-seed");
     assert_eq!(board.must("cat /etc/machine-id"), id);
     board.must("grep 'the last words of this start' /data/log/warnings");
     assert!(board.must("ip -4 addr").contains(ADDRESS));
@@ -68,7 +77,14 @@ fn a_board_starts_from_its_card_registers_and_keeps_what_must_persist() {
     let card = board.power_off();
 
     card.put(SETTINGS, &card.text(SETTINGS).replace("porch", "attic"));
-    let mut board = start(card);
+    let time = TimeServer::start();
+    let mut board = start_in("base=2035-01-02", card);
+    board.wait("ahead of the server's", BOOT);
+    assert!(board.console().find(&["registered as"]).is_none(), "with tokens of another year");
+    time.answer();
+    board.wait("registered as", BOOT);
+    let now = clock(&mut board);
+    assert!(now.abs_diff(seconds_since_1970()) < 60, "{now} s");
     assert_eq!(board.must("hostname"), "porch", "what was kept before");
     assert_eq!(board.must("sha256sum /data/ssh/dropbear_ed25519_host_key"), host_key);
     board.must("rm /data/filling; sync");
@@ -106,12 +122,11 @@ fn a_board_without_data_and_clock_starts_from_memory_and_says_so() {
     card.configure(&server, "");
     card.open_shell(Machine::Virt);
     card.write_at(&[0x5a; 1 << 20], DATA);
-    let in_1970 = Conditions { date: Some("base=1970-01-02"), ..Conditions::default() };
-    let mut board = Board::start_under(in_1970, Machine::Virt, card);
+    let mut board = start_in("base=1970-01-02", card);
     board.wait("/dev/vda3 cannot be repaired: ", BOOT);
     board.wait("Nothing lasts beyond this start: /dev/vda3 cannot be repaired: ", BOOT);
     let made: u64 = board.must("stat -c %Y /usr/lib/clock-epoch").parse().expect("a number");
-    let now: u64 = board.must("date +%s").parse().expect("a number");
+    let now = clock(&mut board);
     assert!((made..made + 3600).contains(&now), "{now} s; the image is of {made} s");
     // The worker runs; whether the server takes its time depends on the age of this checkout.
     board.wait("operators' commands come through", BOOT);
@@ -124,6 +139,19 @@ fn start(card: Card) -> Board {
     let board = Board::start(Machine::Virt, card);
     board.wait("registered as", BOOT);
     board
+}
+
+/// With the clock at this date, as QEMU takes it.
+fn start_in(date: &'static str, card: Card) -> Board {
+    Board::start_under(Conditions { date: Some(date), ..Conditions::default() }, Machine::Virt, card)
+}
+
+fn clock(board: &mut Board) -> u64 {
+    board.must("date +%s").parse().expect("a number")
+}
+
+fn seconds_since_1970() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970").as_secs()
 }
 
 fn measure_start(board: &Board) {

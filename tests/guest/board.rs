@@ -12,7 +12,7 @@ use tests::worker::AGENT;
 pub const SLOW: Duration = Duration::from_secs(60);
 
 /// The worker captures from the other end of the card.
-const VOICE: &str = "(while :; do aplay -q -D plughw:0,0 /usr/share/sounds/Front_Center.wav; done) &";
+pub const VOICE: &str = "(while :; do aplay -q -D plughw:0,0 /usr/share/sounds/Front_Center.wav; done) &";
 
 /// Then whatever the test types is run.
 const SCRIPT: &str = "
@@ -58,13 +58,9 @@ pub fn boot_with(name: &str, server: &Server, devices: &str, before: &str, extra
     boot_board(name, server, &paths::guest_worker(), devices, before, extra, &[])
 }
 
-/// Boots it with camera and voice, another worker, more of the table `[worker]` and what may follow it, on a machine that
+/// Boots it with another worker, more of the table `[worker]` and what follows it, after `before` has run, on a machine that
 /// differs by these options of QEMU.
-pub fn boot_worker(name: &str, server: &Server, worker: &Path, config: &str, machine: &[&str]) -> Guest {
-    boot_board(name, server, worker, &format!("{config}{}{MICROPHONE}", camera()), VOICE, &[], machine)
-}
-
-fn boot_board(
+pub fn boot_board(
     name: &str,
     server: &Server,
     worker: &Path,

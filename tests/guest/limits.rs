@@ -1,6 +1,7 @@
 //! Limits that only a real cgroup v2 hierarchy enforces, and what is left for others beside a job that breaks them.
 
 use super::board::{self, SLOW, soaks};
+use super::loopback::Fed;
 use std::time::Duration;
 use tests::guest::Guest;
 use tests::judge::Event;
@@ -126,10 +127,13 @@ fn xruns(guest: &mut Guest, when: &str) -> String {
     line.rsplit(": ").next().unwrap_or_default().to_owned()
 }
 
-/// A board whose worker runs user code that does what the dispatch says.
+/// A board whose worker runs user code that does what the dispatch says. Its camera gives 360p15 as H.264: an emulated
+/// processor that has to encode that has no time left to be taken.
 fn boot_offender(name: &str, server: &Server, worker: &str, machine: &[&str]) -> Guest {
-    let binary = paths::guest_participant();
-    board::boot_worker(name, server, &binary, worker, machine)
+    let (binary, camera) = (paths::guest_participant(), Fed::h264(name, 640, 360));
+    let config = format!("{worker}{}{}", camera.table(), board::MICROPHONE);
+    let before = format!("{}{}", camera.script(), board::VOICE);
+    board::boot_board(name, server, &binary, &config, &before, &camera.files(), machine)
 }
 
 /// Somebody who sees and hears a job of the board.

@@ -6,7 +6,7 @@ use firmware_worker::media::h264::{Encoder, Settings};
 use firmware_worker::media::pattern::Pattern;
 use std::fs;
 use std::path::PathBuf;
-use tests::guest::{Content, Guest};
+use tests::guest::{Content, File, Guest};
 use tests::worker::AGENT;
 use tests::{Judge, Server, paths};
 
@@ -18,10 +18,10 @@ const FPS: u32 = 15;
 const GROUP: usize = 15;
 
 /// Two groups of H.264.
-fn units() -> Vec<Vec<u8>> {
-    let settings = Settings { width: WIDTH, height: HEIGHT, milli_fps: FPS * 1000, ceiling: 300_000, bitrate: 300_000 };
+fn units(width: u32, height: u32) -> Vec<Vec<u8>> {
+    let settings = Settings { width, height, milli_fps: FPS * 1000, ceiling: 300_000, bitrate: 300_000 };
     let mut encoder = Encoder::new(settings).expect("an encoder");
-    let mut pattern = Pattern::new(WIDTH, HEIGHT);
+    let mut pattern = Pattern::new(width, height);
     let unit = |number: usize| {
         let mut unit = Vec::new();
         let picture = pattern.draw(number as u64, number as u64 * 66);
@@ -43,45 +43,68 @@ fn jpegs() -> Vec<Vec<u8>> {
     (0..2 * GROUP).map(jpeg).collect()
 }
 
-/// Files on the host, removed at the end.
-struct Pictures(PathBuf, Vec<PathBuf>);
+/// A camera of these pictures, one file on the host for each; they are removed at the end.
+pub struct Fed {
+    folder: PathBuf,
+    files: Vec<(String, PathBuf)>,
+    feeder: PathBuf,
+    format: &'static str,
+    size: (u32, u32),
+}
 
-impl Pictures {
-    fn new(name: &str, pictures: &[Vec<u8>]) -> Self {
+impl Fed {
+    /// One that encodes what it sees itself, so that an emulated processor need not.
+    pub fn h264(name: &str, width: u32, height: u32) -> Self {
+        Self::new(name, "H264", (width, height), &units(width, height))
+    }
+
+    fn new(name: &str, format: &'static str, size: (u32, u32), pictures: &[Vec<u8>]) -> Self {
         let folder = std::env::temp_dir().join(format!("guest-{name}-pictures-{}", std::process::id()));
         fs::create_dir_all(&folder).expect("the temporary directory is writable");
         let file = |(number, picture): (usize, &Vec<u8>)| {
             let path = folder.join(format!("{number:02}"));
             fs::write(&path, picture).expect("the temporary directory has room");
-            path
+            (format!("/pictures/{number:02}"), path)
         };
         let files = pictures.iter().enumerate().map(file).collect();
-        Self(folder, files)
+        Self { folder, files, feeder: paths::guest_loopback(), format, size }
+    }
+
+    /// Its table in the worker's configuration.
+    pub fn table(&self) -> String {
+        let (width, height) = self.size;
+        format!(
+            "[[camera]]\ndevice = \"/dev/video9\"\nwidth = {width}\nheight = {height}\nfps = {FPS}\nbitrate = 500000\n"
+        )
+    }
+
+    /// What a board runs before its worker.
+    pub fn script(&self) -> String {
+        let ((width, height), format) = (self.size, self.format);
+        format!(
+            "modprobe v4l2loopback video_nr=9 card_label=Loopback exclusive_caps=1 max_buffers=16\n\
+             /loopback /dev/video9 {format} {width} {height} {FPS} /pictures/* &\n"
+        )
+    }
+
+    /// What a board needs for that.
+    pub fn files(&self) -> Vec<File<'_>> {
+        let pictures = self.files.iter().map(|(target, file)| (target.as_str(), 0o644, Content::File(file)));
+        pictures.chain([("/loopback", 0o755, Content::File(&self.feeder))]).collect()
     }
 }
 
-impl Drop for Pictures {
+impl Drop for Fed {
     fn drop(&mut self) {
         // A leftover in the temporary directory is no failure.
-        let _ = fs::remove_dir_all(&self.0);
+        let _ = fs::remove_dir_all(&self.folder);
     }
 }
 
 /// Boots a board whose one camera gives these.
-fn boot(name: &str, server: &Server, format: &str, pictures: &[Vec<u8>]) -> Guest {
-    let pictures = Pictures::new(name, pictures);
-    let feeder = paths::guest_loopback();
-    let targets: Vec<String> = (0..pictures.1.len()).map(|number| format!("/pictures/{number:02}")).collect();
-    let mut files = vec![("/loopback", 0o755, Content::File(&feeder))];
-    files.extend(targets.iter().zip(&pictures.1).map(|(target, file)| (target.as_str(), 0o644, Content::File(file))));
-    let camera = format!(
-        "[[camera]]\ndevice = \"/dev/video9\"\nwidth = {WIDTH}\nheight = {HEIGHT}\nfps = {FPS}\nbitrate = 500000\n"
-    );
-    let feeds = format!(
-        "modprobe v4l2loopback video_nr=9 card_label=Loopback exclusive_caps=1\n\
-         /loopback /dev/video9 {format} {WIDTH} {HEIGHT} {FPS} /pictures/* &\n"
-    );
-    board::boot_with(name, server, &camera, &feeds, &files)
+fn boot(name: &str, server: &Server, format: &'static str, pictures: &[Vec<u8>]) -> Guest {
+    let fed = Fed::new(name, format, (WIDTH, HEIGHT), pictures);
+    board::boot_with(name, server, &fed.table(), &fed.script(), &fed.files())
 }
 
 /// Watches the camera: `fps` of its pictures arrive, and others are counted as dropped.
@@ -102,7 +125,7 @@ fn watch(guest: &mut Guest, server: &Server, room: &str, fps: f64) {
 #[test]
 fn h264_of_a_camera_is_passed_through_and_damage_costs_one_group_of_pictures() {
     let server = Server::start_for_guest();
-    let mut units = units();
+    let mut units = units(WIDTH, HEIGHT);
     units[GROUP + 7].truncate(4);
     let mut guest = boot("h264", &server, "H264", &units);
     watch(&mut guest, &server, "guest-h264", 8.0);

@@ -18,7 +18,11 @@ use std::time::Duration;
 /// One that the driver fills, one that is full, one that is being encoded, one for jitter. More would only add delay.
 const BUFFERS: u32 = 4;
 
-/// What drivers may raise [`BUFFERS`] to.
+/// Of H.264, whose pictures are given in order: one that finds no buffer costs all up to the next keyframe. Twice the time
+/// that the reader may be kept from running; the delay stays that of the oldest picture that waits.
+const ENCODED_BUFFERS: u32 = 8;
+
+/// What drivers may raise them to.
 const MAX_BUFFERS: u32 = 32;
 
 /// A streaming capture device; stopped and released when dropped.
@@ -222,7 +226,7 @@ impl Capture {
     fn map_buffers(&mut self) -> Result<(), Error> {
         let Self { node, mode, .. } = self;
         let mut request = sys::RequestBuffers {
-            count: BUFFERS,
+            count: if mode.format == PixelFormat::H264 { ENCODED_BUFFERS } else { BUFFERS },
             kind: node.queue.kind(),
             memory: Memory::Mmap as u32,
             ..Default::default()

@@ -79,6 +79,10 @@ fn watch(root: &Path) -> Result<(), String> {
             tracing::info!("an update waits in slot {} for the next start", system.slot().other());
             Ok(())
         }
+        Ending::CutOff(version) => {
+            tracing::warn!("version {version} was cut off before it was whole: install it again");
+            Ok(())
+        }
         Ending::TakenBack(version, reason) => {
             tracing::error!("version {version} was taken back: {reason}");
             Ok(())

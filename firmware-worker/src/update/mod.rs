@@ -49,9 +49,10 @@ pub fn install(
     }
     let mut disk = Disk::open(system, running.other())?;
     // Before the record: a trial that is forgotten would not be told apart from none.
-    history.installed(&manifest.version, running.other(), must_register);
+    let install = Install::new(&manifest, running, copies);
+    history.installed(&manifest.version, running.other(), must_register, install.generation());
     system.remember(&history)?;
-    let written = write(&mut disk, source, Install::new(&manifest, running, copies), &manifest, &mut progress);
+    let written = write(&mut disk, source, install, &manifest, &mut progress);
     if written.is_err() {
         history.trial = None;
         // The error to be told is the first.

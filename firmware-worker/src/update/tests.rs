@@ -248,7 +248,7 @@ fn an_update_that_is_being_installed_is_waited_for_and_not_taken_back() {
     let board = Board::new();
     let lock = Cell::new(Some(board.system().lock().unwrap()));
     let mut history = board.system().history();
-    history.installed("1.1", Slot::B, true);
+    history.installed("1.1", Slot::B, true, 1);
     board.system().remember(&history).unwrap();
     let now = Cell::new(Instant::now());
     let done = |until| {
@@ -301,6 +301,18 @@ fn a_slot_that_never_said_that_it_is_well_is_remembered_with_what_u_boot_saw() {
         assert!(version == "1.1" && reason.contains(words), "{reason}");
         board.refuses(&good(), &["taken back before", words]);
     }
+}
+
+#[test]
+fn an_update_that_a_power_cut_ended_may_be_installed_again() {
+    let board = Board::new();
+    let before = board.read("sda");
+    board.install(&good()).unwrap();
+    // As if the records had not come to the disk.
+    fs::write(board.0.join("dev/sda"), before).unwrap();
+    assert_eq!(board.settle(|| Seen::Registered), Ending::CutOff("1.1".into()));
+    assert_eq!(board.settle(|| Seen::Registered), Ending::Settled);
+    board.install(&good()).unwrap();
 }
 
 #[test]

@@ -18,6 +18,8 @@ pub enum Ending {
     TakenBack(String, String),
     /// An update waits for the next start.
     Installed,
+    /// An update was cut off before this start: its version, which may be installed again.
+    CutOff(String),
     /// The running slot is good from now on.
     Kept,
     /// It is not, for this reason, and the other one starts next.
@@ -44,6 +46,7 @@ pub fn settle(
     let must_register = match standing {
         Standing::OnTrial { must_register } => must_register,
         Standing::Installed => return Ok(Ending::Installed),
+        Standing::CutOff => return Ok(Ending::CutOff(before.trial.map(|attempt| attempt.version).unwrap_or_default())),
         Standing::Settled => {
             let new = history.failed.last().filter(|_| history.failed != before.failed);
             return Ok(new.map_or(Ending::Settled, |new| Ending::TakenBack(new.version.clone(), new.reason.clone())));

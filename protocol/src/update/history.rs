@@ -26,6 +26,9 @@ pub struct Attempt {
     /// The old slot was registered within its last ten minutes.
     #[serde(default)]
     pub must_register: bool,
+    /// Of the record that puts it on trial, which is written last. 0 where a version that did not write it down installed it.
+    #[serde(default)]
+    pub generation: u32,
 }
 
 /// An update that was taken back. It is not installed again unless somebody insists.
@@ -49,6 +52,8 @@ pub enum Standing {
     },
     /// The other slot is on trial from the next start on.
     Installed,
+    /// An update was cut off before it was whole, and may be installed again.
+    CutOff,
 }
 
 impl History {
@@ -57,9 +62,9 @@ impl History {
         self.failed.iter().rev().find(|failure| failure.version == version).map(|failure| &*failure.reason)
     }
 
-    /// `version` was written to `slot`.
-    pub fn installed(&mut self, version: &str, slot: Slot, must_register: bool) {
-        self.trial = Some(Attempt { version: version.to_owned(), slot, must_register });
+    /// `version` is being written to `slot`, and on trial once a record of this generation is.
+    pub fn installed(&mut self, version: &str, slot: Slot, must_register: bool, generation: u32) {
+        self.trial = Some(Attempt { version: version.to_owned(), slot, must_register, generation });
     }
 
     /// The update on trial is good.
@@ -92,6 +97,10 @@ impl History {
                 self.committed();
                 Standing::Settled
             }
+            (None, Some(attempt)) if record.map_or(0, |record| record.generation) < attempt.generation => {
+                self.trial = None;
+                Standing::CutOff
+            }
             (None, Some(_)) => {
                 self.rolled_back(match fallback {
                     Some("kernel") => "its kernel is damaged: U-Boot did not start it".into(),
@@ -114,7 +123,7 @@ mod tests {
 
     fn with_trial(must_register: bool) -> History {
         let mut history = History::default();
-        history.installed("1.1", Slot::B, must_register);
+        history.installed("1.1", Slot::B, must_register, 9);
         history
     }
 
@@ -147,15 +156,25 @@ mod tests {
     }
 
     #[test]
+    fn an_update_that_was_cut_off_before_its_trial_is_no_failure() {
+        let before = Some(Record { generation: 8, good: Slot::A, tries: None });
+        for record in [None, before] {
+            let mut history = with_trial(true);
+            assert_eq!(history.started(Slot::A, record, None), Standing::CutOff);
+            assert_eq!(history, History::default());
+        }
+    }
+
+    #[test]
     fn a_version_that_failed_is_remembered_until_it_works_and_only_the_newest_are_kept() {
         let mut history = History::default();
         for version in 0..20 {
-            history.installed(&version.to_string(), Slot::B, true);
+            history.installed(&version.to_string(), Slot::B, true, 9);
             history.rolled_back(format!("reason {version}"));
         }
         assert_eq!(history.failed.len(), MAX_FAILURES);
         assert_eq!(history.failure("19"), Some("reason 19"));
-        history.installed("19", Slot::B, true);
+        history.installed("19", Slot::B, true, 9);
         history.committed();
         assert_eq!(history.failure("19"), None);
         assert_eq!(history.failure("18"), Some("reason 18"));

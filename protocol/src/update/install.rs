@@ -124,6 +124,15 @@ impl Install {
         }
     }
 
+    /// Generation of the record that puts the new slot on trial.
+    pub fn generation(&self) -> u32 {
+        let records = self.plan.iter().rev().find_map(|step| match step {
+            Step::Record(_, record) => Some(record.generation),
+            _ => None,
+        });
+        records.expect("each plan ends with the record")
+    }
+
     /// What is to be done now; an error ends it.
     pub fn step(&mut self) -> Result<Action<'_>, Damage> {
         if let Some(done) = self.doing.take() {

@@ -1,5 +1,6 @@
 //! TLS by rustls with aws-lc-rs.
 
+use protocol::worker::UNLESS_LOGIN;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{CertificateError, ClientConfig, RootCertStore};
@@ -58,13 +59,17 @@ fn in_plain_words(error: &io::Error) -> String {
             CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
                 "the server's certificate has expired, or this board's clock is wrong".into()
             }
-            CertificateError::NotValidForName => "the server's certificate is for another name".into(),
+            CertificateError::NotValidForName => {
+                format!("the server's certificate is for another name: correct the URL, {UNLESS_LOGIN}")
+            }
             CertificateError::NotValidForNameContext { presented, .. } => {
-                format!("the server's certificate is for another name ({}); use that in the URL", presented.join(", "))
+                let names = presented.join(", ");
+                format!("the server's certificate is for another name ({names}): use that in the URL, {UNLESS_LOGIN}")
             }
-            CertificateError::UnknownIssuer => {
-                "the server's certificate is from an unknown authority (a private one goes into server.ca_file)".into()
-            }
+            CertificateError::UnknownIssuer => format!(
+                "the server's certificate is from an unknown authority: a private one goes into server.ca_file, \
+                 {UNLESS_LOGIN}"
+            ),
             other => format!("the server's certificate is refused: {other}"),
         },
         rustls::Error::InvalidMessage(_) => {
@@ -134,13 +139,18 @@ mod tests {
         assert_eq!(meet(NAME, 2020..2100, &ours, &ours).await, Ok(()));
         let refusal = async |host, years, issuer| meet(host, years, issuer, &ours).await.unwrap_err();
         let name = refusal("wrong.example", 2020..2100, &ours).await;
-        assert!(name.contains("for another name") && name.contains(NAME), "{name}");
+        assert!(name.contains("for another name") && name.contains(NAME) && name.contains("wants a login"), "{name}");
         let early = refusal(NAME, 2090..2100, &ours).await;
         assert!(early.contains("not valid yet") && early.contains("clock"), "{early}");
         let late = refusal(NAME, 2000..2001, &ours).await;
         assert!(late.contains("expired") && late.contains("clock"), "{late}");
         let unknown = refusal(NAME, 2020..2100, &foreign).await;
-        assert!(unknown.contains("unknown authority") && unknown.contains("server.ca_file"), "{unknown}");
+        assert!(
+            unknown.contains("unknown authority")
+                && unknown.contains("server.ca_file")
+                && unknown.contains("wants a login"),
+            "{unknown}"
+        );
     }
 
     #[test]

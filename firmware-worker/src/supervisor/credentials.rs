@@ -2,7 +2,7 @@
 
 use crate::config::{Credentials, read_secret};
 use protocol::secret::Secret;
-use protocol::token::{self, Grant};
+use protocol::token::{self, Grant, Unfit};
 use protocol::worker::LinkError;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -21,13 +21,13 @@ pub(super) fn wall_clock() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
-/// A token to register with, or why there is none. An unset clock is `Broken`: it is set within seconds of the network
-/// coming up, and refused credentials are retried more slowly than that.
+/// A token to register with, or why there is none. What a clock that is behind stands against is told apart: it is set within
+/// seconds of the network coming up.
 pub(super) fn worker_token(credentials: &Credentials, now: Duration) -> Result<Secret, LinkError> {
     let ready = match credentials {
         Credentials::Key { key, secret } => {
             return match now {
-                now if now < CLOCK_SET_AFTER => Err(LinkError::Broken(UNSET_CLOCK.into())),
+                now if now < CLOCK_SET_AFTER => Err(LinkError::Clock(UNSET_CLOCK.into())),
                 now => Ok(token::mint(key, secret, &Grant::Worker, now, WORKER_TTL)),
             };
         }
@@ -48,7 +48,10 @@ fn check(token: &Secret, now: Duration) -> Result<(), LinkError> {
         return Ok(());
     }
     match claims.unfit_for_worker(now) {
-        Some(unfit) => Err(LinkError::Credentials(unfit.to_string())),
+        Some(unfit @ Unfit::TooEarly(_)) => Err(LinkError::Clock(unfit.to_string())),
+        Some(unfit @ (Unfit::Expired(_) | Unfit::NotForWorkers | Unfit::NotForRooms)) => {
+            Err(LinkError::Credentials(unfit.to_string()))
+        }
         None => Ok(()),
     }
 }
@@ -79,7 +82,7 @@ mod tests {
 
     fn reason(result: Result<Secret, LinkError>) -> String {
         match result.unwrap_err() {
-            LinkError::Credentials(why) | LinkError::Broken(why) => why,
+            LinkError::Credentials(why) | LinkError::Clock(why) => why,
             other => panic!("{other:?}"),
         }
     }
@@ -93,12 +96,22 @@ mod tests {
     }
 
     #[test]
-    fn an_unset_clock_mints_nothing_and_is_retried_soon() {
+    fn an_unset_clock_mints_nothing_and_only_the_server_judges_a_ready_token_then() {
         let credentials = Credentials::Key { key: "key".into(), secret: Secret::new("secret") };
         let result = worker_token(&credentials, Duration::from_secs(5));
-        assert!(matches!(&result, Err(LinkError::Broken(why)) if why.contains("clock")), "{result:?}");
+        assert!(matches!(&result, Err(LinkError::Clock(why)) if why.contains("not set")), "{result:?}");
         let ready = Credentials::Token(minted(&Grant::Worker, NOW));
-        assert!(worker_token(&ready, Duration::from_secs(5)).is_ok(), "only the server can judge a ready token");
+        assert!(worker_token(&ready, Duration::from_secs(5)).is_ok());
+    }
+
+    #[test]
+    fn a_token_from_this_clocks_future_waits_for_the_clock() {
+        let ready = Credentials::Token(minted(&Grant::Worker, NOW));
+        let result = worker_token(&ready, NOW - Duration::from_secs(86_400));
+        assert!(
+            matches!(&result, Err(LinkError::Clock(why)) if why.contains("clock is probably behind")),
+            "{result:?}"
+        );
     }
 
     #[test]

@@ -32,6 +32,9 @@ const SILENCE_LIMIT: Duration = Duration::from_secs(35);
 /// The interval of the official workers; some servers drop a worker that is quiet for longer.
 const STATUS_INTERVAL: Duration = Duration::from_millis(2500);
 
+/// A network for guests answers in the server's name until somebody has filled in its page, which a board cannot.
+pub const UNLESS_LOGIN: &str = "unless this network wants a login on a page of its own first";
+
 /// What became due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Due {
@@ -220,9 +223,11 @@ impl Link {
     fn explain(&self, error: &LinkError) -> String {
         match error {
             LinkError::Broken(why) if !matches!(self.phase, Phase::Connecting) => format!("connection lost: {why}"),
-            LinkError::Broken(_) | LinkError::Refused { .. } | LinkError::Tls(_) | LinkError::Credentials(_) => {
-                error.in_words()
-            }
+            LinkError::Broken(_)
+            | LinkError::Refused { .. }
+            | LinkError::Tls(_)
+            | LinkError::Credentials(_)
+            | LinkError::Clock(_) => error.in_words(),
         }
     }
 
@@ -235,7 +240,7 @@ impl Link {
             }
             LinkError::Refused { retry_after, .. } => usual.max(believed(*retry_after)),
             LinkError::Credentials(_) => CREDENTIALS_RETRY,
-            LinkError::Tls(_) => CLOCK_RETRY,
+            LinkError::Tls(_) | LinkError::Clock(_) => CLOCK_RETRY,
             LinkError::Broken(_) => usual,
         }
     }
@@ -259,10 +264,13 @@ impl LinkError {
                 "no agents endpoint at this URL (HTTP 404): is it a LiveKit server, and is the path right?".to_owned()
             }
             LinkError::Refused { status: status @ 300..=399, .. } => {
-                format!("the server redirects (HTTP {status}); configure the URL it leads to")
+                format!("the server redirects (HTTP {status}): configure the URL it leads to, {UNLESS_LOGIN}")
+            }
+            LinkError::Refused { status: status @ 200..=299, .. } => {
+                format!("what answers is no LiveKit server (HTTP {status}): correct the URL, {UNLESS_LOGIN}")
             }
             LinkError::Refused { status, .. } => format!("the server refused the connection (HTTP {status})"),
-            LinkError::Tls(why) | LinkError::Credentials(why) => why.clone(),
+            LinkError::Tls(why) | LinkError::Credentials(why) | LinkError::Clock(why) => why.clone(),
             LinkError::Broken(why) => format!("cannot connect: {why}"),
         }
     }

@@ -31,6 +31,7 @@ pub use admission::PLANNED_MEMORY;
 pub use exit::complaint;
 pub use handover::{Busy, Handover};
 pub use limits::{Allowance, Limits, MemoryLimit};
+pub use link::UNLESS_LOGIN;
 pub use machine::Worker;
 pub use options::{Options, Permissions, RestartPolicy, Tuning};
 pub use solo::Solo;
@@ -157,6 +158,8 @@ pub enum LinkError {
     Tls(String),
     /// No credentials could be made: expired or unreadable token. Text names the object and the remedy.
     Credentials(String),
+    /// Only this board's clock stands between us and the server: it is not set yet, or behind. Text names the remedy.
+    Clock(String),
     /// Anything else: DNS, connect, reset, closed.
     Broken(String),
 }

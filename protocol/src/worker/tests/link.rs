@@ -80,6 +80,17 @@ fn refused_credentials_are_retried_every_30_s_and_explained() {
 }
 
 #[test]
+fn a_clock_that_is_not_set_is_tried_again_soon_however_long_there_was_no_way_out() {
+    let mut s = Script::new(options());
+    s.said();
+    for _ in 0..8 {
+        delay_after(&mut s, LinkError::Broken("no route".to_owned()));
+    }
+    assert_eq!(delay_after(&mut s, LinkError::Clock("it is not set".to_owned())), 5.0);
+    assert_eq!(s.worker.snapshot().problem, "it is not set");
+}
+
+#[test]
 fn credentials_refused_to_a_board_whose_clock_is_off_are_explained_by_it_and_tried_again_when_it_may_be_set() {
     let mut s = Script::new(options());
     s.said();
@@ -105,6 +116,17 @@ fn a_server_that_was_never_reached_is_not_called_a_lost_connection() {
     s.register();
     s.give(broken());
     assert_eq!(s.worker.snapshot().problem, "connection lost: reset");
+}
+
+#[test]
+fn what_answers_in_the_servers_name_may_be_a_network_that_wants_a_login() {
+    let mut s = Script::new(options());
+    s.said();
+    for (status, remedy) in [(302, "configure the URL it leads to"), (200, "correct the URL")] {
+        delay_after(&mut s, refused(status));
+        let problem = s.worker.snapshot().problem;
+        assert!(problem.contains(remedy) && problem.contains("wants a login"), "{problem}");
+    }
 }
 
 #[test]

@@ -42,6 +42,7 @@ fn link_error() -> impl Strategy<Value = LinkError> {
         Just(LinkError::Broken("reset".to_owned())),
         Just(LinkError::Tls("expired".to_owned())),
         Just(LinkError::Credentials("no token".to_owned())),
+        Just(LinkError::Clock("not set".to_owned())),
         Just(LinkError::Refused { status: 401, retry_after: None, clocks: None }),
         Just(LinkError::Refused { status: 503, retry_after: Some(seconds(7)), clocks: None }),
     ]

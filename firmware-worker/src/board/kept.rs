@@ -10,6 +10,9 @@ use std::path::{Path, PathBuf};
 /// The worker's environment, as systemd reads it.
 const CREDENTIALS: &str = "credentials";
 
+/// The settings before the last ones.
+const BEFORE: &str = "before.toml";
+
 /// The data partition.
 pub(super) struct Kept {
     /// `board/` on it.
@@ -59,13 +62,25 @@ impl Kept {
         fs::read_to_string(self.folder.join(file::NAME)).ok()
     }
 
+    pub(super) fn settings_before(&self) -> Option<String> {
+        fs::read_to_string(self.folder.join(BEFORE)).ok()
+    }
+
+    /// Puts the settings before the last ones in their place, on a full card too.
+    pub(super) fn go_back(&self) -> Result<(), Error> {
+        let path = self.folder.join(file::NAME);
+        fs::rename(self.folder.join(BEFORE), &path).map_err(|source| Error::File { call: "replace", path, source })
+    }
+
+    /// The secret that is kept for this variable.
+    pub(super) fn secret(&self, variable: &str) -> Option<String> {
+        let text = fs::read_to_string(self.folder.join(CREDENTIALS)).ok()?;
+        text.lines().find_map(|line| line.strip_prefix(variable)?.strip_prefix('=')).map(str::to_owned)
+    }
+
     /// The secrets that count with these settings: those in them, else those kept, and only of the kind that they ask for.
     pub(super) fn with(&self, written: &Written) -> Secrets {
-        let text = fs::read_to_string(self.folder.join(CREDENTIALS)).unwrap_or_default();
-        let kept = |name: &str| {
-            let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
-            line.map(Secret::new)
-        };
+        let kept = |name: &str| self.secret(name).map(Secret::new);
         if written.server.api_key.is_some() {
             let given = written.server.api_secret.clone();
             let api_secret = given.or_else(|| kept("LIVEKIT_API_SECRET"));
@@ -78,6 +93,10 @@ impl Kept {
     pub(super) fn save(&self, settings: &str, secrets: &Secrets) -> Result<(), Error> {
         // First what the settings need.
         self.put(&self.folder.join(CREDENTIALS), &secrets.text())?;
+        // A program that an update is rolled back to may not know every key of the new ones.
+        if let Some(last) = self.settings().filter(|last| last != settings) {
+            self.put(&self.folder.join(BEFORE), &last)?;
+        }
         self.put(&self.folder.join(file::NAME), settings)
     }
 

@@ -5,6 +5,7 @@
 //! /boot/firmware/firmware-worker.toml        read at each start; its secrets are taken out once they are kept
 //! /boot/firmware/firmware-worker-report.txt  what came of it
 //! /data/board/firmware-worker.toml           the last good one, for the worker
+//! /data/board/before.toml                    the good one before it
 //! /data/board/credentials                    its secrets, as variables of its environment
 //! ```
 //!
@@ -23,6 +24,17 @@ use file::Boot;
 use kept::Kept;
 use std::io;
 use std::path::{Path, PathBuf};
+
+/// What the worker of a flashed board reads, and with it every other command.
+pub const SETTINGS: &str = "/data/board/firmware-worker.toml";
+
+/// What holds where these say nothing.
+pub const IMAGE: &str = "/usr/share/firmware-worker/image.toml";
+
+/// The secret that a flashed board keeps for this variable.
+pub fn secret(variable: &str) -> Option<String> {
+    Kept::under(Path::new("/")).secret(variable)
+}
 
 /// Why a step failed.
 #[derive(Debug, thiserror::Error)]
@@ -130,17 +142,20 @@ fn keep(kept: &Kept, text: &str, written: &Written, secrets: &kept::Secrets, con
     kept.save_network(written, &config.board)
 }
 
-/// The last good settings.
+/// The last good settings; where this program does not understand them, as after an update was rolled back, those before.
 fn last(kept: &Kept, defaults: Defaults, report: &mut Report) -> Option<Board> {
-    let text = kept.settings()?;
-    let path = Path::new("the settings kept before");
-    let read = config::parse(&text, path)
-        .and_then(|written| config::check(kept.with(&written).fill(written), &|_| None, defaults));
-    match read {
-        Ok(config) => Some(config.board),
-        Err(error) => {
-            report.mistakes.push(error.to_string());
-            None
-        }
+    let mut read = |text: String, name: &str| {
+        let config = config::parse(&text, Path::new(name))
+            .and_then(|written| config::check(kept.with(&written).fill(written), &|_| None, defaults));
+        config.map_err(|error| report.mistakes.push(error.to_string())).ok()
+    };
+    if let Some(config) = read(kept.settings()?, "the settings kept before") {
+        return Some(config.board);
     }
+    let config = read(kept.settings_before()?, "the settings before those")?;
+    match kept.go_back() {
+        Ok(()) => report.notes.push("The settings before those are used.".into()),
+        Err(error) => report.mistakes.push(error.to_string()),
+    }
+    Some(config.board)
 }

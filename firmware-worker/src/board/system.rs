@@ -70,8 +70,5 @@ pub(super) fn place(path: &Path, text: Option<&str>, mode: u32) -> Result<(), Er
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder).map_err(failed("make the folder of"))?;
     }
-    if fs::read(path).is_ok_and(|old| old == text.as_bytes()) {
-        return Ok(());
-    }
     file::replace(path, text.as_bytes(), mode)
 }

@@ -125,6 +125,28 @@ fn a_wrong_file_is_reported_and_the_last_good_one_goes_on() {
 }
 
 #[test]
+fn settings_that_only_a_newer_program_understands_give_way_to_those_before() {
+    let with = |ntp: &str| format!("{SERVER}[board]\ntoken = \"{TOKEN}\"\nntp = [\"{ntp}\"]\n");
+    let disk = Disk::with(with("old.example"));
+    disk.good();
+    let old = disk.read("data/board/firmware-worker.toml");
+    disk.edit(with("new.example"));
+    disk.good();
+    // What the newer program took has a table more. It was rolled back.
+    let newer = disk.read("data/board/firmware-worker.toml") + "[newer]\nkey = 1\n";
+    fs::write(disk.0.join("data/board/firmware-worker.toml"), &newer).expect("writable");
+    disk.edit(&newer);
+    let report = disk.start();
+    let named = ["firmware-worker.toml:6: unknown key `newer`", "the settings kept before:6: unknown key `newer`"];
+    assert!(report.mistakes.len() == 2, "{report:?}");
+    assert!(report.mistakes.iter().zip(named).all(|(mistake, named)| mistake.starts_with(named)), "{report:?}");
+    assert_eq!(report.notes, ["The settings before those are used."]);
+    assert_eq!(disk.read("run/systemd/timesyncd.conf.d/board.conf"), "[Time]\nNTP=old.example\n");
+    assert_eq!(disk.read("data/board/firmware-worker.toml"), old, "the worker reads them too");
+    assert_eq!(disk.start().mistakes.len(), 1, "and the next start finds them");
+}
+
+#[test]
 fn what_editors_do_to_a_file_is_named() {
     let utf16: Vec<u8> = "[server]".encode_utf16().flat_map(u16::to_le_bytes).collect();
     assert!(Disk::with([&[0xff, 0xfe][..], &utf16].concat()).mistake().contains("save it as UTF-8"));

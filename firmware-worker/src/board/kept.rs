@@ -121,8 +121,7 @@ impl Kept {
         let hidden = if wifi.hidden { "[Settings]\nHidden=true\n" } else { "" };
         let kept = fs::read_to_string(&path).unwrap_or_default();
         let text = match password(written) {
-            // A backslash begins an escape there.
-            Some(password) => format!("[Security]\nPassphrase={}\n{hidden}", password.expose().replace('\\', "\\\\")),
+            Some(password) => format!("[Security]\nPassphrase={}\n{hidden}", escaped(password.expose())),
             None if wifi.open => hidden.to_owned(),
             // iwd adds lines of its own, which are as good as ours.
             None if kept.contains("Hidden=true") == wifi.hidden => return Ok(()),
@@ -163,6 +162,11 @@ impl Kept {
 
 fn password(written: &Written) -> Option<&Secret> {
     written.wifi.as_ref()?.password.as_ref().filter(|password| !password.expose().is_empty())
+}
+
+/// A backslash begins an escape there, and a space at an end would not be read.
+fn escaped(text: &str) -> String {
+    text.replace('\\', "\\\\").replace(' ', "\\s")
 }
 
 /// As iwd names it: the network's name where that is plain, else its bytes in hexadecimal.

@@ -180,10 +180,10 @@ fn a_wireless_network_is_iwds_with_its_password_kept_when_it_is_not_written() {
     assert!(disk.read("boot/firmware/firmware-worker.toml").contains("password = \"\"\n"));
     disk.good();
     // Another network, whose name is no file's, takes its place.
-    disk.edit(wifi("country = \"DE\"\nssid = \"café/1\"\npassword = \"long enough\"\nhidden = true\n"));
+    disk.edit(wifi("country = \"DE\"\nssid = \"café/1\"\npassword = \" long enough \"\nhidden = true\n"));
     disk.good();
     let text = disk.read("data/iwd/=636166c3a92f31.psk");
-    assert_eq!(text, "[Security]\nPassphrase=long enough\n[Settings]\nHidden=true\n");
+    assert_eq!(text, "[Security]\nPassphrase=\\slong\\senough\\s\n[Settings]\nHidden=true\n");
     assert!(!disk.has("data/iwd/attic.psk"));
     disk.edit(wifi(
         "country = \"DE\"\nssid = \"guests\"\nopen = true\naddress = \"10.0.0.5/8\"\ngateway = \"10.0.0.1\"\n",
@@ -202,7 +202,7 @@ fn where_there_is_networkmanager_the_network_is_its() {
     disk.edit(format!(
         "{server}hostname = \"porch\"\naddress = \"192.168.1.20/24\"\ngateway = \"192.168.1.1\"\n\
          dns = [\"192.168.1.1\", \"fd00::1\"]\n\
-         [wifi]\ncountry = \"DE\"\nssid = \"a;b\"\npassword = 'back\\slash'\nhidden = true\n"
+         [wifi]\ncountry = \"DE\"\nssid = \"a;b\"\npassword = ' back\\slash'\nhidden = true\n"
     ));
     disk.good();
     let folder = "run/NetworkManager/system-connections/firmware-worker";
@@ -211,7 +211,7 @@ fn where_there_is_networkmanager_the_network_is_its() {
                 gateway=192.168.1.1\ndns=192.168.1.1;\n[ipv6]\nmethod=auto\n";
     assert!(wired.ends_with(ends), "{wired}");
     let wifi = disk.read(&format!("{folder}-wifi.nmconnection"));
-    let ends = "[wifi]\nssid=97;59;98;\nhidden=true\n\n[wifi-security]\nkey-mgmt=wpa-psk\npsk=back\\\\slash\n\n\
+    let ends = "[wifi]\nssid=97;59;98;\nhidden=true\n\n[wifi-security]\nkey-mgmt=wpa-psk\npsk=\\sback\\\\slash\n\n\
                 [ipv4]\nmethod=auto\n[ipv6]\nmethod=auto\n";
     assert!(wifi.ends_with(ends), "{wifi}");
     let mode = |path: &str| fs::metadata(disk.0.join(path)).expect("there").permissions().mode() & 0o777;

@@ -74,6 +74,34 @@ fn check_says_what_the_worker_would_do_and_never_a_secret() {
 }
 
 #[test]
+fn check_reads_a_boards_file_before_it_was_in_a_board_and_after() {
+    let file = scratch("board");
+    let network = "[wifi]\ncountry = \"DE\"\nssid = \"attic\"\npassword = \"\"\n";
+    let check = |server: &str, board: &str| {
+        let text = format!("[server]\nurl = \"wss://media.example\"\n{server}\n[board]\n{board}\n{network}");
+        fs::write(&file, text).unwrap();
+        run(&["check", file.to_str().unwrap()], &[])
+    };
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let token = token::mint("devkey", &Secret::new(SECRET), &token::Grant::Worker, now, Duration::from_secs(86_400));
+    let key = "api_key = \"devkey\"";
+    let cases = [
+        (check("", &format!("token = \"{}\"", token.expose())), "a token, valid for 23 hours"),
+        (check("", "token = \"\""), "the token that its board keeps"),
+        (check(key, &format!("api_secret = \"{SECRET}\"")), "API key devkey with its secret; makes its own tokens"),
+        (check(key, "api_secret = \"\""), "API key devkey with the secret that its board keeps"),
+    ];
+    for (output, expected) in cases {
+        assert!(stdout(&output).contains(expected), "{expected}: {}{}", stdout(&output), stderr(&output));
+        assert_eq!(output.status.code(), Some(0));
+    }
+    for board in ["token = \"\"\nhostnam = \"porch\"", "hostname = \"porch\""] {
+        assert_eq!(check("", board).status.code(), Some(78), "{board}");
+    }
+    fs::remove_file(file).unwrap();
+}
+
+#[test]
 fn certificates_that_are_none_are_a_wrong_configuration() {
     let file = scratch("ca");
     fs::write(&file, format!("[server]\nca_file = {:?}\n", "/no/such/ca.pem")).unwrap();

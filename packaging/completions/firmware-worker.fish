@@ -39,7 +39,7 @@ complete -c firmware-worker -n "__fish_firmware_worker_needs_command" -f -a "upd
 complete -c firmware-worker -n "__fish_firmware_worker_needs_command" -f -a "board" -d 'On a flashed board: take over the settings on its boot partition'
 complete -c firmware-worker -n "__fish_firmware_worker_needs_command" -f -a "token" -d 'Make a worker token from API key and secret, so that the secret stays off the board'
 complete -c firmware-worker -n "__fish_firmware_worker_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
-complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand start" -l config -d 'Configuration file [default: /etc/firmware-worker/config.toml if it exists]' -r -F
+complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand start" -l config -d 'Configuration file [default: a flashed board\'s own, else /etc/firmware-worker/config.toml if it exists]' -r -F
 complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand start" -l defaults -d 'One more, for what the configuration leaves out' -r -F
 complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand start" -l url -d 'Server, ws:// or wss://' -r
 complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand start" -l api-key -d 'API key' -r
@@ -50,7 +50,7 @@ complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand start" -
 complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand start" -l http -d 'Address and port for operators, or "off"' -r
 complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand start" -l log-level -d 'error, warn, info, debug or trace' -r
 complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand start" -s h -l help -d 'Print help'
-complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand dev" -l config -d 'Configuration file [default: /etc/firmware-worker/config.toml if it exists]' -r -F
+complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand dev" -l config -d 'Configuration file [default: a flashed board\'s own, else /etc/firmware-worker/config.toml if it exists]' -r -F
 complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand dev" -l defaults -d 'One more, for what the configuration leaves out' -r -F
 complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand dev" -l url -d 'Server, ws:// or wss://' -r
 complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand dev" -l api-key -d 'API key' -r
@@ -63,7 +63,7 @@ complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand dev" -l 
 complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand dev" -s h -l help -d 'Print help'
 complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand connect" -l room -d 'Room to join' -r
 complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand connect" -l identity -d 'Identity to join as, unless a token says it' -r
-complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand connect" -l config -d 'Configuration file [default: /etc/firmware-worker/config.toml if it exists]' -r -F
+complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand connect" -l config -d 'Configuration file [default: a flashed board\'s own, else /etc/firmware-worker/config.toml if it exists]' -r -F
 complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand connect" -l defaults -d 'One more, for what the configuration leaves out' -r -F
 complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand connect" -l url -d 'Server, ws:// or wss://' -r
 complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand connect" -l api-key -d 'API key' -r
@@ -114,7 +114,7 @@ complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand jobs; an
 complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand jobs; and __fish_seen_subcommand_from help" -f -a "stop" -d 'End a job, and wait until it has ended'
 complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand jobs; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand check" -l handover -d 'Say whether this program could take the place of a running one, which has written its state to this descriptor: an upgrade asks so' -r
-complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand check" -l config -d 'Configuration file [default: /etc/firmware-worker/config.toml if it exists]' -r -F
+complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand check" -l config -d 'Configuration file [default: a flashed board\'s own, else /etc/firmware-worker/config.toml if it exists]' -r -F
 complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand check" -l defaults -d 'One more, for what the configuration leaves out' -r -F
 complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand check" -l url -d 'Server, ws:// or wss://' -r
 complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand check" -l api-key -d 'API key' -r
@@ -125,7 +125,7 @@ complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand check" -
 complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand check" -l http -d 'Address and port for operators, or "off"' -r
 complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand check" -l log-level -d 'error, warn, info, debug or trace' -r
 complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand check" -s h -l help -d 'Print help'
-complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand doctor" -l config -d 'Configuration file [default: /etc/firmware-worker/config.toml if it exists]' -r -F
+complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand doctor" -l config -d 'Configuration file [default: a flashed board\'s own, else /etc/firmware-worker/config.toml if it exists]' -r -F
 complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand doctor" -l defaults -d 'One more, for what the configuration leaves out' -r -F
 complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand doctor" -l url -d 'Server, ws:// or wss://' -r
 complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand doctor" -l api-key -d 'API key' -r
@@ -152,7 +152,7 @@ complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand board; a
 complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand board; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand token" -l ttl -d 'How long it is valid: 90d, 12h, 30m' -r
 complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand token" -l output -d 'Write it to this new file, readable by its owner alone, instead of to stdout' -r -F
-complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand token" -l config -d 'Configuration file [default: /etc/firmware-worker/config.toml if it exists]' -r -F
+complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand token" -l config -d 'Configuration file [default: a flashed board\'s own, else /etc/firmware-worker/config.toml if it exists]' -r -F
 complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand token" -l defaults -d 'One more, for what the configuration leaves out' -r -F
 complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand token" -l url -d 'Server, ws:// or wss://' -r
 complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand token" -l api-key -d 'API key' -r

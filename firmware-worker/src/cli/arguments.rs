@@ -182,7 +182,7 @@ pub(super) struct BenchOptions {
 /// Flags over environment over file over defaults. Secrets are only ever named by file: arguments are public.
 #[derive(Clone, Debug, Default, Args)]
 pub(super) struct Settings {
-    /// Configuration file [default: /etc/firmware-worker/config.toml if it exists]
+    /// Configuration file [default: a flashed board's own, else /etc/firmware-worker/config.toml if it exists]
     #[arg(long, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
     /// One more, for what the configuration leaves out

@@ -1,9 +1,10 @@
 //! `check`: what the worker would do with a configuration.
 
 use super::arguments::Settings;
-use super::{config_file, configuration_error, load, since_1970};
+use super::{config_file, configuration_error, environment, load, load_with, since_1970};
 use crate::config::{
-    CameraDevice, Config, Credentials, Device, DeviceKind, Limits, MicrophoneDevice, SpeakerDevice, Volume, read_secret,
+    self, CameraDevice, Config, Credentials, Device, DeviceKind, Limits, MicrophoneDevice, SpeakerDevice, Volume,
+    read_secret,
 };
 use crate::device::speaker::choose;
 use crate::supervisor;
@@ -24,12 +25,23 @@ pub(super) fn print(
 ) -> ExitCode {
     settings.config = file.or(settings.config);
     let path = config_file(settings.config.as_deref());
-    match (load(settings, false, restart), handover) {
+    let mut loaded = load(settings.clone(), false, restart);
+    // The rest of a file that was in a board can be judged without its secret.
+    let moved = match &loaded {
+        Err(config::Error::NoCredentials(_)) => path.as_deref().and_then(config::moved_secret),
+        _ => None,
+    };
+    if let Some(moved) = moved {
+        let with = |name: &str| if name == moved { Some("in the board".into()) } else { environment(name) };
+        loaded = load_with(settings, &with, false, restart);
+    }
+    match (loaded, handover) {
         (Ok(config), Some(number)) => understands(&config, number),
         (Ok(config), None) => {
             let file = path.map_or_else(|| "no file, defaults".into(), |path| path.display().to_string());
             let board = Board { cameras: hal::video::list(), cards: hal::audio::list() };
-            print!("{file}: good\n{}", describe(&config, &board));
+            let credentials = credentials(&config.server.credentials, moved.is_some());
+            print!("{file}: good\n{}", describe(&config, &credentials, &board));
             ExitCode::SUCCESS
         }
         (Err(error), _) => configuration_error(&error),
@@ -55,7 +67,7 @@ struct Board {
     cards: Vec<Card>,
 }
 
-fn describe(config: &Config, board: &Board) -> String {
+fn describe(config: &Config, credentials: &str, board: &Board) -> String {
     let mut out = String::new();
     let worker = &config.worker;
     let dispatch = match worker.agent_name.as_str() {
@@ -66,7 +78,7 @@ fn describe(config: &Config, board: &Board) -> String {
     let http = config.http.map_or_else(|| "off".into(), |address| format!("http://{address}"));
     // Writing to a string cannot fail.
     let _ = writeln!(out, "server      {}{}", config.server.url, unencrypted(&config.server.url));
-    let _ = writeln!(out, "as          {}", credentials(&config.server.credentials));
+    let _ = writeln!(out, "as          {credentials}");
     let _ = writeln!(out, "jobs        {kind} jobs, {dispatch}, at most {} at a time", worker.max_jobs);
     for device in &config.devices {
         let _ = writeln!(out, "{}", describe_device(device, board));
@@ -93,10 +105,12 @@ fn unencrypted(url: &str) -> &'static str {
     if url.starts_with("ws://") || url.starts_with("http://") { "  (not encrypted)" } else { "" }
 }
 
-fn credentials(credentials: &Credentials) -> String {
+fn credentials(credentials: &Credentials, moved: bool) -> String {
     match credentials {
+        Credentials::Key { key, .. } if moved => format!("API key {key} with the secret that its board keeps"),
         Credentials::Key { key, .. } => format!("API key {key} with its secret; makes its own tokens"),
-        Credentials::Token(token) => format!("token from the environment, {}", validity(token)),
+        Credentials::Token(_) if moved => "the token that its board keeps".into(),
+        Credentials::Token(token) => format!("a token, {}", validity(token)),
         Credentials::TokenFile(path) => match read_secret(path) {
             Ok(token) => format!("token in {}, {}", path.display(), validity(&token)),
             Err(error) => error.to_string(),

@@ -29,6 +29,7 @@ pub(super) fn print(settings: Settings, fix: bool) -> ExitCode {
 
 fn local(root: &Path) -> Vec<Finding> {
     let board = Board::under(root);
+    let flashed = Path::new(crate::board::SETTINGS).exists();
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     vec![
         checks::cgroups(root),
@@ -36,8 +37,8 @@ fn local(root: &Path) -> Vec<Finding> {
         checks::encoder(&hal::video::encoders()),
         checks::power(&board),
         checks::heat(&board),
-        checks::clock(hal::clock::synchronised(), now),
-        checks::network(&hal::interfaces::addresses().unwrap_or_default()),
+        checks::clock(hal::clock::synchronised(), now, flashed),
+        checks::network(&hal::interfaces::addresses().unwrap_or_default(), flashed),
     ]
 }
 

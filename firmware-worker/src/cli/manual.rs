@@ -53,6 +53,7 @@ fn manual() -> String {
     files.control("SH", ["FILES"]);
     for (file, what) in [
         ("/etc/firmware-worker/config.toml", "Configuration."),
+        (crate::board::SETTINGS, "The same on a flashed board: what it keeps of the file on its boot partition."),
         ("/usr/share/doc/firmware-worker/config.example.toml", "Every key with its default."),
     ] {
         files.control("TP", []).text([roman(file)]).text([roman(what)]);

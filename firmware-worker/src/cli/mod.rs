@@ -18,6 +18,7 @@ mod trial;
 mod update;
 mod view;
 
+use crate::board::{IMAGE, SETTINGS};
 use crate::config::{self, Config, Credentials, Defaults, read_secret};
 use crate::control::confinement;
 use crate::job::{self, WorkerOptions};
@@ -47,7 +48,7 @@ pub const TRIAL: &str = "__trial";
 /// First argument of the process that keeps a camera's command.
 pub const KEEPER: &str = "__keeper";
 
-/// Read without being asked to, if it exists.
+/// Read without being asked to where it exists, but for flashed boards.
 pub(crate) const CONFIG_FILE: &str = "/etc/firmware-worker/config.toml";
 
 /// Runs what the arguments say; with `options` in job processes.
@@ -190,10 +191,21 @@ fn default_identity() -> String {
 
 fn load(settings: Settings, development: bool, restart: RestartPolicy) -> Result<Config, config::Error> {
     let file = config_file(settings.config.as_deref());
+    load_with(settings, &variables(file.as_deref()), development, restart)
+}
+
+fn load_with(
+    settings: Settings,
+    environment: config::Environment<'_>,
+    development: bool,
+    restart: RestartPolicy,
+) -> Result<Config, config::Error> {
+    let file = config_file(settings.config.as_deref());
     let memory = Board::default().memory().map(|memory| memory.total);
     let defaults = Defaults { memory, development, restart };
-    let below = settings.defaults.clone();
-    let config = config::load_over(settings.written(), &environment, file.as_deref(), below.as_deref(), defaults)?;
+    let image = || Some(PathBuf::from(IMAGE)).filter(|path| is_boards_own(file.as_deref()) && path.exists());
+    let below = settings.defaults.clone().or_else(image);
+    let config = config::load_over(settings.written(), environment, file.as_deref(), below.as_deref(), defaults)?;
     if config.server.ca_file.is_some() {
         let wrong = |why| config::Error::Value { key: "server ca_file".into(), why };
         supervisor::trust(&config.server).map_err(wrong)?;
@@ -202,8 +214,19 @@ fn load(settings: Settings, development: bool, restart: RestartPolicy) -> Result
 }
 
 fn config_file(given: Option<&Path>) -> Option<PathBuf> {
-    let usual = || Some(PathBuf::from(CONFIG_FILE)).filter(|path| path.exists());
+    let usual = || [SETTINGS, CONFIG_FILE].map(PathBuf::from).into_iter().find(|path| path.exists());
     given.map(Path::to_owned).or_else(usual)
+}
+
+/// Whether this is the file of the flashed board that we run on.
+fn is_boards_own(file: Option<&Path>) -> bool {
+    file == Some(Path::new(SETTINGS))
+}
+
+/// The environment, and with a board's own file the secrets that it keeps beside that.
+fn variables(file: Option<&Path>) -> impl Fn(&str) -> Option<String> {
+    let own = is_boards_own(file);
+    move |name| environment(name).or_else(|| if own { crate::board::secret(name) } else { None })
 }
 
 fn environment(name: &str) -> Option<String> {

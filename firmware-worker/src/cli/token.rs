@@ -1,7 +1,7 @@
 //! `token`: a worker token, made where the API secret may be.
 
 use super::arguments::Settings;
-use super::{config_file, configuration_error, environment, exit, since_1970};
+use super::{config_file, configuration_error, exit, since_1970, variables};
 use crate::config::{self, Credentials};
 use protocol::secret::Secret;
 use protocol::token::{Grant, mint};
@@ -14,7 +14,7 @@ use std::time::Duration;
 
 pub(super) fn print(settings: Settings, ttl: Duration, output: Option<&Path>) -> ExitCode {
     let file = config_file(settings.config.as_deref());
-    let token = match config::credentials(settings.written(), &environment, file.as_deref()) {
+    let token = match config::credentials(settings.written(), &variables(file.as_deref()), file.as_deref()) {
         Ok(Credentials::Key { key, secret }) => mint(&key, &secret, &Grant::Worker, since_1970(), ttl),
         Ok(Credentials::Token(_) | Credentials::TokenFile(_)) => {
             eprintln!("firmware-worker: a token cannot make another one; give API key and secret instead of a token");

@@ -66,6 +66,17 @@ pub fn parse(text: &str, path: &Path) -> Result<Written, Error> {
     Ok(written)
 }
 
+/// The variable that stands for the secret which a board has moved out of this file into itself, if one has.
+pub fn moved_secret(file: &Path) -> Option<&'static str> {
+    let written = syntax::parse(&fs::read_to_string(file).ok()?, file).ok()?;
+    let board = written.board?;
+    let (secret, variable) = match written.server.api_key {
+        Some(_) => (board.api_secret, "LIVEKIT_API_SECRET"),
+        None => (board.token, "LIVEKIT_TOKEN"),
+    };
+    secret.is_some_and(|secret| secret.expose().is_empty()).then_some(variable)
+}
+
 /// What the worker would do with it.
 pub fn check(written: Written, environment: Environment<'_>, defaults: Defaults) -> Result<Config, Error> {
     meaning::mean(from_environment(environment).over(written), defaults)

@@ -16,7 +16,7 @@ pub use board::{Addresses, Board, BoardWritten, Wifi, WifiWritten};
 pub use camera_device::CameraDevice;
 pub(crate) use camera_device::names as camera_names;
 pub use isolation::{Isolation, IsolationMode, IsolationWritten};
-pub use layers::{Defaults, Environment, check, credentials, devices, load, load_over, parse};
+pub use layers::{Defaults, Environment, check, credentials, devices, load, load_over, moved_secret, parse};
 pub use secret_file::{SecretFileError, read_secret};
 pub use written::{CameraWritten, MicrophoneWritten, ServerWritten, SpeakerWritten, WorkerWritten, Written};
 

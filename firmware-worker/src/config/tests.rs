@@ -1,4 +1,5 @@
 mod devices;
+mod images;
 mod layers;
 mod secrets;
 

@@ -140,26 +140,34 @@ pub(super) fn heat(board: &Board) -> Finding {
 }
 
 /// Whether tokens and certificates can be judged by this board's time.
-pub(super) fn clock(synchronised: Option<bool>, now: Duration) -> Finding {
+pub(super) fn clock(synchronised: Option<bool>, now: Duration, flashed: bool) -> Finding {
     const NAME: &str = "clock";
     /// 2025-01-01: an earlier time was never set.
     const PLAUSIBLE: Duration = Duration::from_secs(1_735_689_600);
-    const REMEDY: &str = "sudo timedatectl set-ntp true, and let UDP port 123 out";
+    let remedy = if flashed {
+        "let UDP port 123 out, or write `ntp` under [board] into firmware-worker.toml on the boot partition"
+    } else {
+        "sudo timedatectl set-ntp true, and let UDP port 123 out"
+    };
     if now < PLAUSIBLE {
-        return Finding::wrong(NAME, format!("it was never set, so no certificate and no token is valid: {REMEDY}"));
+        return Finding::wrong(NAME, format!("it was never set, so no certificate and no token is valid: {remedy}"));
     }
     match synchronised {
-        Some(false) => Finding::note(NAME, format!("no time service keeps it: {REMEDY}")),
+        Some(false) => Finding::note(NAME, format!("no time service keeps it: {remedy}")),
         Some(true) | None => Finding::good(NAME, "set"),
     }
 }
 
 /// Whether there is any way out.
-pub(super) fn network(addresses: &[Address]) -> Finding {
+pub(super) fn network(addresses: &[Address], flashed: bool) -> Finding {
     const NAME: &str = "network";
     let outward: Vec<_> = addresses.iter().filter(|address| !address.loopback).collect();
     if outward.is_empty() {
-        let remedy = "plug in the cable, or sudo nmcli device wifi connect NETWORK password PASSWORD";
+        let remedy = if flashed {
+            "plug in the cable, or write [wifi] into firmware-worker.toml on the boot partition"
+        } else {
+            "plug in the cable, or sudo nmcli device wifi connect NETWORK password PASSWORD"
+        };
         return Finding::wrong(NAME, format!("no interface has an address: {remedy}"));
     }
     let list: Vec<_> = outward.iter().map(|address| format!("{} {}", address.interface, address.ip)).collect();

@@ -104,9 +104,10 @@ fn a_weak_supply_is_wrong_and_heat_slows() {
 
 #[test]
 fn a_clock_that_was_never_set_is_wrong_and_one_that_runs_free_is_noted() {
-    says(&checks::clock(Some(true), NOW), "good", "set");
-    says(&checks::clock(Some(false), NOW), "note", "set-ntp true");
-    says(&checks::clock(Some(false), Duration::from_secs(5)), "WRONG", "never set");
+    says(&checks::clock(Some(true), NOW, false), "good", "set");
+    says(&checks::clock(Some(false), NOW, false), "note", "set-ntp true");
+    says(&checks::clock(Some(false), NOW, true), "note", "write `ntp` under [board]");
+    says(&checks::clock(Some(false), Duration::from_secs(5), false), "WRONG", "never set");
 }
 
 #[test]
@@ -117,8 +118,9 @@ fn an_address_beyond_loopback_is_a_network() {
         loopback,
     };
     let lo = address("lo", "127.0.0.1", true);
-    says(&checks::network(std::slice::from_ref(&lo)), "WRONG", "plug in the cable");
-    says(&checks::network(&[lo, address("wlan0", "192.168.1.7", false)]), "good", "wlan0 192.168.1.7");
+    says(&checks::network(std::slice::from_ref(&lo), false), "WRONG", "plug in the cable, or sudo nmcli");
+    says(&checks::network(std::slice::from_ref(&lo), true), "WRONG", "plug in the cable, or write [wifi]");
+    says(&checks::network(&[lo, address("wlan0", "192.168.1.7", false)], false), "good", "wlan0 192.168.1.7");
 }
 
 #[test]

@@ -1,12 +1,30 @@
 //! What the service manager is told.
 
-use super::agents::SOON;
+use super::agents::{Agents, SOON, refuse};
 use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 use tests::worker::Setup;
 
 /// Several of the supervisor's ticks of 2.5 s; the unit's WatchdogSec is three times this.
 const WATCHDOG: Duration = Duration::from_secs(10);
+
+#[test]
+fn doctor_says_whether_the_server_takes_our_credentials_and_registers_nobody() {
+    let server = |url: &str| {
+        let output = Setup::with_url(url).run(&["doctor"]);
+        let text = String::from_utf8(output.stdout).expect("text");
+        let line = text.lines().find(|line| line.split_whitespace().nth(1) == Some("server"));
+        line.unwrap_or_else(|| panic!("no server in {text}")).to_owned()
+    };
+    let agents = Agents::listen();
+    let said = server(&agents.url());
+    assert!(said.starts_with("good ") && said.ends_with("takes our credentials"), "{said}");
+    assert_eq!(agents.connection().closed(), Some(1000), "and before that no message");
+    let said = server(&refuse(""));
+    assert!(said.starts_with("WRONG") && said.contains("refused our credentials (HTTP 401)"), "{said}");
+    let said = server("ws://127.0.0.1:9");
+    assert!(said.starts_with("WRONG") && said.contains("cannot connect: "), "{said}");
+}
 
 #[test]
 fn a_worker_without_a_server_has_started_for_the_service_manager_and_feeds_its_watchdog() {

@@ -147,7 +147,9 @@ impl Machine {
                 command.args(["-M", "virt", "-cpu", "cortex-a72", "-smp", "2", "-m", "512", "-nographic"]);
                 command.arg("-bios").arg(uboot).args(["-drive", &format!("if=virtio,{drive}")]);
                 command.args(["-device", "i6300esb", "-action", "watchdog=reset", "-device", "virtio-rng-pci"]);
-                command.args(["-device", "virtio-net-pci,netdev=n,romfile="]);
+                if !conditions.offline {
+                    command.args(["-device", "virtio-net-pci,netdev=n,romfile="]);
+                }
             }
             Self::RaspberryPi3 => {
                 let tree = card.folder.join("tree.dtb");
@@ -171,6 +173,8 @@ pub struct Conditions {
     pub read_only: bool,
     /// Whatever is written to the card is written down too.
     pub recorded: bool,
+    /// The board has no network.
+    pub offline: bool,
     /// The board's clock says so: `base=1970-01-02`.
     pub date: Option<&'static str>,
 }

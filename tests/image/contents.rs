@@ -84,6 +84,40 @@ fn the_image_to_be_flashed_is_small() {
 }
 
 #[test]
+fn what_lies_beside_the_image_for_who_flashes_it_is_true() {
+    let image = paths::image("rpi-64");
+    let beside = |extension: &str| image.with_extension(extension);
+    let mut sums = Command::new("sha256sum");
+    let folder = image.parent().expect("an image lies in a folder");
+    output(sums.args(["--check", "--strict"]).arg(beside("sha256")).current_dir(folder));
+
+    // As bmaptool would write a card, whose sums it checks.
+    let card = std::env::temp_dir().join(format!("flashed-{}", std::process::id()));
+    let mut copy = Command::new("bmaptool");
+    copy.args(["-q", "copy", "--bmap"]).arg(beside("bmap")).arg(beside("img.xz")).arg(&card);
+    output(&mut copy);
+    let same = Command::new("cmp").arg(&image).arg(&card).status().expect("part of the base system").success();
+    // A leftover in the temporary directory is no failure.
+    let _ = fs::remove_file(&card);
+    assert!(same, "{} differs from what is flashed", image.display());
+
+    let text = fs::read_to_string(beside("spdx.json")).expect("made beside the image");
+    let document: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    let packages = document["packages"].as_array().expect("packages");
+    let version = |name: &str| packages.iter().find(|package| package["name"] == name)?["versionInfo"].as_str();
+    let worker = version("firmware-worker").expect("the worker is one");
+    assert!(image.with_extension("").ends_with(format!("rpi-64-{worker}")), "{worker}");
+    for name in ["libc6", "systemd", "iwd", "u-boot-rpi", "raspi-firmware", "firmware-brcm80211"] {
+        assert!(version(name).is_some_and(|version| !version.is_empty()), "no {name}");
+    }
+    assert!(packages.iter().any(|package| package["name"].as_str().is_some_and(|n| n.starts_with("linux-image-"))));
+    for package in packages {
+        let sum = package["checksums"][0]["checksumValue"].as_str().unwrap_or_default();
+        assert!(sum.len() == 64 && sum.bytes().all(|byte| byte.is_ascii_hexdigit()), "{package}");
+    }
+}
+
+#[test]
 fn the_root_lacks_no_user_no_unit_and_no_firmware_and_gives_nobody_rights() {
     let root = Root::of("rpi-64");
     let names = |file: &str| -> BTreeSet<String> {

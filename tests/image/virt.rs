@@ -28,11 +28,16 @@ const ADDRESS: &str = "10.0.2.77";
 /// From the clock's last being saved to the end of QEMU.
 const SAVED_S: u64 = 60;
 
+/// Where a board finds our time server.
+const NTP: &str = "ntp = [\"10.0.2.2\"]\n";
+
 #[test]
 fn a_board_starts_from_its_card_registers_and_keeps_what_must_persist() {
     let server = Server::start_for_guest();
     let card = Card::of("virt", "virt", 512);
-    card.configure(&server, "");
+    let time = TimeServer::start();
+    time.answer();
+    card.configure(&server, NTP);
     // As Windows' own editor once left it.
     card.put(SETTINGS, &format!("\u{feff}{}", card.text(SETTINGS).replace('\n', "\r\n")));
     card.open_shell(Machine::Virt);
@@ -55,15 +60,18 @@ fn a_board_starts_from_its_card_registers_and_keeps_what_must_persist() {
     let made = board.must(&format!("dropbearkey -t ed25519 -f {CLIENT_KEY}"));
     let key = made.split("ssh-ed25519 ").nth(1).and_then(|rest| rest.split(' ').next()).expect("the public half");
     board.must("echo '<3>the last words of this start' >/dev/kmsg");
+    // A time that nobody has confirmed is not kept.
+    board.must("while ! test -e /run/systemd/timesync/synchronized; do usleep 100000; done");
 
     let card = board.shut_down();
     let ended = seconds_since_1970();
+    drop(time);
     let settings = card.text(SETTINGS);
     assert!(settings.contains("api_secret = \"\"") && !settings.contains(SECRET), "the secret was moved: {settings}");
     assert!(card.text(REPORT).starts_with("The settings of this board are good."), "{}", card.text(REPORT));
 
     let more = format!(
-        "hostname = \"porch\"\nssh_keys = [\"ssh-ed25519 {key} me@desk\"]\nntp = [\"10.0.2.2\"]\n\
+        "{NTP}hostname = \"porch\"\nssh_keys = [\"ssh-ed25519 {key} me@desk\"]\n\
          address = \"{ADDRESS}/24\"\ngateway = \"10.0.2.2\"\ndns = [\"10.0.2.3\"]\n"
     );
     card.configure(&server, &more);

@@ -135,6 +135,7 @@ fn a_driver_that_delivers_nothing_more_is_silent_and_one_that_stops_is_gone() {
         capture.next(PATIENCE).map(|taken| taken.is_some())
     };
     assert!(matches!(after_two(Frame::Silence), Ok(false)));
+    assert!(matches!(after_two(Frame::Spurious), Ok(false)));
     assert!(matches!(after_two(Frame::Stopped), Err(Error::Gone { .. })));
     assert!(matches!(after_two(Frame::Changed), Err(Error::Changed(path)) if path == "/dev/video7"));
 }

@@ -12,7 +12,7 @@ use crate::device::pipeline::{Failure, Stage};
 use crate::media::{I420, convert, jpeg};
 use hal::process::monotonic_ns;
 use hal::video::{Capture, Encoded, Error, Handle, Mode, Picture, PixelFormat, Setting, Wanted};
-use std::time::Duration;
+use std::time::Instant;
 
 /// Captures from `node` until the pipeline is to stop or the camera is lost. One of `encoders` may code its pictures.
 pub fn run(
@@ -43,7 +43,6 @@ pub fn run(
     let settings = settings(camera, mode.width, mode.height, milli_fps);
     let mut frames = Frames::new(stage, settings, most, choice, hardware);
     let mut sequence = None;
-    let mut silent = Duration::ZERO;
     if capture.makes_keyframes() {
         frames.keyframes_on_request();
     }
@@ -51,6 +50,7 @@ pub fn run(
     if matches!(pictures, Pictures::Encoded(_)) {
         stage.await_encode(SETTLE);
     }
+    let mut seen = Instant::now();
     while !stage.wanted.stop() {
         frames.freed().for_each(|held| capture.release(held));
         if let Pictures::Encoded(units) = &mut pictures {
@@ -58,20 +58,21 @@ pub fn run(
             units.follow_bitrate(&capture, stage);
         }
         let Some(taken) = capture.next(STOP_CHECK)? else {
-            silent += STOP_CHECK;
-            if silent >= SILENCE_LIMIT {
+            // By the clock: a driver may wake us again and again and have nothing.
+            if seen.elapsed() >= SILENCE_LIMIT {
                 return Err(format!("{path}: no picture for {} s", SILENCE_LIMIT.as_secs()).into());
             }
             continue;
         };
-        silent = Duration::ZERO;
+        seen = Instant::now();
         if sequence.is_none() {
             let moment = if taken.exposed { "start of exposure" } else { "end of the frame" };
             tracing::info!("{path}: stamps are of the {moment}");
         }
         stage.outlet.counters.stages.since(OwnerStage::Capture, taken.captured_ns);
-        let gap = sequence.replace(taken.sequence).map_or(0, |last: u32| taken.sequence.wrapping_sub(last) - 1);
-        // A driver that restarts its counter has not lost a billion frames.
+        let step = sequence.replace(taken.sequence).map_or(1, |last: u32| taken.sequence.wrapping_sub(last));
+        // A driver that repeats a number has lost nothing, one that restarts its counter not a billion frames.
+        let gap = step.saturating_sub(1);
         let gap = u64::from(if gap > u32::from(u16::MAX) { 0 } else { gap });
         frames.missed(gap);
         frames.arrived();

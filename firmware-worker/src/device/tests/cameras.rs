@@ -8,7 +8,7 @@ use crate::device::camera;
 use crate::device::outlet::Outlet;
 use crate::device::pipeline::{Event, Failure, Pipeline};
 use hal::ring::{Next, Reader};
-use hal::video::fake::{self, Device, Frame, Knob, Script};
+use hal::video::fake::{self, Device, Frame, Knob, Script, Stamp};
 use hal::video::{Mode, PixelFormat};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -80,6 +80,50 @@ async fn damaged_pictures_are_dropped_and_counted_and_the_others_go_on() {
         (counters.captured.load(Relaxed), counters.written.load(Relaxed), counters.dropped.load(Relaxed));
     assert!(written >= 10 && dropped >= 8, "{captured} captured, {written} written, {dropped} dropped");
     assert_eq!(device.in_use(), (0, 0));
+}
+
+/// The same, as fast as they are taken: a late thread loses none.
+fn at_once(frames: impl FnMut(u32) -> Frame + Send + 'static) -> Device {
+    let modes = vec![Mode { format: PixelFormat::Mjpeg, width: 32, height: 16, milli_fps: 100_000 }];
+    fake::Camera::device(Script { modes, frames: Box::new(frames), ..Script::default() })
+}
+
+/// Waits until so many pictures were captured.
+async fn captured(outlet: &Outlet, count: u64) {
+    let come = async {
+        while outlet.counters.captured.load(Relaxed) < count {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    timeout(PATIENCE, come).await.unwrap();
+}
+
+#[tokio::test]
+async fn numbers_that_a_driver_leaves_out_are_lost_pictures_and_those_that_it_repeats_or_restarts_are_not() {
+    let lost = |number| match number {
+        3 => 5,
+        // The same number again, then ten back.
+        5 => u32::MAX,
+        7 => u32::MAX - 10,
+        _ => 0,
+    };
+    let device = at_once(move |number| {
+        let (bytes, lost) = (Some(BARS.to_vec()), lost(number));
+        Frame::Picture { bytes, stamp: Stamp::Now, lost, damaged: false }
+    });
+    // Nobody reads: no picture is lost in encoding.
+    let (pipeline, outlet, _reader) = start(&device, &config());
+    captured(&outlet, 12).await;
+    drop(pipeline);
+    assert_eq!(outlet.counters.dropped.load(Relaxed), 5);
+}
+
+#[tokio::test]
+async fn a_driver_that_wakes_for_nothing_is_not_taken_as_silent() {
+    let device = at_once(|number| if number < 100 { Frame::Spurious } else { Frame::of(BARS.to_vec()) });
+    let (mut pipeline, outlet, _reader) = start(&device, &config());
+    running(&mut pipeline).await;
+    captured(&outlet, 1).await;
 }
 
 #[tokio::test]

@@ -34,6 +34,8 @@ pub struct Camera {
     sequence: u32,
     stopped: bool,
     changed: bool,
+    /// Says that there is something, once.
+    spurious: bool,
 }
 
 impl Camera {
@@ -52,6 +54,7 @@ impl Camera {
             sequence: 0,
             stopped: false,
             changed: false,
+            spurious: false,
         })
     }
 
@@ -154,7 +157,8 @@ impl Camera {
     fn advance(&mut self, now: Instant) {
         let period = Duration::from_nanos(1_000_000_000_000 / u64::from(self.set.milli_fps.max(1)));
         while let Some(due) = self.due(period).filter(|due| *due <= now) {
-            if self.stopped || self.changed || (!self.script.paced && !self.filled.is_empty()) {
+            let has_something = self.spurious || !self.filled.is_empty();
+            if self.stopped || self.changed || (!self.script.paced && has_something) {
                 return;
             }
             if self.queued.is_empty() && !self.script.paced {
@@ -175,10 +179,10 @@ impl Camera {
             Frame::Silence => self.streaming = None,
             Frame::Stopped => self.stopped = true,
             Frame::Changed => self.changed = true,
+            Frame::Spurious => self.spurious = true,
             Frame::Picture { bytes, stamp, lost, damaged } => {
-                self.sequence += lost;
-                let sequence = self.sequence;
-                self.sequence += 1;
+                let sequence = self.sequence.wrapping_add(lost);
+                self.sequence = sequence.wrapping_add(1);
                 // Without a free buffer a real driver drops, too.
                 if let Some(index) = self.queued.pop_front() {
                     self.fill(index, bytes, stamp, damaged, sequence, due);
@@ -271,6 +275,7 @@ impl Camera {
         if self.script.paced {
             self.advance(Instant::now());
         }
+        self.spurious = false;
         *buffer = self.filled.pop_front().ok_or(libc::EAGAIN)?;
         Ok(())
     }
@@ -335,7 +340,7 @@ impl Driver for Camera {
         if self.stopped {
             return Ready::Now(libc::POLLERR);
         }
-        let filled = if self.filled.is_empty() { 0 } else { libc::POLLIN };
+        let filled = if self.filled.is_empty() && !self.spurious { 0 } else { libc::POLLIN };
         let changed = if self.changed { libc::POLLPRI } else { 0 };
         match filled | changed {
             0 => {
@@ -361,6 +366,6 @@ impl Driver for Camera {
     fn close(&mut self) {
         self.stop();
         self.memory.clear();
-        (self.stopped, self.changed) = (false, false);
+        (self.stopped, self.changed, self.spurious) = (false, false, false);
     }
 }

@@ -64,11 +64,13 @@ pub enum Frame {
         bytes: Option<Vec<u8>>,
         /// Its stamp.
         stamp: Stamp,
-        /// Frames that the driver counts as lost before it.
+        /// Frames that the driver counts as lost before it. Its counter wraps: `u32::MAX` repeats the last number.
         lost: u32,
         /// Marked as damaged.
         damaged: bool,
     },
+    /// Nothing: who waits is woken, and finds none.
+    Spurious,
     /// No frame any more.
     Silence,
     /// The driver gives up: poll says so, and there is nothing to take.

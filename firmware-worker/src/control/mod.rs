@@ -291,7 +291,8 @@ pub enum FromOwner {
 pub enum OwnerState {
     /// Nobody wants it.
     Closed,
-    /// Running; what was chosen, in plain words ("/dev/video0 Yuyv 640x360@30 500 kbit/s, software (as configured)").
+    /// Running; what was chosen, in plain words ("/dev/video0 YUYV 640x360@30 500 kbit/s, software (as configured),
+    /// stamped at the start of exposure").
     Running(String),
     /// Not there or failing; retried. In plain words.
     Lost(String),

@@ -253,7 +253,7 @@ impl Owner {
                 self.encoder = encoder;
                 self.handle(Input::Opened(keying));
             }
-            Event::Encoder { description, encoder } => {
+            Event::Described { description, encoder } => {
                 (self.description, self.encoder) = (description, Some(encoder));
                 self.report(&FromOwner::State(OwnerState::Running(self.description.clone())));
             }

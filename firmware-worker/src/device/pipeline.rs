@@ -109,8 +109,8 @@ pub enum Event {
         /// Who decides where its keyframes are.
         keying: Keying,
     },
-    /// Another encoder has taken over; it makes keyframes in the same way.
-    Encoder {
+    /// More is known of what runs, or another encoder has taken over; keyframes are made in the same way.
+    Described {
         /// What is done now, in plain words.
         description: String,
         /// What codes.

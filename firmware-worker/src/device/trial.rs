@@ -68,7 +68,7 @@ impl Trial {
         loop {
             while let Some(event) = self.pipeline.try_event() {
                 match event {
-                    Event::Running { description, .. } | Event::Encoder { description, .. } => {
+                    Event::Running { description, .. } | Event::Described { description, .. } => {
                         self.description = description;
                     }
                     Event::Key | Event::Violated(..) => {}

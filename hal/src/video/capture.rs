@@ -11,6 +11,7 @@ use super::sys::{self, Buffer, Memory, Queue};
 use super::{Error, Handle, Mode, PixelFormat};
 use crate::process::monotonic_ns;
 use std::cell::Cell;
+use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
@@ -43,15 +44,36 @@ pub struct Capture {
 pub struct Picture<'a> {
     planes: [Plane<'a>; PLANES],
     count: usize,
-    /// CLOCK_MONOTONIC ns, of the moment that `exposed` names.
+    /// CLOCK_MONOTONIC ns, of the moment that `stamped` names.
     pub captured_ns: u64,
-    /// The stamp is of the start of exposure; else of the end of the frame's transfer, as the driver says.
-    pub exposed: bool,
+    /// As the driver says.
+    pub stamped: Stamped,
     /// Driver's frame counter: gaps are drops.
     pub sequence: u32,
     /// The driver marked it as damaged, or it is shorter than a picture of its format.
     pub damaged: bool,
     loan: Loan<'a>,
+}
+
+/// The moment that a picture's time is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stamped {
+    /// Its exposure began.
+    ExposureStart,
+    /// Its transfer ended.
+    FrameEnd,
+    /// It was dequeued: the driver gives no time of CLOCK_MONOTONIC.
+    Here,
+}
+
+impl fmt::Display for Stamped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::ExposureStart => "at the start of exposure",
+            Self::FrameEnd => "at the end of the frame",
+            Self::Here => "here, as its driver gives no time of ours",
+        })
+    }
 }
 
 /// A buffer that the driver does not get back by itself: until [`Capture::release`], or for as long as the stream runs, the
@@ -271,11 +293,18 @@ impl Capture {
             plane.stride = part.stride;
             damaged |= plane.data.is_empty() || plane.data.len() < part.least;
         }
+        let (captured_ns, stamped) = match captured_ns(buffer) {
+            Some(ns) if buffer.flags & sys::BUF_FLAG_TSTAMP_SRC_MASK == sys::BUF_FLAG_TSTAMP_SRC_SOE => {
+                (ns, Stamped::ExposureStart)
+            }
+            Some(ns) => (ns, Stamped::FrameEnd),
+            None => (monotonic_ns(), Stamped::Here),
+        };
         Ok(Picture {
             planes,
             count: self.layout.count,
-            captured_ns: captured_ns(buffer).unwrap_or_else(monotonic_ns),
-            exposed: buffer.flags & sys::BUF_FLAG_TSTAMP_SRC_MASK == sys::BUF_FLAG_TSTAMP_SRC_SOE,
+            captured_ns,
+            stamped,
             sequence: buffer.sequence,
             damaged,
             loan: Loan { capture: self, index: buffer.index },

@@ -16,7 +16,7 @@ mod sys;
 #[cfg(test)]
 mod tests;
 
-pub use capture::{Capture, Held, Picture, Plane};
+pub use capture::{Capture, Held, Picture, Plane, Stamped};
 pub use controls::{ControlError, ControlState, Setting, flip, set_controls};
 pub use handle::Handle;
 pub use identity::{Identity, Usb};

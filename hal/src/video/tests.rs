@@ -1,7 +1,7 @@
 //! Capture on made-up cameras: what drivers deliver, and a failure at every call.
 
 use super::fake::{Camera, Device, Fault, Frame, Script, Stamp};
-use super::{Capture, Encoded, Error, Mode, PixelFormat, Wanted};
+use super::{Capture, Encoded, Error, Mode, PixelFormat, Stamped, Wanted};
 use crate::process::monotonic_ns;
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ fn pictures_come_with_stamps_and_numbers_and_go_back() {
     for number in 0..20 {
         let before = monotonic_ns();
         let taken = capture.next(PATIENCE).unwrap().unwrap();
-        assert!(!taken.damaged && taken.exposed);
+        assert!(!taken.damaged && taken.stamped == Stamped::ExposureStart);
         assert_eq!((taken.sequence, taken.planes().len()), (number, 1));
         assert_eq!((taken.data().len(), taken.planes()[0].stride), (64 * 48 * 2, 128));
         // Stamps are cut to microseconds.
@@ -106,15 +106,15 @@ fn stamps_are_handed_on_as_the_driver_gives_them_and_made_where_it_names_no_cloc
         _ => picture(Stamp::Unknown, 0, false),
     });
     let mut capture = start(&device).unwrap();
-    let mut next = || {
+    let mut next = |stamped| {
         let taken = capture.next(PATIENCE).unwrap().unwrap();
-        assert!(!taken.exposed);
+        assert_eq!(taken.stamped, stamped);
         taken.captured_ns
     };
-    assert_eq!((next(), next()), (5_000_000, 0));
+    assert_eq!((next(Stamped::FrameEnd), next(Stamped::FrameEnd)), (5_000_000, 0));
     let before = monotonic_ns();
-    assert!(next() > before + 20_000_000, "in the future");
-    let (made, now) = (next(), monotonic_ns());
+    assert!(next(Stamped::FrameEnd) > before + 20_000_000, "in the future");
+    let (made, now) = (next(Stamped::Here), monotonic_ns());
     assert!((before..=now).contains(&made), "of no clock");
 }
 

@@ -9,7 +9,7 @@ use crate::device::pace::Pace;
 use crate::device::pipeline::{Event, Stage};
 use crate::media::h264::Settings;
 use hal::ring::{DISCONTINUITY, KEY, Meta, PERIODIC};
-use hal::video::{Held, PixelFormat};
+use hal::video::{Held, PixelFormat, Stamped};
 use protocol::device::Keying;
 use protocol::room::rtp::h264::{ParameterSets, Rate};
 use std::sync::atomic::Ordering::Relaxed;
@@ -27,6 +27,8 @@ pub struct Frames<'a> {
     hardware: Option<Box<Hardware>>,
     /// What the camera is, in plain words.
     source: String,
+    /// The moment that its pictures' times are of, once one has come.
+    stamped: Option<Stamped>,
     settings: Settings,
     pace: Pace,
     /// When the work on the present frame began.
@@ -58,6 +60,7 @@ impl<'a> Frames<'a> {
             keying: keying(choice.encoder),
             hardware: hardware.map(Box::new),
             source: String::new(),
+            stamped: None,
             settings,
             pace: Pace::new(milli_fps),
             begun: Instant::now(),
@@ -84,10 +87,22 @@ impl<'a> Frames<'a> {
         self.stage.tell(Event::Running { description, hardware, encoder, keying });
     }
 
+    /// Says of which moment the times of its pictures are.
+    pub fn stamped(&mut self, stamped: Stamped) {
+        self.stamped = Some(stamped);
+        self.describe();
+    }
+
+    fn describe(&self) {
+        let (description, encoder) = (self.description(), self.choice.encoder);
+        self.stage.tell(Event::Described { description, encoder });
+    }
+
     fn description(&self) -> String {
         let (s, Choice { encoder, why, .. }) = (&self.settings, &self.choice);
         let (width, height, fps) = (s.width, s.height, f64::from(s.milli_fps) / 1000.0);
-        format!("{} {width}x{height}@{fps} {} kbit/s, {encoder} ({why})", self.source, s.ceiling / 1000)
+        let stamped = self.stamped.map_or_else(String::new, |stamped| format!(", stamped {stamped}"));
+        format!("{} {width}x{height}@{fps} {} kbit/s, {encoder} ({why}){stamped}", self.source, s.ceiling / 1000)
     }
 
     /// Whether the encoder takes pictures of `format` as they are.
@@ -196,7 +211,7 @@ impl<'a> Frames<'a> {
         self.hardware = None;
         self.choice = Choice { encoder: Encoder::Software, why, replaceable: false };
         self.saving = Some(Saving::new(self.settings));
-        self.stage.tell(Event::Encoder { description: self.description(), encoder: Encoder::Software });
+        self.describe();
         self.dropped();
     }
 

@@ -66,8 +66,7 @@ pub fn run(
         };
         seen = Instant::now();
         if sequence.is_none() {
-            let moment = if taken.exposed { "start of exposure" } else { "end of the frame" };
-            tracing::info!("{path}: stamps are of the {moment}");
+            frames.stamped(taken.stamped);
         }
         stage.outlet.counters.stages.since(OwnerStage::Capture, taken.captured_ns);
         let step = sequence.replace(taken.sequence).map_or(1, |last: u32| taken.sequence.wrapping_sub(last));

@@ -70,7 +70,7 @@ impl SpeakerTrial {
                 Event::Running { description, .. } => self.description = Some(description),
                 Event::Violated(_, why) => return Err(why.into()),
                 Event::Lost(failure) => return Err(failure),
-                Event::Key | Event::Encoder { .. } => {}
+                Event::Key | Event::Described { .. } => {}
             }
         }
         Ok(self.description.as_deref())

@@ -154,6 +154,10 @@ async fn controls_and_flips_are_set_at_each_start_and_what_came_instead_is_said(
         let (mut pipeline, ..) = start(&device, &config);
         let description = running(&mut pipeline).await;
         assert!(description.contains("640x360@30 was asked for, the camera gives MJPEG 32x16@100"), "{description}");
+        let Some(Event::Described { description, .. }) = timeout(PATIENCE, pipeline.event()).await.unwrap() else {
+            panic!("no picture comes");
+        };
+        assert!(description.ends_with(", stamped at the start of exposure"), "{description}");
         let set = device.knobs();
         let set: Vec<_> = set.iter().map(|(name, value)| (name.as_str(), *value)).collect();
         assert_eq!(set, [("Gain", 7), ("Horizontal Flip", 1)].repeat(start_number));

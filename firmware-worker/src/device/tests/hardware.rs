@@ -65,6 +65,8 @@ impl Run {
         self.pipeline.set_epoch(1);
         self.pipeline.set_bitrate(400_000);
         self.pipeline.encode(true);
+        let Event::Described { description: with_stamps, .. } = self.event().await else { panic!("no picture comes") };
+        assert_eq!(with_stamps, format!("{description}, stamped at the end of the frame"));
         (description, encoder)
     }
 
@@ -169,8 +171,9 @@ async fn an_encoder_that_cannot_be_started_is_replaced_with_its_reason_or_told()
         board.fail(fault.clone());
         let mut run = Run::start(&config(EncoderWish::Auto), &source, &board);
         run.running().await;
-        let Event::Encoder { description, encoder } = run.event().await else { panic!("it was not replaced") };
+        let Event::Described { description, encoder } = run.event().await else { panic!("it was not replaced") };
         assert!(description.contains("software (/dev/video11: ") && description.contains(words), "{description}");
+        assert!(description.ends_with(", stamped at the end of the frame"), "{description}");
         assert_eq!((encoder, board.in_use()), (Encoder::Software, (0, 0)));
         check(&run.units(5).await);
         board.fail(fault);
@@ -199,8 +202,8 @@ async fn an_encoder_that_fails_now_and_then_starts_again_and_one_that_always_fai
     assert!(units.iter().filter(|unit| unit.flags & KEY != 0).count() >= 3, "a keyframe after each start: {units:?}");
     let mut run = Run::start(&config(EncoderWish::Auto), &source(PixelFormat::Nv12), &damaged_after(0));
     run.running().await;
-    let Event::Encoder { description, .. } = run.event().await else { panic!("it was not replaced") };
-    assert!(description.ends_with("software (/dev/video11: a picture could not be encoded)"), "{description}");
+    let Event::Described { description, .. } = run.event().await else { panic!("it was not replaced") };
+    assert!(description.contains("software (/dev/video11: a picture could not be encoded)"), "{description}");
     check(&run.units(5).await);
 }
 

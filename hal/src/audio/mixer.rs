@@ -153,9 +153,16 @@ fn open(pcm: &str) -> Result<Mixer, Failed> {
     if pcm.contains(char::from(0)) {
         return Err(Failed { call: "snd_mixer_attach", errno: libc::ENOENT });
     }
-    // The mixer belongs to the card, whichever of its PCMs is meant, and through whichever plugin.
-    let device = pcm.rsplit_once(",DEV=").map_or(pcm, |(card, _)| card);
-    Ok(Mixer::new(device, true)?)
+    // What is no card may have a mixer of the same name: `default`, `sysdefault:CARD=Mic`.
+    let control = control_of(pcm).unwrap_or_else(|| pcm.rsplit_once(",DEV=").map_or(pcm, |(card, _)| card).to_owned());
+    Ok(Mixer::new(&control, true)?)
+}
+
+/// The control device of a PCM's card, whichever of its PCMs is meant and however it is written; `None` for plugins, which
+/// have none of their own.
+pub(super) fn control_of(pcm: &str) -> Option<String> {
+    let card = pcm.strip_prefix("plug").unwrap_or(pcm).strip_prefix("hw:")?.split(',').next()?;
+    Some(format!("hw:{card}"))
 }
 
 fn elements(mixer: &Mixer) -> Result<Vec<Element>, Failed> {
@@ -194,6 +201,15 @@ mod tests {
     fn element(name: &str, on: Option<bool>, value: Option<i64>) -> Element {
         let level = |value| Level { value, range: (0, 40), decibel: Some(value as f32 / 2.0) };
         Element { name: name.into(), index: 0, on, volume: value.map(level) }
+    }
+
+    #[test]
+    fn the_control_is_that_of_the_card() {
+        assert_eq!(control_of("hw:CARD=Device,DEV=0").as_deref(), Some("hw:CARD=Device"));
+        assert_eq!(control_of("hw:1,0").as_deref(), Some("hw:1"));
+        assert_eq!(control_of("plughw:1,0").as_deref(), Some("hw:1"));
+        assert_eq!(control_of("null"), None);
+        assert_eq!(control_of("file:/tmp/x,raw"), None);
     }
 
     #[test]

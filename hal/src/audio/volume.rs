@@ -1,7 +1,7 @@
 //! A card's playback switches and volume. A fresh system has no stored mixer state, and many cards start muted.
 
 use super::Error;
-use super::mixer::{Volume, Wish};
+use super::mixer::{Volume, Wish, control_of};
 use alsa::Round;
 use alsa::mixer::{MilliBel, Mixer, Selem, SelemChannelId};
 use std::io;
@@ -77,12 +77,6 @@ fn outputs(names: &[&str]) -> Vec<usize> {
     (0..names.len()).filter(other).collect()
 }
 
-/// The control device of a PCM's card; `None` for plugins, which have none of their own.
-fn control_of(pcm: &str) -> Option<String> {
-    let card = pcm.strip_prefix("plug").unwrap_or(pcm).strip_prefix("hw:")?.split(',').next()?;
-    Some(format!("hw:{card}"))
-}
-
 fn raw(low: i64, high: i64, percent: u8) -> i64 {
     low + ((high - low) * i64::from(percent.min(100)) + 50) / 100
 }
@@ -94,14 +88,6 @@ fn percent(low: i64, high: i64, raw: i64) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_control_is_that_of_the_card() {
-        assert_eq!(control_of("hw:CARD=Device,DEV=0").as_deref(), Some("hw:CARD=Device"));
-        assert_eq!(control_of("plughw:1,0").as_deref(), Some("hw:1"));
-        assert_eq!(control_of("null"), None);
-        assert_eq!(control_of("file:/tmp/x,raw"), None);
-    }
 
     #[test]
     fn percents_are_of_the_controls_range() {

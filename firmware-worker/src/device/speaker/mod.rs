@@ -34,7 +34,7 @@ pub fn start(speaker: &config::Speaker, inlet: Arc<Inlet>) -> io::Result<Pipelin
             SpeakerDevice::Auto => choose(hal::audio::list()).ok_or_else(|| "no sound card plays".to_owned())?,
         };
         let playback = Playback::start(&name, speaker.channels)?;
-        let description = format!("{name} {} ch{}", playback.channels(), apply(&name, &speaker));
+        let description = format!("{name} {}{}", playback.shape(), apply(&name, &speaker));
         inlet.begin(playback.period());
         urgency::take(&name);
         events.tell(Event::Running { description, hardware: true, encoder: None, keying: Keying::default() });
@@ -53,12 +53,8 @@ fn pcm_of(name: &str) -> Result<String, Failure> {
 
 /// The first card that plays and leads neither to a display nor to a digital connector, else the first that plays.
 pub fn choose(cards: Vec<Card>) -> Option<String> {
-    let digital = |card: &Card| {
-        let text = format!("{} {}", card.name, card.description).to_ascii_lowercase();
-        ["hdmi", "displayport", "iec958", "spdif", "s/pdif"].iter().any(|word| text.contains(word))
-    };
     let mut playing: Vec<_> = cards.into_iter().filter(|card| card.playback).collect();
-    playing.sort_by_key(digital);
+    playing.sort_by_key(Card::is_digital);
     playing.into_iter().next().map(|card| card.name)
 }
 

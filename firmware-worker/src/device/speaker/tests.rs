@@ -192,6 +192,7 @@ fn the_automatic_speaker_is_no_display_and_no_digital_connector_where_there_is_a
             card("hw:CARD=Mic,DEV=0", "USB Mic", false),
             card("hw:CARD=vc4hdmi0,DEV=0", "vc4-hdmi-0, MAI PCM i2s-hifi-0", true),
             card("hw:CARD=PCH,DEV=1", "HDA Intel PCH, ALC887 Digital IEC958", true),
+            card("hw:CARD=Box,DEV=0", "USB Box, TOSLINK Out", true),
             card("hw:CARD=Headphones,DEV=0", "bcm2835 Headphones", true),
         ]
     };

@@ -68,7 +68,7 @@ async fn two_jobs_are_mixed_and_one_that_breaks_its_ring_is_detached() {
     let mut bad = Voice::attach(&supervisor, "bad", 200).await;
     heard(&card, &mut [&mut good, &mut bad], 1200).await;
     let OwnerState::Running(what) = supervisor.state().await else { panic!("not running") };
-    assert_eq!(what, "owner-mixes 2 ch");
+    assert_eq!(what, "owner-mixes 2 ch 48000 Hz, period 10.0 ms, buffer 50 ms");
     // Its count of written frames.
     bad.memory.write_all_at(&u32::MAX.to_ne_bytes(), 64).unwrap();
     heard(&card, &mut [&mut good], 1000).await;

@@ -1,6 +1,6 @@
 //! A card by script: its clock runs as wrong as wanted, its calls fail as wanted, its cable can be pulled.
 
-use super::pcm::{Failed, Shape};
+use super::{Failed, Shape};
 use crate::process::monotonic_ns;
 use crate::ring::pcm::Frame;
 use std::collections::BTreeMap;

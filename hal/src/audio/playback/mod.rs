@@ -9,11 +9,12 @@
 pub mod fake;
 mod pcm;
 
-use super::Error;
+pub use pcm::Shape;
+
+use super::{Error, Failed};
 use crate::process::monotonic_ns;
 use crate::ring::pcm::Frame;
-use pcm::{Failed, Pcm, Shape};
-use std::io;
+use pcm::Pcm;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -64,10 +65,10 @@ enum Pace {
 }
 
 impl Playback {
-    /// Opens, fills with silence and starts; `channels` is what is wanted, see [`Playback::channels`]. Never waits for a
+    /// Opens, fills with silence and starts; `channels` is what is wanted, see [`Playback::shape`]. Never waits for a
     /// card in use.
     pub fn start(name: &str, channels: u8) -> Result<Self, Error> {
-        let failed = |error: Failed| error.on(name);
+        let failed = |error| Error::of(name, error);
         let (pcm, shape) = Pcm::open(name, channels, AHEAD)?;
         let pace = Pace::Card { since: Instant::now(), frames: 0 };
         let mut playback = Self { pcm, shape, restarts: 0, pace, samples: Vec::new() };
@@ -76,9 +77,9 @@ impl Playback {
         Ok(playback)
     }
 
-    /// Channels the card really has.
-    pub fn channels(&self) -> usize {
-        self.shape.channels
+    /// What the card and we have agreed on.
+    pub fn shape(&self) -> Shape {
+        self.shape
     }
 
     /// Frames a period: 480, or what the card has nearest to that.
@@ -154,7 +155,7 @@ impl Playback {
     /// Starts again after an xrun, a suspend or a change by a loopback's other end; anything else is the card's loss.
     fn recover(&mut self, error: Failed) -> Turn {
         self.restarts += 1;
-        if error.is_gone() || self.restarts > MAX_RESTARTS {
+        if error.is_missing() || self.restarts > MAX_RESTARTS {
             return Turn::Gone;
         }
         if error.errno == libc::ESTRPIPE {
@@ -203,21 +204,6 @@ fn spread(frames: &[Frame], channels: usize, samples: &mut [i32]) {
                 rest.fill(0);
             }
             [] => {}
-        }
-    }
-}
-
-impl Failed {
-    fn is_gone(self) -> bool {
-        matches!(self.errno, libc::ENODEV | libc::ENXIO | libc::ENOENT)
-    }
-
-    fn on(self, device: &str) -> Error {
-        let device = device.to_owned();
-        match self.errno {
-            libc::EBUSY | libc::EAGAIN => Error::Busy(device),
-            _ if self.is_gone() => Error::Missing(device),
-            errno => Error::Call { device, call: self.call, source: io::Error::from_raw_os_error(errno) },
         }
     }
 }

@@ -2,10 +2,11 @@
 
 #[cfg(any(test, feature = "fake"))]
 use super::fake;
-use super::{Error, RATE};
+use super::{Error, Failed, RATE};
 use alsa::pcm::{Access, Format, HwParams, State};
 use alsa::{Direction, PCM, ValueOr};
 use std::ffi::CString;
+use std::fmt;
 use std::time::Duration;
 
 /// Frames of 10 ms.
@@ -17,32 +18,25 @@ const PERIODS: i64 = 5;
 /// Frames of the longest period that is worth playing in: 85 ms.
 const MAX_PERIOD: i64 = 4096;
 
-/// A call that failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Failed {
-    /// Function.
-    pub call: &'static str,
-    /// errno.
-    pub errno: libc::c_int,
-}
-
-impl From<alsa::Error> for Failed {
-    /// Some calls of libasound negate the errno, some do not.
-    fn from(error: alsa::Error) -> Self {
-        Self { call: error.func(), errno: error.errno().abs() }
-    }
-}
-
 /// What the card and we have agreed on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Shape {
+pub struct Shape {
+    /// Interleaved.
     pub channels: usize,
-    /// Frames.
+    /// Frames a period.
     pub period: usize,
-    /// Frames.
+    /// Frames that the kernel holds.
     pub buffer: usize,
     /// Frames of room at which the next period is due.
     pub wake: usize,
+}
+
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ms = |frames: usize| frames as f64 * 1000.0 / RATE as f64;
+        let Self { channels, period, buffer, .. } = *self;
+        write!(f, "{channels} ch {RATE} Hz, period {:.1} ms, buffer {:.0} ms", ms(period), ms(buffer))
+    }
 }
 
 impl Shape {
@@ -75,9 +69,9 @@ impl Pcm {
     pub(super) fn open(name: &str, channels: u8, ahead: usize) -> Result<(Self, Shape), Error> {
         #[cfg(any(test, feature = "fake"))]
         if let Some((pcm, shape)) = fake::open(name, channels, ahead) {
-            return pcm.map(|pcm| (Self::Fake(pcm), shape)).map_err(|e| e.on(name));
+            return pcm.map(|pcm| (Self::Fake(pcm), shape)).map_err(|e| Error::of(name, e));
         }
-        let failed = |error: alsa::Error| Failed::from(error).on(name);
+        let failed = |error: alsa::Error| Error::of(name, error.into());
         let pcm_name = CString::new(name).map_err(|_| Error::Missing(name.to_owned()))?;
         let pcm = PCM::open(&pcm_name, Direction::Playback, true).map_err(failed)?;
         let (shape, wide) = agree(&pcm, name, channels, ahead)?;
@@ -191,7 +185,7 @@ impl Pcm {
 /// Agrees with the card on format, channels and period.
 fn agree(pcm: &PCM, name: &str, channels: u8, ahead: usize) -> Result<(Shape, bool), Error> {
     let no_format = |_| Error::NoPlayback(name.to_owned());
-    let failed = |error: alsa::Error| Failed::from(error).on(name);
+    let failed = |error: alsa::Error| Error::of(name, error.into());
     let hardware = HwParams::any(pcm).map_err(failed)?;
     hardware.set_access(Access::RWInterleaved).map_err(no_format)?;
     let wide = hardware.set_format(Format::S16LE).is_err();

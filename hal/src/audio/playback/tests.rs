@@ -33,6 +33,11 @@ fn for_a_while(periods: usize) -> impl FnMut(&[Turn]) -> bool {
     }
 }
 
+/// Each of these calls with what a card that is there fails with.
+fn each(calls: &[Call]) -> impl Iterator<Item = (Call, i32)> {
+    calls.iter().flat_map(|call| [libc::EPIPE, libc::ESTRPIPE, libc::EIO].map(|errno| (*call, errno)))
+}
+
 #[test]
 fn a_card_is_filled_with_silence_and_then_played_at_its_own_pace() {
     for (ppm, ms) in [(0.0, 1000), (10_000.0, 990)] {
@@ -52,31 +57,29 @@ fn a_card_is_filled_with_silence_and_then_played_at_its_own_pace() {
 
 #[test]
 fn each_call_that_fails_once_costs_a_restart_and_no_more() {
-    for (i, call) in [Call::Room, Call::Wait, Call::Write].into_iter().enumerate() {
-        for errno in [libc::EPIPE, libc::ESTRPIPE, libc::EIO] {
-            let name = format!("fake-once-{i}-{errno}");
-            let card = Card::simulated(&name, 0.0);
-            let mut playback = Playback::start(&name, 1).unwrap();
-            play(&mut playback, for_a_while(2));
-            // Not every card can resume.
-            card.fail(Call::Resume, libc::ENOSYS);
-            card.fail(call, errno);
-            assert_eq!(play(&mut playback, |turns| !turns.is_empty()), [Turn::Xrun], "{call:?} {errno}");
-            assert_eq!(play(&mut playback, for_a_while(3)), [], "{call:?} {errno}");
-            assert_eq!(card.starts(), 2);
-        }
+    for (call, errno) in each(&[Call::Room, Call::Wait, Call::Write]) {
+        let name = format!("fake-once-{call:?}-{errno}");
+        let card = Card::simulated(&name, 0.0);
+        let mut playback = Playback::start(&name, 1).unwrap();
+        play(&mut playback, for_a_while(2));
+        // Not every card can resume.
+        card.fail(Call::Resume, libc::ENOSYS);
+        card.fail(call, errno);
+        assert_eq!(play(&mut playback, |turns| !turns.is_empty()), [Turn::Xrun], "{call:?} {errno}");
+        assert_eq!(play(&mut playback, for_a_while(3)), [], "{call:?} {errno}");
+        assert_eq!(card.starts(), 2);
     }
 }
 
 #[test]
 fn a_card_that_cannot_be_started_again_is_gone() {
-    for call in [Call::Prepare, Call::Write, Call::Start] {
-        let name = format!("fake-stays-down-{call:?}");
+    for (call, errno) in each(&[Call::Prepare, Call::Write, Call::Start]) {
+        let name = format!("fake-stays-down-{call:?}-{errno}");
         let card = Card::simulated(&name, 0.0);
         let mut playback = Playback::start(&name, 1).unwrap();
         card.fail(Call::Room, libc::EPIPE);
-        card.fail(call, libc::EIO);
-        assert_eq!(playback.wait(SECOND), Turn::Gone, "{call:?}");
+        card.fail(call, errno);
+        assert_eq!(playback.wait(SECOND), Turn::Gone, "{call:?} {errno}");
     }
 }
 
@@ -101,15 +104,31 @@ fn a_card_that_is_unplugged_is_gone_whatever_call_finds_out() {
 
 #[test]
 fn a_card_that_cannot_be_set_up_says_which_call_failed() {
-    for call in [Call::Open, Call::Prepare, Call::Write, Call::Start] {
-        let name = format!("fake-set-up-{call:?}");
+    for (call, errno) in each(&[Call::Open, Call::Prepare, Call::Write, Call::Start]) {
+        let name = format!("fake-set-up-{call:?}-{errno}");
         let card = Card::simulated(&name, 0.0);
-        card.fail(call, libc::EIO);
+        card.fail(call, errno);
         let error = Playback::start(&name, 1).unwrap_err().to_string();
         assert!(error.starts_with(&format!("{name}: snd_pcm_")), "{error}");
+        assert!(Playback::start(&name, 1).is_ok(), "{call:?} {errno}: the next start");
     }
-    Card::simulated("fake-busy", 0.0).fail(Call::Open, libc::EBUSY);
-    assert!(matches!(Playback::start("fake-busy", 1), Err(Error::Busy(_))));
+}
+
+#[test]
+fn a_card_that_cannot_be_had_says_why_and_what_to_do() {
+    for (errno, says) in [
+        (libc::EBUSY, "in use by another program"),
+        (libc::EAGAIN, "in use by another program"),
+        (libc::EACCES, "permission denied (is this user in the group `audio`?)"),
+        (libc::EPERM, "permission denied (is this user in the group `audio`?)"),
+        (libc::ENOSPC, "no bandwidth is left on its USB bus; use another port, or lower a camera's size or rate"),
+        (libc::ENODEV, "no such sound card (`firmware-worker devices` lists those there are)"),
+    ] {
+        let name = format!("fake-refused-{errno}");
+        let card = Card::simulated(&name, 0.0);
+        card.fail(Call::Open, errno);
+        assert_eq!(Playback::start(&name, 1).unwrap_err().to_string(), format!("{name}: {says}"));
+    }
 }
 
 #[test]

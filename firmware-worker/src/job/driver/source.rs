@@ -43,8 +43,9 @@ const KEYLESS_UNITS: u32 = 15;
 /// Bytes of an Opus packet at most: RFC 6716's limit of a single frame.
 const MAX_OPUS: usize = 1275;
 
-/// Bytes that the smallest picture may take.
-const MIN_MAX_PICTURE: usize = 64 * 1024;
+/// Bytes that any picture may take, whatever was configured: a byte a pixel of 1920x1080. A camera that encodes and a
+/// command may give a larger one than they were asked for.
+const MIN_MAX_PICTURE: usize = 1920 * 1080;
 
 /// What a source wants to tell.
 #[derive(Debug)]
@@ -68,6 +69,8 @@ pub struct Source {
     pub name: String,
     /// Units that were overwritten before we read them.
     pub lapped: u64,
+    /// Units that were larger than an honest owner may give.
+    refused: u64,
     /// How long units lay in the ring.
     pub waited: Latency,
     state: State,
@@ -112,6 +115,7 @@ impl Source {
         Self {
             name,
             lapped: 0,
+            refused: 0,
             waited: Latency::default(),
             state: State::Asked { until: now + FIRST_ANSWER },
             backoff: Backoff::new(RETRY.0, RETRY.1),
@@ -240,6 +244,13 @@ impl Source {
                 }
                 Next::Unit(meta) if meta.written_ns < self.wanted_from_ns => {}
                 Next::Unit(_) if buffer.len() > ring.largest => {
+                    self.refused += 1;
+                    if self.refused == 1 {
+                        let remedy =
+                            if ring.video { "; set `width` and `height` to what the camera gives" } else { "" };
+                        let (source, size, limit) = (&self.name, buffer.len(), ring.largest);
+                        tracing::warn!("{source}: units over {limit} bytes are left out, the first has {size}{remedy}");
+                    }
                     self.gap = true;
                     self.needs_key |= ring.video;
                 }

@@ -22,11 +22,15 @@ struct Owner {
 impl Owner {
     /// Gives the source a socket and answers its attachment.
     async fn attach(source: &mut Source, format: Format) -> Self {
+        Self::with_ring(source, format, 64 * 1024).await
+    }
+
+    async fn with_ring(source: &mut Source, format: Format, arena: u32) -> Self {
         let (ours, theirs) = Socket::pair().expect("socketpair");
         source.granted(theirs.into_fd()).expect("granted");
         let mut link = Link::new(ours).expect("link");
         assert!(matches!(receive(&mut link).await, FromReader::Attach { version: OLDEST }));
-        let writer = Writer::create("test", Layout { slots: 8, arena: 64 * 1024 }).expect("ring");
+        let writer = Writer::create("test", Layout { slots: 8, arena }).expect("ring");
         let (bell, listener) = Doorbell::new().expect("doorbell");
         let fds: [BorrowedFd<'_>; 2] = [writer.fd(), listener.as_fd()];
         link.send(&ToReader::Attached { format }, &fds).expect("sent");
@@ -123,6 +127,20 @@ async fn a_unit_of_impossible_size_is_left_out() {
     owner.writer.push(meta, &[1; MAX_OPUS + 1]).expect("fits");
     owner.push(2, 1920, ring::KEY);
     assert_eq!(first_bytes(&read(&mut source).await.0), [2]);
+    assert_eq!(source.refused, 1);
+}
+
+#[tokio::test]
+async fn a_keyframe_of_a_larger_picture_than_was_configured_is_handed_on_and_one_beyond_all_sense_is_not() {
+    let mut source = Source::new("camera".into(), Instant::now());
+    let mut owner = Owner::with_ring(&mut source, VIDEO, 8 << 20).await;
+    for (first, size) in [(1, 640 * 360 + 1), (2, 1920 * 1080 + 1), (3, 1920 * 1080)] {
+        let meta = Meta { written_ns: monotonic_ns(), position: first.into(), flags: ring::KEY, ..Meta::default() };
+        owner.writer.push(meta, &vec![first; size]).expect("fits");
+    }
+    owner.bell.ring();
+    assert_eq!(first_bytes(&read(&mut source).await.0), [1, 3]);
+    assert_eq!(source.refused, 1);
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! Capture on made-up cameras: what drivers deliver, and a failure at every call.
 
-use super::fake::{Camera, Device, Fault, Frame, Script, Stamp};
-use super::{Capture, Encoded, Error, Mode, PixelFormat, Stamped, Wanted};
+use super::fake::{Camera, Device, Fault, Frame, Knob, Script, Stamp};
+use super::{Capture, Encoded, Error, Mode, PixelFormat, Setting, Stamped, Wanted, flip, set_controls};
 use crate::process::monotonic_ns;
 use std::time::Duration;
 
@@ -169,56 +169,88 @@ fn units_of_an_encoding_camera_are_given_in_their_order() {
 }
 
 /// What drivers have been seen to answer with.
-const ERRNOS: [i32; 7] = [libc::EIO, libc::EPIPE, libc::ENODEV, libc::EBUSY, libc::ENOSPC, libc::EINVAL, libc::EAGAIN];
+const ERRNOS: [i32; 8] =
+    [libc::EIO, libc::EPIPE, libc::ESTRPIPE, libc::ENODEV, libc::EBUSY, libc::ENOSPC, libc::EINVAL, libc::EAGAIN];
 
-/// Opens, takes six pictures and closes; the first failure.
+/// Sets controls, opens, takes six pictures, sees the source change and closes; the first failure.
 fn session(device: &Device) -> Result<(), Error> {
-    let mut capture = start(device)?;
+    let handle = device.open();
+    // What is refused is told, and no failure.
+    let _ = set_controls(&handle, &[("gain".into(), Setting::Number(3)), ("mode".into(), Setting::Text("b".into()))]);
+    let _ = flip(&handle, true, false);
+    let mut capture = Capture::start(handle, "/dev/video7", &WANTED)?;
     for _ in 0..6 {
         // Nothing there is no failure.
         let _ = capture.next(PATIENCE)?;
     }
-    Ok(())
+    match capture.next(PATIENCE) {
+        Ok(_) | Err(Error::Changed(_)) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Takes pictures of a camera that encodes, asks for a keyframe and sets its rate; the first failure.
+fn encoded_session(device: &Device) -> Result<(), Error> {
+    let wanted = Wanted { encoded: Encoded::Preferred, ..WANTED };
+    let mut capture = Capture::start(device.open(), "/dev/video7", &wanted)?;
+    for bps in [200_000, 300_000] {
+        let _ = capture.next(PATIENCE)?;
+        capture.force_keyframe()?;
+        capture.set_bitrate(bps)?;
+    }
+    capture.next(PATIENCE).map(|_| ())
+}
+
+/// A failure of each kind at each call: told as `check` says, nothing is left, and the next session is without one.
+fn fail_at_each_call(
+    device: &Device,
+    session: fn(&Device) -> Result<(), Error>,
+    check: impl Fn(&Fault, &str, &Result<(), Error>),
+) {
+    device.heal();
+    session(device).unwrap();
+    let calls = device.counts();
+    assert!(calls.values().sum::<u32>() > 40, "{calls:?}");
+    for (call, nth) in calls.iter().flat_map(|(call, count)| (1..=*count).map(|nth| (*call, nth))) {
+        for errno in ERRNOS {
+            let fault = Fault { call, nth, errno };
+            device.fail(fault.clone());
+            let told = session(device);
+            check(&fault, &format!("{fault:?}: {told:?}"), &told);
+            assert_eq!(device.in_use(), (0, 0), "{fault:?}: something is left");
+            device.heal();
+            session(device).unwrap_or_else(|e| panic!("after {fault:?}: {e}"));
+        }
+    }
 }
 
 #[test]
 fn each_failure_at_each_call_is_told_and_leaves_nothing_and_the_next_start_works() {
     for multi_planar in [false, true] {
-        let device = Camera::device(Script { multi_planar, ..Script::default() });
-        device.heal();
-        session(&device).unwrap();
-        let calls = device.counts();
-        assert!(calls.values().sum::<u32>() > 40, "{calls:?}");
-        for (call, nth) in calls.iter().flat_map(|(call, count)| (1..=*count).map(|nth| (*call, nth))) {
-            for errno in ERRNOS {
-                device.fail(Fault { call, nth, errno });
-                let told = session(&device);
-                check(call, nth, errno, &told);
-                assert_eq!(device.in_use(), (0, 0), "{call} {nth} {errno}: something is left");
-                device.heal();
-                session(&device).unwrap_or_else(|e| panic!("after {call} {nth} {errno}: {e}"));
-            }
-        }
+        let knobs = vec![Knob::number("Gain", 0, 9, 1), Knob::menu("Mode", &["a", "b"]), Knob::flip(false)];
+        let frames = Box::new(|number| if number < 6 { Frame::default() } else { Frame::Changed });
+        let device = Camera::device(Script { multi_planar, knobs, frames, ..Script::default() });
+        fail_at_each_call(&device, session, check);
     }
 }
 
 /// Whether a failure was told as what it is.
-fn check(call: &str, nth: u32, errno: i32, told: &Result<(), Error>) {
-    let what = format!("{call} {nth} with errno {errno}: {told:?}");
-    match call {
-        // Enumerations end with an error anyway, rates and events are optional, and closing goes on regardless.
+fn check(fault: &Fault, what: &str, told: &Result<(), Error>) {
+    match fault.call {
+        // Enumerations end with an error anyway, rates, events and controls are optional, and closing goes on regardless.
         "VIDIOC_QUERYCAP" | "VIDIOC_ENUM_FMT" | "VIDIOC_ENUM_FRAMESIZES" | "VIDIOC_ENUM_FRAMEINTERVALS" => {
             assert!(matches!(told, Ok(()) | Err(Error::NoMode(..))), "{what}");
         }
-        "VIDIOC_G_PARM" | "VIDIOC_S_PARM" | "VIDIOC_SUBSCRIBE_EVENT" | "VIDIOC_STREAMOFF" => {
+        "VIDIOC_G_PARM" | "VIDIOC_S_PARM" | "VIDIOC_SUBSCRIBE_EVENT" | "VIDIOC_DQEVENT" | "VIDIOC_STREAMOFF" => {
             assert!(told.is_ok(), "{what}");
         }
-        "VIDIOC_DQBUF" if errno == libc::EAGAIN => assert!(told.is_ok(), "{what}"),
+        "VIDIOC_QUERY_EXT_CTRL" | "VIDIOC_QUERYMENU" | "VIDIOC_G_EXT_CTRLS" | "VIDIOC_S_EXT_CTRLS" => {
+            assert!(told.is_ok(), "{what}");
+        }
+        "VIDIOC_DQBUF" if fault.errno == libc::EAGAIN => assert!(told.is_ok(), "{what}"),
         "VIDIOC_DQBUF" | "poll" => assert!(matches!(told, Err(Error::Gone { .. })), "{what}"),
-        // The last one comes back after the last look.
-        "VIDIOC_QBUF" if nth == 10 => assert!(told.is_ok(), "{what}"),
-        "VIDIOC_QBUF" if nth > 4 => assert!(matches!(told, Err(Error::Gone { .. })), "{what}"),
-        _ => match errno {
+        "VIDIOC_QBUF" if fault.nth > 4 => assert!(matches!(told, Err(Error::Gone { .. })), "{what}"),
+        _ => match fault.errno {
             libc::EBUSY => assert!(matches!(told, Err(Error::Busy(_))), "{what}"),
             libc::ENOSPC => assert!(matches!(told, Err(Error::NoBandwidth { .. })), "{what}"),
             libc::ENODEV => assert!(matches!(told, Err(Error::Gone { .. })), "{what}"),
@@ -226,3 +258,29 @@ fn check(call: &str, nth: u32, errno: i32, told: &Result<(), Error>) {
         },
     }
 }
+
+#[test]
+fn each_failure_at_each_call_to_a_camera_that_encodes_is_told_and_leaves_nothing() {
+    const BITRATE: u32 = 0x0099_09cf;
+    let rate = Knob::number("Video Bitrate", 64_000, 4_000_000, 1_000).numbered(BITRATE);
+    let by_control = (vec![rate.clone(), Knob::force_key_frame()], Vec::new());
+    for (knobs, descriptors) in [by_control, (vec![rate], H264_UNIT.to_vec())] {
+        let frames = Box::new(|_| Frame::of(vec![1; 100]));
+        let modes = vec![mode(PixelFormat::H264)];
+        let device = Camera::device(Script { modes, knobs, descriptors, frames, ..Script::default() });
+        fail_at_each_call(&device, encoded_session, |fault, what, told| match fault.call {
+            // Without an answer at the start there is no way to ask; later, that one request has failed.
+            "VIDIOC_QUERY_EXT_CTRL" => assert!(told.is_ok(), "{what}"),
+            "UVCIOC_CTRL_QUERY" if fault.nth <= 2 => assert!(told.is_ok(), "{what}"),
+            "UVCIOC_CTRL_QUERY" | "VIDIOC_S_EXT_CTRLS" => assert!(matches!(told, Err(Error::Call { .. })), "{what}"),
+            "VIDIOC_QBUF" => assert!(told.is_err() || fault.nth > 10, "{what}"),
+            _ => check(fault, what, told),
+        });
+    }
+}
+
+/// An interface with the H.264 extension unit as its unit 12.
+const H264_UNIT: [u8; 33] = [
+    9, 4, 0, 0, 0, 14, 1, 0, 0, 24, 0x24, 6, 12, 0x41, 0x76, 0x9e, 0xa2, 0x04, 0xde, 0xe3, 0x47, 0x8b, 0x2b, 0xf4,
+    0x34, 0x1a, 0xff, 0x00, 0x3b, 1, 0, 0, 0,
+];

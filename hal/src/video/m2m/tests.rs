@@ -259,7 +259,8 @@ fn what_is_no_encoder_is_refused_and_one_for_other_formats_says_so() {
     assert_eq!(error, "/dev/video11: takes no YUYV of 64x48");
 }
 
-const ERRNOS: [i32; 7] = [libc::EIO, libc::EPIPE, libc::ENODEV, libc::EBUSY, libc::ENOMEM, libc::EINVAL, libc::EAGAIN];
+const ERRNOS: [i32; 8] =
+    [libc::EIO, libc::EPIPE, libc::ESTRPIPE, libc::ENODEV, libc::EBUSY, libc::ENOMEM, libc::EINVAL, libc::EAGAIN];
 
 /// Opens, encodes with all that can be wished for, drains and closes; the first failure.
 fn session(device: &Device) -> Result<u32, Error> {

@@ -5,6 +5,8 @@ use crate::video::fake::Frame;
 use crate::video::{Capture, Encoded, Mode, Wanted};
 use std::sync::{Arc, Mutex};
 
+const WANTED: Wanted = Wanted { width: 64, height: 48, fps: 30, format: None, encoded: Encoded::Never };
+
 /// What an encoder was given.
 fn watching(coding: Coding) -> (Device, Arc<Mutex<Vec<u8>>>) {
     let seen: Arc<Mutex<Vec<u8>>> = Arc::default();
@@ -45,8 +47,7 @@ fn camera(format: PixelFormat, padding: u32) -> (Device, Capture) {
     let modes = vec![Mode { format, width: 64, height: 48, milli_fps: 30_000 }];
     let frames = Box::new(move |number| Frame::of(vec![number as u8 + 1; (64 + padding as usize) * 72]));
     let device = Camera::device(Script { modes, padding, frames, ..Script::default() });
-    let wanted = Wanted { width: 64, height: 48, fps: 30, format: None, encoded: Encoded::Never };
-    let capture = Capture::start(device.open(), "/dev/video0", &wanted).unwrap();
+    let capture = Capture::start(device.open(), "/dev/video0", &WANTED).unwrap();
     (device, capture)
 }
 
@@ -102,4 +103,53 @@ fn where_memory_or_layout_do_not_fit_pictures_are_copied() {
     assert!(!shares(PixelFormat::Nv12, 32, own_lines), "lines of another length");
     assert!(!shares(PixelFormat::Nv12, 0, Coding { align: 80, ..Coding::default() }), "too small a buffer");
     assert!(!shares(PixelFormat::Yu12, 0, Coding { inputs: vec![b"NV12"], ..Coding::default() }), "another format");
+}
+
+/// Encodes four pictures where the camera has put them, or copies of them; how many came out, or the first failure.
+fn lending_session(camera: &Device, board: &Device) -> Result<u32, String> {
+    let text = |error: &dyn std::error::Error| error.to_string();
+    let mut capture = Capture::start(camera.open(), "/dev/video0", &WANTED).map_err(|e| text(&e))?;
+    let mut encoder = Encoder::new(board.open(), "/dev/video11", Codec::H264).map_err(|e| text(&e))?;
+    let shared = encoder.start(&SETTINGS, PixelFormat::Nv12, Some(&capture)).map_err(|e| text(&e))?;
+    let mut units = 0;
+    for _ in 0..4 {
+        let Some(picture) = capture.next(PATIENCE).map_err(|e| text(&e))? else { continue };
+        let captured_ns = picture.captured_ns;
+        let put = if shared {
+            encoder.lend(picture.hold(), captured_ns, false)
+        } else {
+            let copied = encoder.put(picture.planes(), captured_ns, false);
+            drop(picture);
+            copied
+        };
+        put.map_err(|e| text(&e))?;
+        units += u32::from(matches!(taken(&mut encoder).map_err(|e| text(&e))?, Taken::Unit { .. }));
+        encoder.freed().for_each(|held| capture.release(held));
+    }
+    Ok(units)
+}
+
+#[test]
+fn each_failure_at_each_call_while_buffers_are_lent_leaves_nothing_and_the_next_start_works() {
+    let modes = vec![Mode { format: PixelFormat::Nv12, width: 64, height: 48, milli_fps: 30_000 }];
+    let camera = Camera::device(Script { modes, ..Script::default() });
+    let board = fake::Encoder::device(Coding::default());
+    for failing in [&camera, &board] {
+        failing.heal();
+        assert_eq!(lending_session(&camera, &board), Ok(4));
+        let calls = failing.counts();
+        for (call, nth) in calls.iter().flat_map(|(call, count)| (1..=*count).map(|nth| (*call, nth))) {
+            for errno in ERRNOS {
+                let fault = Fault { call, nth, errno };
+                failing.fail(fault.clone());
+                let told = lending_session(&camera, &board);
+                if call == "VIDIOC_EXPBUF" {
+                    assert_eq!(told, Ok(4), "{fault:?}: it is copied");
+                }
+                assert_eq!((camera.in_use(), board.in_use()), ((0, 0), (0, 0)), "{fault:?}: something is left");
+                failing.heal();
+                assert_eq!(lending_session(&camera, &board), Ok(4), "after {fault:?}");
+            }
+        }
+    }
 }

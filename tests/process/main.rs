@@ -8,6 +8,7 @@ mod cycles;
 mod isolation;
 mod operators;
 mod service;
+mod silence;
 mod upgrades;
 
 use agents::{Agents, SOON};

@@ -56,6 +56,10 @@ pub(super) enum Outcome {
 
 /// Tries until the participant is gone, for 15 s at most.
 pub(super) async fn sign_off(ghost: Ghost, tls: Tls, resolver: Resolver, seed: u64) -> Outcome {
+    sign_off_within(GIVE_UP, ghost, tls, resolver, seed).await
+}
+
+async fn sign_off_within(limit: Duration, ghost: Ghost, tls: Tls, resolver: Resolver, seed: u64) -> Outcome {
     let machine = SignOff::new(ghost.url, ghost.token, ghost.sid, ghost.identity);
     let attempts = async {
         let mut backoff = Backoff::new(RETRY.0, RETRY.1);
@@ -66,7 +70,7 @@ pub(super) async fn sign_off(ghost: Ghost, tls: Tls, resolver: Resolver, seed: u
             }
         }
     };
-    timeout(GIVE_UP, attempts).await.unwrap_or(Outcome::GivenUp)
+    timeout(limit, attempts).await.unwrap_or(Outcome::GivenUp)
 }
 
 /// One connection; `None` to try again.
@@ -99,6 +103,30 @@ mod tests {
     use super::*;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
+
+    #[tokio::test]
+    async fn a_server_that_is_not_back_is_tried_again_and_given_up_when_the_time_is_over() {
+        const LIMIT: Duration = Duration::from_millis(500);
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let url = format!("ws://{}", listener.local_addr().unwrap());
+        let ghost = Ghost { url, token: Secret::new("t"), sid: "PA_x".into(), identity: "board".into() };
+        let mut tried = 0;
+        let busy = async {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                tried += 1;
+                // It may be cut off by the end.
+                let _ = stream.write_all(b"HTTP/1.1 503 Busy\r\n\r\n").await;
+            }
+        };
+        let began = tokio::time::Instant::now();
+        let outcome = tokio::select! {
+            outcome = sign_off_within(LIMIT, ghost, Tls::new("").unwrap(), Resolver::new(), 1) => outcome,
+            () = busy => unreachable!("it has no end of its own"),
+        };
+        assert_eq!(outcome, Outcome::GivenUp);
+        assert!(began.elapsed() >= LIMIT && tried >= 2, "{tried} attempts in {:?}", began.elapsed());
+    }
 
     #[tokio::test]
     async fn a_server_that_is_back_but_refuses_the_token_ends_the_attempts() {

@@ -7,6 +7,8 @@ use hal::audio::SampleFormat;
 use hal::audio::fake::{Call, Fault, Script, Time};
 use hal::ring::{DISCONTINUITY, Meta, Next, Reader as Ring};
 use std::f64::consts::TAU;
+use std::sync::Mutex;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 #[global_allocator]
@@ -26,6 +28,21 @@ fn real(script: Script) -> Script {
     Script { time: Time::Real, buffer: 100, ..script }
 }
 
+/// What was logged.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// A pipeline on a card, its outlet and its ring.
 struct Rig {
     pipeline: Pipeline,
@@ -35,12 +52,20 @@ struct Rig {
 
 impl Rig {
     fn start(script: Script, microphone: Microphone) -> Self {
+        Self::with_log(script, microphone, &Log::default())
+    }
+
+    /// The same; what its thread logs goes to `log`.
+    fn with_log(script: Script, microphone: Microphone, log: &Log) -> Self {
+        let log = log.clone();
         let outlet = Arc::new(Outlet::create("microphone", LAYOUT).unwrap());
         let ring = Ring::map(outlet.ring().unwrap()).unwrap();
         let body = move |stage: &Stage| {
             let wanted = mix::wanted(&microphone.input_channels, microphone.channels());
             let capture = Capture::start_fake(script, wanted).map_err(|e| e.to_string())?;
-            run(stage, &microphone, Input::Card(capture, "fake".into()))
+            let logger = tracing_subscriber::fmt().with_writer(move || log.clone()).with_ansi(false).finish();
+            let input = Input::Card(capture, "fake".into());
+            tracing::subscriber::with_default(logger, || run(stage, &microphone, input))
         };
         let pipeline = Pipeline::spawn("microphone", outlet.clone(), body).unwrap();
         pipeline.encode(true);
@@ -207,4 +232,28 @@ fn a_capture_thread_allocates_nothing_after_its_start() {
         assert_eq!(allocated(Microphone { channels, ..Microphone::default() }, card, 1_000), 0, "{format:?}");
     }
     assert_eq!(allocated(Microphone::default(), || Input::Tone, 20), 0, "tone");
+}
+
+#[test]
+fn ten_seconds_of_exact_silence_are_told_once_with_what_the_mixer_says() {
+    let log = Log::default();
+    let silent = Script { sound: |_, _| 0.0, ..Script::default() };
+    let rig = Rig::with_log(silent, Microphone::default(), &log);
+    let text = || String::from_utf8_lossy(&log.0.lock().unwrap()).into_owned();
+    let asked = Instant::now();
+    // Half a minute of the card's time.
+    while !text().contains("digital silence") || rig.outlet.counters.captured.load(Relaxed) < 3_000 {
+        assert!(asked.elapsed() < PATIENCE, "{} periods: {}", rig.outlet.counters.captured.load(Relaxed), text());
+        thread::sleep(Duration::from_millis(2));
+    }
+    drop(rig);
+    let told = text();
+    let lines: Vec<_> = told.lines().filter(|line| line.contains("silence")).collect();
+    assert_eq!(lines.len(), 1, "{told}");
+    let line = lines[0];
+    assert!(
+        line.contains("WARN") && line.contains("fake: 10 s of exact digital silence; its mixer cannot be read: "),
+        "{line}"
+    );
+    assert!(line.contains("set `volume` of this [[microphone]]"), "{line}");
 }

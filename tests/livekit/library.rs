@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::time::Duration;
 use tests::worker::{AGENT, Setup, Worker};
-use tests::{Judge, Server, poll};
+use tests::{Judge, Server, paths, poll};
 
 #[test]
 fn a_job_knows_its_metadata_attributes_and_what_was_prewarmed() {
@@ -84,6 +84,22 @@ fn pictures_and_sound_of_the_users_own_are_in_the_room_until_their_writers_are_d
     let ended = || judge.events().iter().filter(|event| event.name() == "track_unsubscribed").count();
     poll::until("both tracks are taken back", SOON, || (ended() == 2).then_some(()));
     assert_eq!(server.api().identities("studio").len(), 2, "the job goes on without them");
+}
+
+#[test]
+fn the_level_meter_of_the_examples_tells_how_loud_a_participant_is() {
+    let server = Server::start();
+    let _worker = Setup::new(&server).binary(paths::example("level_meter")).start();
+    let mut judge = Judge::join(&server, "studio", "judge");
+    // A sine at -20 dBFS.
+    judge.command("publish_tone", json!({"hz": 500}));
+    server.api().dispatch("studio", AGENT, "");
+    let told = judge.wait("the level of its tone", SOON, |event| {
+        let level: Value = serde_json::from_str(event.text("text")).unwrap_or_default();
+        let is_right = level["dbfs"].as_f64().is_some_and(|dbfs| (dbfs + 20.0).abs() < 1.0);
+        event.text("topic") == "level" && level["identity"] == "judge" && is_right
+    });
+    assert_eq!(told.field("reliable"), false);
 }
 
 #[test]

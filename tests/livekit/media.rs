@@ -68,6 +68,21 @@ fn a_subscriber_decodes_what_a_command_writes_and_nothing_of_it_is_left() {
 }
 
 #[test]
+fn a_subscriber_decodes_what_ffmpeg_writes() {
+    let server = Server::start();
+    let command = "ffmpeg -loglevel error -re -f lavfi -i testsrc=size=320x240:rate=15 -c:v libx264 -preset ultrafast \
+                   -tune zerolatency -pix_fmt yuv420p -g 15 -f h264 -";
+    let words: Vec<_> = command.split_whitespace().collect();
+    let camera = format!("[[camera]]\ndevice = \"pipe\"\ncommand = {words:?}\nwidth = 320\nheight = 240\nfps = 15\n");
+    let worker = Setup::new(&server).toml(&format!("{camera}[[microphone]]\ndevice = \"tone\"\n")).start();
+    server.api().dispatch("studio", AGENT, "");
+    let judge = Judge::join(&server, "studio", "judge");
+    let second = judge.sees_and_hears(0, 13.0, SOON);
+    assert_eq!((second.number("video", "width"), second.number("video", "height")), (320.0, 240.0));
+    worker.wait_log("pipe of \"ffmpeg\", latency offset 0 ms, 320x240@15", SOON);
+}
+
+#[test]
 fn every_stage_from_the_driver_to_the_last_packet_is_timed() {
     let server = Server::start();
     let worker = Setup::new(&server).start();

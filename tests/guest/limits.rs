@@ -59,6 +59,22 @@ fn a_job_over_its_memory_limit_ends_failed_by_name_in_a_leaf_of_its_own() {
 }
 
 #[test]
+fn owners_over_their_memory_limit_end_by_name_and_come_back_and_the_job_keeps_its_room() {
+    let server = Server::start_for_guest();
+    let mut guest = board::boot("owners", &server);
+    let judge = streaming(&server, "guest-owners");
+    // What a leak would do, without waiting for one.
+    guest.type_line("for leaf in /sys/fs/cgroup/fw-*-owner-*; do echo 500000 > $leaf/memory.max; done");
+    for device in ["camera", "microphone"] {
+        let end = guest.wait_console(&format!("device {device}: owner process ended"), SLOW);
+        assert!(end.contains("memory limit 128 MiB exceeded"), "{end}");
+    }
+    let back = || judge.events().iter().filter(|event| event.name() == "track_unmuted").count();
+    tests::poll::until("both tracks are back", SLOW, || (back() == 2).then_some(()));
+    streams_on(&judge, 0);
+}
+
+#[test]
 fn two_jobs_that_take_all_processors_cost_a_microphone_nothing() {
     let time = Duration::from_secs(if soaks() { CHURN_SOAK } else { CHURN });
     let server = Server::start_for_guest();

@@ -165,7 +165,9 @@ impl VideoWriter {
         Self { track: Track::new(track, requests), keyframes: 0 }
     }
 
-    /// Sends one access unit (constrained baseline, Annex B, SPS and PPS before each IDR). Frames are dropped while
+    /// Sends one access unit (constrained baseline, Annex B, SPS and PPS before each IDR). Unlike those of cameras, its
+    /// parameter sets are not rewritten: without `max_num_reorder_frames` 0 in their VUI, receivers may hold pictures
+    /// back. Frames are dropped while
     /// the track is muted or the room is not connected. Waits when the driver is behind. Fails once the server has ended
     /// the track.
     pub async fn write(&self, access_unit: Vec<u8>, captured: Instant) -> Result<(), Error> {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::Command;
@@ -14,6 +15,9 @@ const MAGIC: u64 = 0x006a_7366_7773_6872;
 const FLUSH: u64 = 1;
 const FUA: u64 = 2;
 const DISCARD: u64 = 4;
+
+/// Bytes of the card, as images/build/disk.sh lays it out.
+const BOOT_PARTITION: Range<usize> = 4 << 20..52 << 20;
 
 /// One entry of the record.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -153,6 +157,17 @@ pub fn check_file_system(path: &Path, what: &str) {
     }
     // The next one writes it anew.
     let _ = fs::remove_file(path);
+}
+
+/// Finds nothing wrong with the FAT of a board that has closed it.
+#[track_caller]
+pub fn check_boot_partition(card: &Card, what: &str) {
+    let path = card.path().with_file_name("boot");
+    let bytes = fs::read(card.path()).expect("the card is ours");
+    write_with_holes(&path, &bytes[BOOT_PARTITION]);
+    let output = Command::new("/sbin/fsck.fat").arg("-n").arg(&path).output();
+    let output = output.unwrap_or_else(|error| panic!("fsck.fat: {error}; run tools/setup image"));
+    assert!(output.status.success(), "{what}: fsck.fat: {}", String::from_utf8_lossy(&output.stdout));
 }
 
 /// At most `count` of these, evenly.

@@ -1,6 +1,6 @@
 //! Updates of a whole image: installed from a server and kept, taken back, and with the plug pulled in between.
 
-use crate::recording::{Event, Recording, Replay, check_file_system, thinned, write_with_holes};
+use crate::recording::{Event, Recording, Replay, check_boot_partition, check_file_system, thinned, write_with_holes};
 use crate::{DATA, KERNELS, ROOTS};
 use protocol::update::{COPY_OFFSETS, Copies, RECORD_LEN, Record, Slot, rule};
 use std::collections::BTreeSet;
@@ -10,12 +10,22 @@ use std::process::Command;
 use std::time::Duration;
 use tests::card::{BOOT, Board, Card, Conditions, Machine};
 use tests::process::Process;
+use tests::server::SECRET;
 use tests::{Server, guest, paths, poll};
 
 const BLOCK: u64 = 512;
 
 /// MiB of the cards here.
 const CARD: u64 = 512;
+
+/// Bytes of the data partition as it is flashed; what a board has beyond is what it has grown by.
+const FLASHED: u64 = 64 << 20;
+
+/// Of the room with a job that must be left before the restart.
+const ROOM: &str = "studio";
+
+/// A job without media, and no more patience with it than the test has.
+const WITH_A_JOB: &str = "[worker]\nagent_name = \"board\"\ndrain_timeout_s = 1\n[job]\npublish = []\n";
 
 /// For an update to be fetched, written, read back and started, beside other work of this machine.
 const UPDATE: Duration = Duration::from_secs(480);
@@ -172,29 +182,35 @@ fn settled(board: &mut Board) -> String {
 fn an_update_from_a_server_is_kept_and_a_power_cut_at_any_point_of_it_leaves_a_board_that_starts() {
     let server = Server::start_for_guest();
     let card = new_card(&server, "update");
+    card.configure(&server, WITH_A_JOB);
     let release = Release::new("update");
     release.publish(&card, "9.1", false);
     let before = fs::read(card.path()).expect("the card is ours");
     let mut board = start_under(Conditions { recorded: true, ..Conditions::default() }, card);
     assert!(board.must("firmware-worker update --status").contains("slot a runs: virt"));
     release.introduce(&mut board);
+    server.api().dispatch(ROOM, "board", "");
+    poll::until("the job is in its room", UPDATE, || server.api().identities(ROOM).pop());
     let began = poll::monotonic();
     release.install(&mut board, "9.1");
+    let end = server.job_end(ROOM, UPDATE);
+    assert_eq!((end.status.as_str(), end.error.as_str()), ("JS_SUCCESS", ""), "it was told before the restart");
     let restarted = wait_later(&board, "slot b: starting", began);
     println!("installed and restarted in {:.0} s", restarted - began);
     wait_later(&board, "registered as", restarted);
     assert!(settled(&mut board).contains("slot b runs"));
     let card = board.power_off();
     let recording = Recording::of(&card);
-    pull_the_plug(&server, card, &recording, before);
+    pull_the_plug(card, &recording, before);
 }
 
 /// Cuts the recording off at every event; boots the card of a few of them.
-fn pull_the_plug(server: &Server, mut card: Card, recording: &Recording, before: Vec<u8>) {
+fn pull_the_plug(mut card: Card, recording: &Recording, before: Vec<u8>) {
     let long = usize::from(std::env::var_os("SOAK").is_some());
     let image = Image::of(&card, &before);
     let all = recording.events.len();
     let starts = cuts_to_start(recording, STARTS[long]);
+    assert!(starts.len() >= STARTS[0], "{starts:?}");
     let of_data = |index: &usize| matches!(recording.events[index - 1], Event::Write { at, .. } if at as u64 >= DATA);
     let checks = thinned(&(1..=all).filter(of_data).collect(), CHECKS[long]);
     let mut replay = Replay::new(recording, before);
@@ -217,7 +233,7 @@ fn pull_the_plug(server: &Server, mut card: Card, recording: &Recording, before:
         });
         booted[slot as usize] += 1;
         if starts.contains(&cut) {
-            card = start_after_cut(server, card, cut);
+            card = start_after_cut(card, cut);
         }
     }
     println!("{} cuts: {} start the old slot, {} the new one", all + 1, booted[0], booted[1]);
@@ -225,25 +241,34 @@ fn pull_the_plug(server: &Server, mut card: Card, recording: &Recording, before:
     assert!(booted.iter().all(|count| *count > 0), "the whole way was cut");
 }
 
-/// While the root is written, between the copies of the record that puts it on trial (the first record of a card comes before
-/// the update), and between those that keep it; then the rest, evenly.
+/// While the data partition grows, while the root is written, and between the copies of the record that puts it on trial (the
+/// first record of a card comes before the update); in the long run between those that keep it too, and the rest evenly.
 fn cuts_to_start(recording: &Recording, count: usize) -> BTreeSet<usize> {
     let records: Vec<_> = recording.writes_to(&COPY_OFFSETS).collect();
     let [_, first, trial, .., kept, _] = records[..] else { panic!("a trial and its end: {records:?}") };
-    let mut cuts = BTreeSet::from([first.midpoint(trial), trial + 1, kept + 1]);
+    let beyond = |event: &Event| matches!(event, Event::Write { at, .. } if *at as u64 >= DATA + FLASHED);
+    let grown = recording.events.iter().position(beyond).expect("the card is larger than the image");
+    let mut cuts = BTreeSet::from([grown + 1, first.midpoint(trial), trial + 1]);
     let rest = count - cuts.len();
-    cuts.extend((0..rest).map(|nth| nth * recording.events.len() / rest));
+    if rest > 0 {
+        cuts.insert(kept + 1);
+        cuts.extend((0..rest).map(|nth| nth * recording.events.len() / rest));
+    }
     cuts
 }
 
-/// The settings stand as they stood before the first start, or as that has left them.
-fn start_after_cut(server: &Server, card: Card, cut: usize) -> Card {
-    card.configure(server, "");
+/// With settings and secret where the cut has left them.
+fn start_after_cut(card: Card, cut: usize) -> Card {
     let mut board = start(card);
+    board.must("while systemctl is-active -q firmware-worker-update.service; do usleep 100000; done");
     let status = settled(&mut board);
     println!("cut after event {cut}: {status}");
     assert!(!status.contains("taken back"), "cut after event {cut}: {status}");
-    board.power_off()
+    let card = board.power_off();
+    let settings = card.text("firmware-worker.toml");
+    assert!(settings.contains("[server]") && !settings.contains(SECRET), "cut after event {cut}: {settings}");
+    check_boot_partition(&card, &format!("cut after event {cut}, and started"));
+    card
 }
 
 /// xorshift64: any sequence does.

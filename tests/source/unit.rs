@@ -25,6 +25,14 @@ fn no_hardening_is_on_that_breaks_the_worker() {
 }
 
 #[test]
+fn no_child_inherits_what_only_the_thread_of_a_sound_card_may_have() {
+    // CAP_SYS_RESOURCE raises these for that one process.
+    for key in ["LimitRTPRIO", "LimitMEMLOCK", "LimitNICE", "LimitRTTIME"] {
+        assert!(all(&unit(), key).is_empty(), "{key} holds for jobs too");
+    }
+}
+
+#[test]
 fn the_supervisor_may_do_what_it_must_and_no_more() {
     assert_eq!(all(&unit(), "CapabilityBoundingSet"), [BOUNDING_SET.join(" ")]);
 }

@@ -109,6 +109,7 @@ pub fn confine() -> Vec<String> {
     }
     layer("files can be written, all devices are there", &format!("{root} on Linux 5.12 or newer"), files());
     layer("the network is there", root, unshare(libc::CLONE_NEWNET | libc::CLONE_NEWIPC));
+    layer("its threads can come before all others", "allow the worker setrlimit", rights::keep_no_priority());
     // SAFETY: takes numbers only.
     let no_new_rights = unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
     layer("programs can gain rights", "use Linux 3.5 or newer", check(no_new_rights).map(drop));

@@ -54,6 +54,9 @@ pub const ATTACKS: &[Attack] = &[
     attack("the owner of a card looks for a cgroup", Sound, libc::ENOENT, || open("/sys/fs/cgroup")),
     attack("a job fills /tmp", Job, libc::ENOSPC, fill),
     attack("a job raises a limit", Job, libc::EPERM, raise),
+    attack("a job's thread comes before all others", Job, libc::EPERM, || call(realtime)),
+    attack("an owner's thread comes before all others", Sockets, libc::EPERM, || call(realtime)),
+    attack("a job locks memory", Job, libc::ENOMEM, lock),
     refused("a job makes a camera", Job, "mknodat", || call(make_node)),
     refused("a job mounts", Job, "mount", || call(mount)),
     refused("a job takes namespaces", Job, "unshare", || call(unshare)),
@@ -143,7 +146,7 @@ fn a_child_sees_no_process_but_itself_and_has_no_rights() {
     for (role, nth, groups) in [(Job, 4, String::new()), (Sound, 5, format!("{} ", board::AUDIO))] {
         let told = start("look", role, nth).told().expect("what it sees");
         let uid = 70_800 + nth;
-        let expected = format!("1 processes {uid} {uid} {uid} {uid} groups {groups}caps 0 0 0 0 0");
+        let expected = format!("1 processes {uid} {uid} {uid} {uid} groups {groups}caps 0 0 0 0 0 dumpable 0");
         assert_eq!(told, expected, "{role:?}");
     }
 }
@@ -157,9 +160,11 @@ fn look() -> String {
         line.trim().replace('\t', " ")
     };
     let groups = field("Groups") + if field("Groups").is_empty() { "" } else { " " };
+    // SAFETY: takes numbers only.
+    let dumpable = unsafe { libc::prctl(libc::PR_GET_DUMPABLE, 0, 0, 0, 0) };
     let caps = ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"].map(|set| field(set).trim_start_matches('0').len());
     let caps = caps.map(|digits| digits.to_string()).join(" ");
-    format!("{processes} processes {} groups {groups}caps {caps}", field("Uid"))
+    format!("{processes} processes {} groups {groups}caps {caps} dumpable {dumpable}", field("Uid"))
 }
 
 fn names_resolve_by_the_newest_file_though_it_is_replaced() {
@@ -240,6 +245,18 @@ fn raise() -> io::Result<()> {
     let limit = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
     // SAFETY: a valid structure.
     if unsafe { libc::setrlimit(libc::RLIMIT_CORE, &limit) } == 0 { Ok(()) } else { Err(Error::last_os_error()) }
+}
+
+fn realtime() -> libc::c_long {
+    let parameter = libc::sched_param { sched_priority: 1 };
+    // SAFETY: a valid structure.
+    unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &parameter) }.into()
+}
+
+fn lock() -> io::Result<()> {
+    let memory = vec![1u8; 1 << 20];
+    // SAFETY: a place of ours and its length; the end of this process lets it go.
+    if unsafe { libc::mlock(memory.as_ptr().cast(), memory.len()) } == 0 { Ok(()) } else { Err(Error::last_os_error()) }
 }
 
 fn make_node() -> libc::c_long {

@@ -31,6 +31,7 @@ const NODES: [(&str, u32, u32, u32, u32); 7] = [
 
 /// Makes it.
 pub fn build() {
+    be_generous();
     // SAFETY: takes numbers only; this process has one thread.
     assert_eq!(unsafe { libc::unshare(libc::CLONE_NEWNS) }, 0, "a mount namespace");
     mount(null(), "/", libc::MS_REC | libc::MS_PRIVATE);
@@ -55,6 +56,15 @@ pub fn build() {
     fs::write(VICTIM, "0").expect("an empty /run");
     fs::write("/run/private", "secret").expect("an empty /run");
     fs::write("/tmp/fw-other", "secret").expect("a /tmp");
+}
+
+/// As a unit may be that gives a worker real-time priority and locked memory: all that it starts has them too.
+fn be_generous() {
+    for (resource, value) in [(libc::RLIMIT_RTPRIO, 20), (libc::RLIMIT_MEMLOCK, libc::RLIM_INFINITY)] {
+        let limit = libc::rlimit { rlim_cur: value, rlim_max: value };
+        // SAFETY: a valid structure. A container that allows no more than it has shows less.
+        unsafe { libc::setrlimit(resource, &limit) };
+    }
 }
 
 /// A device that comes.

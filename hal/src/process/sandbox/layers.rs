@@ -173,6 +173,9 @@ impl Sandbox {
 
     fn limit(&self, root: bool) -> io::Result<()> {
         rights::keep_nothing()?;
+        if !self.limits.iter().any(|limit| matches!(limit, Limit::Realtime(_))) {
+            rights::keep_no_priority()?;
+        }
         // The processes of a user that is not its own are not its own either, and rights cannot be raised.
         let own = |limit: &&Limit| root || limit.lowers_our_own();
         self.limits.iter().filter(own).try_for_each(|limit| limit.set())

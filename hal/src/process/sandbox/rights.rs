@@ -48,6 +48,16 @@ pub(super) fn keep_nothing() -> io::Result<()> {
     set(libc::RLIMIT_MSGQUEUE, 0)
 }
 
+/// Bytes that stay in memory for ordinary threads: keys fit, and what is locked is missing to all others.
+const LOCKED: u64 = 64 << 10;
+
+/// No thread before those of others, and next to no memory locked: whoever started us may have had more.
+pub(super) fn keep_no_priority() -> io::Result<()> {
+    set(libc::RLIMIT_RTPRIO, 0)?;
+    set(libc::RLIMIT_NICE, 0)?;
+    lower(libc::RLIMIT_MEMLOCK, LOCKED)
+}
+
 /// Where the system allows less, that is as good.
 fn lower(resource: libc::__rlimit_resource_t, value: u64) -> io::Result<()> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };

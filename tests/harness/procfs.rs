@@ -32,6 +32,24 @@ pub fn environment(pid: u32) -> String {
     String::from_utf8_lossy(&text).replace('\0', "\n")
 }
 
+/// A field of its `status`; empty when it is gone.
+pub fn status(pid: u32, field: &str) -> String {
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+    line.unwrap_or_default().trim().to_owned()
+}
+
+/// Cgroups of a worker's children, in its own cgroup v2 or beside it; 0 where it may make none.
+pub fn cgroups(pid: u32) -> usize {
+    let own = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+    let path = own.lines().find_map(|line| line.strip_prefix("0::/")).unwrap_or_default();
+    let prefix = format!("fw-{pid}-");
+    let mounts = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"].map(|mount| PathBuf::from(mount).join(path));
+    let near: BTreeSet<_> = mounts.iter().flat_map(|leaf| [Some(leaf.as_path()), leaf.parent()]).flatten().collect();
+    let entries = near.into_iter().filter_map(|directory| fs::read_dir(directory).ok()).flatten().flatten();
+    entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(&prefix)).count()
+}
+
 /// Names of its threads.
 pub fn threads(pid: u32) -> Vec<String> {
     let entries = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();

@@ -5,6 +5,7 @@ use super::job_pid;
 use livekit_protocol as lk;
 use lk::server_message::Message as ToWorker;
 use rustix::process::Signal;
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
 use std::path::Path;
@@ -76,6 +77,14 @@ fn two_workers_with_one_configuration_share_a_board_and_each_resumes_its_own_job
     of_first.run_job("AJ_1", "first");
     of_twin.run_job("AJ_2", "second");
     poll::until("the twin does without HTTP", SOON, || twin.log.find(&["no HTTP for operators", "in use"]));
+    if rustix::process::geteuid().is_root() {
+        // A process may signal any other of its user. One that has just been started has ours yet.
+        let own = procfs::status(std::process::id(), "Uid");
+        let users = |worker| procfs::children(worker).into_iter().map(|child| procfs::status(child, "Uid"));
+        let users = |worker| users(worker).filter(|user| *user != own && !user.is_empty()).collect::<BTreeSet<_>>();
+        let (ours, its) = (users(first.pid()), users(twin.pid()));
+        assert!(!ours.is_empty() && !its.is_empty() && ours.is_disjoint(&its), "{ours:?} and {its:?}");
+    }
     let list = first.operator(&["jobs"]);
     let list = String::from_utf8_lossy(&list.stdout);
     assert!(list.contains("AJ_1") && list.contains("AJ_2"), "{list}");

@@ -8,6 +8,7 @@ use lk::server_message::Message as ToWorker;
 use std::collections::BTreeSet;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
+use tests::procfs::status;
 use tests::worker::Setup;
 use tests::{paths, poll, procfs};
 
@@ -25,12 +26,6 @@ const LAYERS: [&str; 8] = [
 
 fn root() -> bool {
     rustix::process::geteuid().is_root()
-}
-
-fn status(pid: u32, field: &str) -> String {
-    let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
-    line.unwrap_or_default().trim().to_owned()
 }
 
 fn network(pid: u32) -> Option<std::path::PathBuf> {

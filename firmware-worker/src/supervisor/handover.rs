@@ -48,6 +48,9 @@ pub(super) struct Table {
     pub ledger: Option<LedgerEntry>,
     /// Users whose last child may still be going.
     pub users: Vec<UserEntry>,
+    /// What users are shared by with other workers on the board.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claims: Option<RawFd>,
     /// Layers of isolation that cannot be had here.
     pub missing: Report,
 }
@@ -178,7 +181,7 @@ impl Table {
         let jobs = self.processes.iter().map(|process| &process.child);
         let devices = self.devices.iter().flat_map(|device| device.owner.iter().chain(&device.keeper));
         let children = jobs.chain(devices).flat_map(ChildEntry::descriptors);
-        children.chain(self.ledger.as_ref().map(|ledger| ledger.lock)).collect()
+        children.chain(self.ledger.as_ref().map(|ledger| ledger.lock)).chain(self.claims).collect()
     }
 
     /// For operators.

@@ -1,16 +1,18 @@
 //! What each child gives up, whom it becomes, and which layers cannot be had on this system.
 
+mod users;
+
 use super::handover::{ConfinedEntry, UserEntry};
 use super::process::Kind;
 use crate::config::{self, Config, Credentials, IsolationMode};
 use crate::control::SandboxReport;
 use crate::control::confinement::{self, Confinement, Report};
-use hal::process::{Layer, Missing, Socket, Tally, group};
+use hal::process::{Claims, Layer, Missing, Socket, Tally, group};
 use serde::Serialize;
-use std::collections::VecDeque;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc;
+pub(super) use users::claims;
+use users::{User, Users};
 
 /// Bytes of a child's `/tmp`: memory of its cgroup.
 const TEMPORARY: u64 = 16 << 20;
@@ -75,7 +77,10 @@ impl Isolation {
         leaf: Option<PathBuf>,
         control: &Socket,
     ) -> Result<Confined, String> {
-        let user = self.users.take(leaf).ok_or("all users of `uids` under [isolation] are in use")?;
+        let user = self
+            .users
+            .take(leaf)
+            .ok_or("all users of `uids` under [isolation] are in use, by this worker or others on the board")?;
         let uid = user.uid;
         let confinement = self.confinement(kind, uid, processes);
         let tally = Tally::new().map_err(|e| format!("page for refused calls: {e}"))?;
@@ -118,6 +123,16 @@ impl Isolation {
         }
     }
 
+    /// Shares the users of children with other workers on this board.
+    pub(super) fn share_users_by(&mut self, claims: Claims) {
+        self.users.share_by(claims);
+    }
+
+    /// What the users of children are shared by.
+    pub(super) fn claims(&self) -> Option<RawFd> {
+        self.users.claims().map(|claims| claims.as_fd().as_raw_fd())
+    }
+
     /// Users whose last child may still be going.
     pub(super) fn export_users(&mut self) -> Vec<UserEntry> {
         self.users.export()
@@ -157,9 +172,10 @@ impl Isolation {
         self.missing.iter().map(describe)
     }
 
-    pub(super) fn view(&self) -> IsolationView {
+    /// With what else is missing.
+    pub(super) fn view(&self, controllers: Vec<String>) -> IsolationView {
         let mode = if self.strict() { "strict" } else { "best-effort" };
-        IsolationView { mode, missing: self.missing().collect() }
+        IsolationView { mode, missing: self.missing().chain(controllers).collect() }
     }
 }
 
@@ -209,90 +225,4 @@ pub(super) fn secrets(config: &Config) -> Vec<PathBuf> {
     let files = [Some(Path::new(crate::cli::CONFIG_FILE)), file];
     let directories = files.into_iter().flatten().filter_map(Path::parent).map(Path::to_owned);
     directories.filter(|path| path.components().count() > 2).collect()
-}
-
-/// Users that children become. One that is given back is taken again only when the leaf of its last child is gone, and
-/// with it every process that the child has left, and not before all others had their turn.
-#[derive(Debug)]
-struct Users {
-    free: VecDeque<Returned>,
-    returned: mpsc::Receiver<Returned>,
-    giving: mpsc::Sender<Returned>,
-}
-
-#[derive(Debug)]
-struct Returned {
-    uid: u32,
-    leaf: Option<PathBuf>,
-}
-
-/// A user that one child has.
-#[derive(Debug)]
-struct User {
-    uid: u32,
-    leaf: Option<PathBuf>,
-    back: mpsc::Sender<Returned>,
-}
-
-impl Users {
-    fn new(uids: std::ops::RangeInclusive<u32>) -> Self {
-        let (giving, returned) = mpsc::channel();
-        Self { free: uids.map(|uid| Returned { uid, leaf: None }).collect(), returned, giving }
-    }
-
-    fn take(&mut self, leaf: Option<PathBuf>) -> Option<User> {
-        // Of a thousand users most have had a child: what is gone already is not remembered for each.
-        let returned = self.returned.try_iter();
-        let returned = returned.map(|Returned { uid, leaf }| Returned { uid, leaf: leaf.filter(|leaf| leaf.exists()) });
-        self.free.extend(returned);
-        let clean = |user: &Returned| user.leaf.as_ref().is_none_or(|leaf| !leaf.exists());
-        let at = self.free.iter().position(clean)?;
-        let Returned { uid, .. } = self.free.remove(at)?;
-        Some(User { uid, leaf, back: self.giving.clone() })
-    }
-
-    fn export(&mut self) -> Vec<UserEntry> {
-        self.free.extend(self.returned.try_iter());
-        let going = self.free.iter().filter(|user| user.leaf.as_ref().is_some_and(|leaf| leaf.exists()));
-        going.map(|user| UserEntry { uid: user.uid, leaf: user.leaf.clone() }).collect()
-    }
-
-    fn mark(&mut self, entry: UserEntry) {
-        if let Some(user) = self.free.iter_mut().find(|user| user.uid == entry.uid) {
-            user.leaf = entry.leaf;
-        }
-    }
-
-    fn adopt(&mut self, UserEntry { uid, leaf }: UserEntry) -> User {
-        self.free.retain(|user| user.uid != uid);
-        User { uid, leaf, back: self.giving.clone() }
-    }
-}
-
-impl Drop for User {
-    fn drop(&mut self) {
-        // Without the pool there are no more children.
-        let _ = self.back.send(Returned { uid: self.uid, leaf: self.leaf.take() });
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_user_has_one_child_at_a_time_and_waits_until_the_leaf_of_its_last_is_gone() {
-        let mut users = Users::new(1..=2);
-        let leaf = std::env::temp_dir().join(format!("fw-users-{}", std::process::id()));
-        std::fs::create_dir(&leaf).unwrap();
-        let (first, second) = (users.take(Some(leaf.clone())).unwrap(), users.take(None).unwrap());
-        assert_eq!((first.uid, second.uid), (1, 2));
-        assert!(users.take(None).is_none());
-        drop(first);
-        assert!(users.take(None).is_none(), "somebody of it may be left");
-        std::fs::remove_dir(&leaf).unwrap();
-        assert_eq!(users.take(None).unwrap().uid, 1);
-        drop(second);
-        assert_eq!(users.take(None).unwrap().uid, 1, "given back before the other");
-    }
 }

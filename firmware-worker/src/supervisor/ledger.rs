@@ -186,7 +186,8 @@ pub(super) fn key(parts: &[&str]) -> String {
     format!("{hash:016x}")
 }
 
-fn make_directory(path: &Path) -> Result<(), Error> {
+/// Which nobody else may look into.
+pub(super) fn make_directory(path: &Path) -> Result<(), Error> {
     let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
     made.map_err(|source| Error::File { call: "mkdir", path: path.to_owned(), source })
 }

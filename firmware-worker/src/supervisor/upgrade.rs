@@ -168,6 +168,7 @@ impl Supervisor {
             ghosts: self.signoffs.values().map(|ghost| ghost.entry.clone()).collect(),
             ledger: self.ledger.as_ref().map(Ledger::export),
             users,
+            claims: self.spawner.isolation().claims(),
             missing,
         })
     }
@@ -176,6 +177,13 @@ impl Supervisor {
     pub(super) fn succeed(&mut self, table: Table, inheritance: &mut Inheritance) -> Result<(), String> {
         let now = Instant::now();
         (self.program, self.signals) = (table.program, table.signals);
+        match table.claims {
+            Some(number) => {
+                let claims = inheritance.copy(number).map_err(|e| format!("users: {e}"))?;
+                self.spawner.share_users_by(claims.into());
+            }
+            None => self.share_users(),
+        }
         self.spawner.resume(table.leaves_made, table.users, &table.missing);
         self.jobs.number_after(table.processes_started);
         for ProcessEntry { number, child, job } in table.processes {

@@ -2,6 +2,7 @@
 //! passing.
 
 mod child;
+mod claims;
 mod handover;
 mod kept;
 mod listener;
@@ -13,6 +14,7 @@ mod socket;
 mod spawn;
 
 pub use child::{Child, Ended, kill_if};
+pub use claims::Claims;
 pub use handover::Inheritance;
 pub use kept::{Kept, Woken};
 pub use listener::{Listener, Peer, user};

@@ -74,16 +74,23 @@ fn the_worker_says_at_start_which_layers_are_missing_and_strict_does_not_run_wit
     let mut worker = strict.launch();
     // Neither a test's root nor another user has all: tests have no subtree of a service manager's.
     let line = worker.wait_log("isolation is strict, and ", SOON).text;
-    assert!(line.contains("Delegate=yes") || line.contains("run the worker as root"), "no remedy: {line}");
+    let controller =
+        worker.log().lines().find_map(|line| Some(line.split_once("WARN no memory limits for ")?.1.to_owned()));
+    let remedy = controller.unwrap_or_else(|| "Delegate=yes".into());
+    assert!(line.contains(&remedy) || line.contains("run the worker as root"), "no remedy, {remedy}: {line}");
     assert_eq!(worker.wait(SOON).code(), Some(1));
     let worker = Setup::with_url(&agents.url()).launch();
     let _registered = agents.registered();
     let state = worker.state();
     assert_eq!(state["isolation"]["mode"], "best-effort");
-    for missing in state["isolation"]["missing"].as_array().expect("a list") {
-        worker.wait_log(&format!("isolation without {}", missing.as_str().expect("text")), SOON);
-    }
-    assert_eq!(state["isolation"]["missing"].as_array().map(Vec::is_empty), Some(root() && landlock()));
+    let missing =
+        state["isolation"]["missing"].as_array().expect("a list").iter().map(|one| one.as_str().expect("text"));
+    let (controllers, layers): (Vec<_>, Vec<_>) = missing.partition(|missing| missing.contains(" for children: "));
+    layers.iter().for_each(|missing| drop(worker.wait_log(&format!("isolation without {missing}"), SOON)));
+    controllers.iter().for_each(|missing| drop(worker.wait_log(&format!("WARN {missing}"), SOON)));
+    assert_eq!(layers.is_empty(), root() && landlock());
+    let limited = controllers.iter().all(|missing| missing.contains(" weights "));
+    assert_eq!(state["limits"], limited, "{controllers:?}");
 }
 
 #[test]
@@ -105,7 +112,8 @@ fn the_capabilities_of_the_unit_are_enough_for_every_layer_and_without_one_that_
         let _registered = agents.registered();
         fs::remove_file(&script).expect("it is ours");
         let missing = worker.state()["isolation"]["missing"].clone();
-        missing.as_array().expect("a list").iter().map(|layer| layer.to_string()).collect::<Vec<_>>()
+        let layers = missing.as_array().expect("a list").iter().map(|layer| layer.to_string());
+        layers.filter(|layer| !layer.contains(" for children: ")).collect::<Vec<_>>()
     };
     let all = missing(&BOUNDING_SET);
     assert!(all.iter().all(|layer| layer.contains("landlock") && !landlock()), "{all:?}");

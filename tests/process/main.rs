@@ -152,9 +152,10 @@ fn a_configuration_that_is_read_again_counts_for_new_jobs_and_a_wrong_one_change
     assert!(line.contains("unknown key `agent_nam`"), "{line}");
     assert!(!connection.offer("AJ_3", "second").available);
     let more = Setup::with_url(&agents.url()).toml("[worker]\nmax_jobs = 2\n").toml(NO_RESTART);
-    worker.reconfigure(&more);
+    worker.reconfigure(&more.toml("[isolation]\nmode = \"strict\"\n"));
     worker.signal(Signal::HUP);
     worker.wait_log("configuration read again", SOON);
+    worker.wait_log("taken only by a restart: [isolation]", SOON);
     connection.run_job("AJ_4", "second");
     process::kill(job_pid(&worker, "AJ_4"), Signal::KILL);
     assert_eq!(connection.status("AJ_4").status(), lk::JobStatus::JsFailed, "it has the new policy");

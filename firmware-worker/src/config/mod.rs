@@ -124,7 +124,7 @@ pub struct Server {
 }
 
 /// How to prove who we are. Read again at each connect.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Credentials {
     /// Mint a token at each connect.
     Key {

@@ -22,6 +22,7 @@ pub(super) use usage::Usage;
 
 use files::{has_word, make_directory, read, write};
 use std::ffi::OsStr;
+use std::fmt;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -65,6 +66,14 @@ pub(super) struct Missing {
     pub needed: bool,
     /// Object, reason and remedy, in plain words.
     pub why: String,
+}
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { controller, needed, why } = self;
+        let what = if *needed { "limits" } else { "weights" };
+        write!(f, "no {controller} {what} for children: {why}")
+    }
 }
 
 /// The subtree that our leaves are made in.

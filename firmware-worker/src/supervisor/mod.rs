@@ -75,7 +75,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
-use tracing::{debug, error, warn};
+use tracing::{error, warn};
 
 /// Events of helper tasks that may wait for the loop. Full means that the tasks wait: the server by TCP's own queue.
 const EVENTS: usize = 64;
@@ -234,12 +234,7 @@ fn cgroups() -> Option<Cgroups> {
     oom::protect_supervisor(Path::new("/proc"));
     let cgroups = Cgroups::set_up(Path::new("/proc"), std::process::id());
     let cgroups = cgroups.inspect_err(|e| warn!("no limits for children: {e} ({DELEGATION})")).ok()?;
-    for missing in cgroups.missing() {
-        match missing.needed {
-            true => warn!("no {} limits for children: {}", missing.controller, missing.why),
-            false => debug!("no {} weights for children: {}", missing.controller, missing.why),
-        }
-    }
+    cgroups.missing().iter().for_each(|missing| warn!("{missing}"));
     Some(cgroups)
 }
 

@@ -1,5 +1,6 @@
 //! A child process: its control link, its pidfd, its cgroup leaf. It is polled, never waited for.
 
+mod confining;
 mod gone;
 mod handover;
 
@@ -14,21 +15,16 @@ use crate::control::{KEEPER_SETUP, Link, LinkError, Owned, SandboxReport, watch}
 use hal::process::{Child, Ended, Executable, Inheritance, Socket};
 use protocol::worker::Exit;
 use serde::{Serialize, de::DeserializeOwned};
-use std::future::poll_fn;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 use tokio::io::unix::AsyncFd;
-use tokio::time::timeout;
 use tracing::warn;
 
 /// A child that closed its control socket is on its way out; one that stays for longer is stuck and is killed.
 const HANGUP_GRACE: Duration = Duration::from_secs(1);
-
-/// What a child that is only confined may take: 10 ms, and more on a board that starts.
-const TRIAL: Duration = Duration::from_secs(5);
 
 /// Between tries to remove a cgroup, from first to longest: the members of one die within milliseconds, but for those
 /// that hang in the kernel.
@@ -147,25 +143,8 @@ impl Spawner {
         Ok(process)
     }
 
-    /// Finds out by a child that does nothing else what can be taken from children here.
-    pub(super) async fn try_isolation(&mut self) -> Result<(), String> {
-        let plan = Plan { name: "trial", subcommand: crate::cli::TRIAL, limits: Limits::default(), kind: Kind::Bare };
-        let mut child = self.start(plan)?;
-        let end = poll_fn(|cx| child.poll_next::<()>(cx));
-        let ended = timeout(TRIAL, end).await;
-        let confined = child.confined.as_ref().filter(|confined| confined.has_reported());
-        match confined {
-            Some(confined) => self.isolation.judge(confined.missing()),
-            None => Err(format!("isolation could not be tried: {ended:?}")),
-        }
-    }
-
-    pub(super) fn isolation(&self) -> &Isolation {
-        &self.isolation
-    }
-
     fn start(&mut self, plan: Plan<'_>) -> Result<Process, String> {
-        let leaf = self.leaf(plan.name, plan.limits, plan.kind.role());
+        let leaf = self.leaf(plan.name, plan.limits, plan.kind.role())?;
         let (ours, theirs) = Socket::pair().map_err(|e| format!("control socket: {e}"))?;
         // Only its cgroup's limit can be told from others when it is reached, and changed for a job that asks for more.
         let processes = plan.limits.pids.filter(|_| !leaf.as_ref().is_some_and(Leaf::limits_processes));
@@ -189,7 +168,7 @@ impl Spawner {
     /// Starts the keeper of a command.
     pub(super) fn keep(&mut self, limits: Limits, setup: &impl Serialize) -> Result<Kept, String> {
         let failed = |what: &str, error: &dyn std::fmt::Display| format!("{what}: {error}");
-        let leaf = self.leaf("command", limits, Role::Owner);
+        let leaf = self.leaf("command", limits, Role::Owner)?;
         let (control, theirs) = Socket::pair().map_err(|e| failed("control socket", &e))?;
         let (stdout, written) = io::pipe().map_err(|e| failed("pipe", &e))?;
         let (stderr, complained) = io::pipe().map_err(|e| failed("pipe", &e))?;
@@ -212,10 +191,19 @@ impl Spawner {
         &self.executable
     }
 
-    fn leaf(&mut self, name: &str, limits: Limits, role: Role) -> Option<Leaf> {
+    fn leaf(&mut self, name: &str, limits: Limits, role: Role) -> Result<Option<Leaf>, String> {
         self.started += 1;
-        let leaf = self.cgroups.as_mut()?.leaf(&format!("{name}-{}", self.started), limits, role);
-        leaf.inspect_err(|e| warn!("{name} process runs without limits: {e}")).ok()
+        let Some(cgroups) = &mut self.cgroups else { return Ok(None) };
+        match cgroups.leaf(&format!("{name}-{}", self.started), limits, role) {
+            Ok(leaf) => Ok(Some(leaf)),
+            Err(e) if self.isolation.strict() => {
+                Err(format!("isolation is strict, and a {name} process would have no limits: {e}"))
+            }
+            Err(e) => {
+                warn!("{name} process runs without limits: {e}");
+                Ok(None)
+            }
+        }
     }
 
     /// When [`Spawner::sweep`] has something to do.
@@ -229,11 +217,6 @@ impl Spawner {
         let Some(cgroups) = &mut self.cgroups else { return };
         self.burial.wait = if cgroups.sweep() { (self.burial.wait * 2).min(BURIAL.1) } else { BURIAL.0 };
         self.burial.due = now + self.burial.wait;
-    }
-
-    /// Children's memory and processes are limited.
-    pub(super) fn limited(&self) -> bool {
-        self.cgroups.as_ref().is_some_and(|cgroups| !cgroups.missing().iter().any(|missing| missing.needed))
     }
 }
 

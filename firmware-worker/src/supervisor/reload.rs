@@ -72,9 +72,11 @@ fn kept(old: &Config, new: &Config) -> Vec<&'static str> {
     let limits = old.limits.owner != new.limits.owner || old.limits.command != new.limits.command;
     let changes = [
         (old.server.url != new.server.url || old.server.ca_file != new.server.ca_file, "[server]"),
+        (old.server.credentials != new.server.credentials, "credentials"),
         (registration, "the registration under [worker]"),
         (old.devices != new.devices, "devices"),
         (limits, "limits of devices"),
+        (old.isolation != new.isolation, "[isolation]"),
         (old.http != new.http, "[http]"),
         (old.log_level != new.log_level, "[log]"),
     ];

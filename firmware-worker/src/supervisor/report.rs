@@ -135,8 +135,9 @@ impl Supervisor {
             registered: snapshot.is_some_and(|s| s.registered),
             draining: snapshot.is_some_and(|s| s.draining),
             problem: snapshot.map_or("", |s| &s.problem),
-            limits: self.spawner.limited(),
-            isolation: self.spawner.isolation().view(),
+            restarts: self.restarts,
+            limits: self.spawner.unlimited().is_none(),
+            isolation: self.spawner.isolation_view(),
             jobs: self.job_reports(),
             devices: self.device_views(),
         }

@@ -19,7 +19,7 @@ use super::report::Totals;
 use super::resolver::Resolver;
 use super::upgrade::Upgrade;
 use super::uplink::{Link, Uplink, Uplinks};
-use super::{DELEGATION, Event, Events, Mode, devices, http, stuck};
+use super::{Event, Events, Mode, devices, http, stuck};
 use crate::config::Config;
 use crate::control::{FromJob, FromOwner, Granted, JobSetup, Owned, ToJob, ToOwner};
 use crate::net::Tls;
@@ -353,8 +353,8 @@ impl Supervisor {
 
     /// Says which layers of isolation are missing here; an error where it must not run so.
     pub(super) async fn isolated(mut self) -> Result<Self, String> {
-        if self.spawner.isolation().strict() && !self.spawner.limited() {
-            return Err(format!("isolation is strict, and children would have no limits ({DELEGATION})"));
+        if let (true, Some(why)) = (self.spawner.isolation().strict(), self.spawner.unlimited()) {
+            return Err(format!("isolation is strict, and children would have no limits: {why}"));
         }
         self.share_users();
         match self.spawner.try_isolation().await {

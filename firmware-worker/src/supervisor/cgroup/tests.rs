@@ -1,4 +1,7 @@
 use super::*;
+use crate::config::{self, IsolationMode};
+use crate::supervisor::isolation::Isolation;
+use crate::supervisor::process::{Kind, Plan, Spawner};
 use protocol::worker::MemoryLimit;
 
 /// A stand-in for `/proc` and a cgroup2 mount, with us as process 77. Removed on drop.
@@ -292,4 +295,16 @@ fn in_a_container_the_path_is_taken_below_the_mounted_root() {
         "29 24 0:26 / /nowhere rw - cgroup2 none rw\n30 24 0:26 /system.slice {written} rw - cgroup2 none rw\n"
     ));
     assert_eq!(locate::own(&tree.proc().join("self")).unwrap().base, inner.join("fw.service"));
+}
+
+#[tokio::test]
+async fn a_strict_worker_starts_no_child_that_would_have_no_leaf() {
+    let tree = Tree::new("strict", "memory pids\n");
+    let cgroups = tree.set_up();
+    fs::remove_dir_all(tree.own()).unwrap();
+    let settings = config::Isolation { mode: IsolationMode::Strict, ..config::Isolation::default() };
+    let mut spawner = Spawner::new(Some(cgroups), Isolation::new(settings, Vec::new()), tracing::Level::ERROR).unwrap();
+    let plan = Plan { name: "job", subcommand: "nothing", limits: Limits::default(), kind: Kind::Job };
+    let why = spawner.spawn(plan, &(), &()).unwrap_err();
+    assert!(why.starts_with("isolation is strict, and a job process would have no limits: mkdir "), "{why}");
 }

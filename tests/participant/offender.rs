@@ -37,8 +37,9 @@ pub fn spin() -> ! {
     }
 }
 
-/// Writes to standard error as a C library that gives up, with a token among it.
+/// Prints as whoever looks for a mistake, and writes to standard error as a C library that gives up, with a token among it.
 pub fn complain() -> ! {
+    println!("the lens cap is on");
     for number in 0..200 {
         eprintln!("\u{1b}[31mframe {number} is fogged by {} µm", "9".repeat(20));
     }

@@ -1,4 +1,4 @@
-//! What jobs write to their standard error.
+//! What jobs write to their standard output and error.
 
 use super::agents::{Agents, SOON};
 use super::job_pid;
@@ -30,6 +30,7 @@ fn the_last_that_a_job_wrote_is_told_with_its_end_in_status_log_and_to_operators
     assert!((4095..=4096).contains(&words.len()) && !words.contains('\u{1b}'), "{} bytes: {words}", words.len());
     // Live, under its name.
     worker.wait_log("INFO job AJ_1: [31mframe 0 is fogged", SOON);
+    worker.wait_log("INFO job AJ_1: the lens cap is on", SOON);
     let line = worker.wait_log("failed after", SOON).text;
     assert!(line.contains("job AJ_1 ") && line.ends_with(words), "{line}");
     let answer = http::get(worker.http(), "/jobs").expect("the worker answers on loopback");

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! parent: copies of all descriptors above the places they will take; block signals; clone
-//! child:  cgroup (where clone could not) -> own group -> default signals -> place 0, 2, 3, 4, 5 -> close the rest -> exec
+//! child:  cgroup (where clone could not) -> own group -> default signals -> place 0 to 5 -> close the rest -> exec
 //! parent: reads the pipe: its end means that exec has worked, bytes in it say which step failed
 //! ```
 //! Between clone and exec the child makes system calls on prepared data and nothing else: another thread may have held
@@ -44,8 +44,8 @@ impl Executable {
         Ok(Self(File::open("/proc/self/exe")?.into()))
     }
 
-    /// Starts it with `arguments` (argv[0] is `name`), `control` as descriptor 3, stdin from /dev/null, `stderr` or ours,
-    /// stdout inherited, every other descriptor closed, signal mask and dispositions reset but for SIGUSR2, which is
+    /// Starts it with `arguments` (argv[0] is `name`), `control` as descriptor 3, stdin from /dev/null, stdout and stderr
+    /// both `stderr` or ours, every other descriptor closed, signal mask and dispositions reset but for SIGUSR2, which is
     /// ignored, own process group, an empty environment but for `environment`, and, with `cgroup` (an open cgroup
     /// directory), inside that cgroup before exec. Returns when exec has succeeded or failed.
     pub fn spawn(
@@ -189,7 +189,7 @@ struct Plan {
     control: RawFd,
     reporter: RawFd,
     program: RawFd,
-    /// None: as inherited.
+    /// Standard output too. None: as inherited.
     stderr: Option<RawFd>,
     cgroup: Option<RawFd>,
     apart: bool,
@@ -293,7 +293,9 @@ unsafe fn child(plan: &Plan, born_inside: bool) -> ! {
         }
         let placed = libc::dup3(plan.control, CONTROL_FD, 0) != -1
             && libc::dup2(plan.stdin, libc::STDIN_FILENO) != -1
-            && plan.stderr.is_none_or(|stderr| libc::dup2(stderr, libc::STDERR_FILENO) != -1)
+            && plan.stderr.is_none_or(|stderr| {
+                libc::dup2(stderr, libc::STDOUT_FILENO) != -1 && libc::dup2(stderr, libc::STDERR_FILENO) != -1
+            })
             && libc::dup3(plan.reporter, REPORT_FD, libc::O_CLOEXEC) != -1
             && libc::dup3(plan.program, PROGRAM_FD, libc::O_CLOEXEC) != -1;
         if !placed {

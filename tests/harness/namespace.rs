@@ -16,6 +16,14 @@ const NETWORK: &str = "ip link set lo up && ip link add board type veth peer nam
 /// A file system on which little has room, for all that is temporary.
 const DISK: &str = "mount -t tmpfs -o size=256k small $0 && export TMPDIR=$0 && exec \"$@\"";
 
+/// As on a board that starts: nobody keeps a `resolv.conf` there yet.
+const RUN: &str = "mount -t tmpfs run $0 && exec \"$@\"";
+
+/// Runs `test`, which is the body of the test named `name` in full, with an empty `/run` that is nobody else's.
+pub fn on_an_empty_run(name: &str, test: impl FnOnce()) {
+    inside("--mount", RUN, "/run", name, test);
+}
+
 /// Runs `test`, which is the body of the test named `name` in full, where there is no IPv4 but loopback's.
 pub fn without_ipv4(name: &str, test: impl FnOnce()) {
     inside("--net", NETWORK, ADDRESS, name, test);

@@ -1,4 +1,4 @@
-//! Boards on which something is wrong: no room on the disk, two workers alike.
+//! Boards on which something is wrong or late: no room on the disk, two workers alike, a resolver after the worker.
 
 use super::agents::{Agents, SOON};
 use super::job_pid;
@@ -97,4 +97,24 @@ fn two_workers_with_one_configuration_share_a_board_and_each_resumes_its_own_job
         (jobs == ["AJ_1"]).then_some(())
     });
     assert_eq!(twin.log.find(&["AJ_2", "failed"]), None, "the other goes on");
+}
+
+#[test]
+fn a_job_finds_names_where_the_system_keeps_them_though_that_came_after_the_worker() {
+    let name = "boards::a_job_finds_names_where_the_system_keeps_them_though_that_came_after_the_worker";
+    namespace::on_an_empty_run(name, || {
+        let agents = Agents::listen();
+        let worker = Setup::with_url(&agents.url()).launch();
+        let (mut connection, _) = agents.registered();
+        let prewarmed = poll::until("a process in reserve", SOON, || worker.job_pids().first().copied());
+        let place = Path::new("/run/systemd/resolve");
+        fs::create_dir_all(place).expect("a /run of ours");
+        fs::write(place.join("resolv.conf"), "nameserver 192.0.2.1").expect("a /run of ours");
+        connection.run_job("AJ_1", "studio");
+        let job = job_pid(&worker, "AJ_1");
+        assert_ne!(job, prewarmed, "it was started before there was any");
+        worker.wait_log(&format!("prewarmed process {prewarmed} is replaced"), SOON);
+        let seen = Path::new("/proc").join(job.to_string()).join("root/run/systemd/resolve/resolv.conf");
+        assert_eq!(read(seen), "nameserver 192.0.2.1");
+    });
 }

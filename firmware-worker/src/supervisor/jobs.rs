@@ -13,9 +13,11 @@ use super::cgroup::Limits;
 use super::process::{Happened, Kind, Plan, Process, Spawner};
 use super::pulse::Pulse;
 use crate::control::{FromJob, JobSetup, JobStats, ToJob};
+use hal::process::resolvers;
 use protocol::backoff::Backoff;
 use protocol::worker::{JobId, JobInfo, JobSpec};
 use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use tracing::info;
@@ -61,6 +63,8 @@ pub(super) struct JobProcess {
     pub pulse: Pulse,
     pub stats: JobStats,
     pub started: Instant,
+    /// Where it finds `resolv.conf`.
+    pub resolvers: Vec<PathBuf>,
     /// Said Hello.
     pub greeted: bool,
     /// Questions to the resolver that are not answered.
@@ -174,7 +178,7 @@ impl Jobs {
     fn place(&mut self, spec: &JobSpec, spawner: &mut Spawner, now: Instant) -> Result<ProcessId, String> {
         // A prewarmed process may have died without our knowing yet; a new one has not.
         let id = match self.ready_for_a_job() {
-            Some(id) if self.hand_over(id, spec) => id,
+            Some(id) if self.sees_names(id) && self.hand_over(id, spec) => id,
             _ => {
                 let id = self.spawn(spec.limits, spawner, now)?;
                 self.hand_over(id, spec);
@@ -187,6 +191,21 @@ impl Jobs {
 
     fn pid(&self, id: ProcessId) -> i32 {
         self.processes.get(&id).map_or(0, |process| process.process.pid())
+    }
+
+    /// False, and the process killed, if a resolver has come since it was started, as on a board that starts: what a child
+    /// sees of the system is fixed at its start.
+    fn sees_names(&self, id: ProcessId) -> bool {
+        let Some(process) = self.processes.get(&id) else { return false };
+        let sees = process.resolvers == resolvers();
+        if !sees {
+            info!(
+                "prewarmed process {} is replaced: the system keeps its resolv.conf elsewhere now",
+                process.process.pid()
+            );
+            process.process.kill();
+        }
+        sees
     }
 
     /// False, and the process killed, if it takes nothing, or has more memory already than the job may have.
@@ -325,6 +344,7 @@ impl Jobs {
 
     fn spawn(&mut self, limits: Limits, spawner: &mut Spawner, now: Instant) -> Result<ProcessId, String> {
         let plan = Plan { name: "job", subcommand: crate::cli::JOB, limits, kind: Kind::Job };
+        let resolvers = resolvers();
         let process = spawner.spawn(plan, &ToJob::Setup, &self.setup)?;
         self.next += 1;
         let id = ProcessId(self.next);
@@ -334,6 +354,7 @@ impl Jobs {
             pulse: Pulse::default(),
             stats: JobStats::default(),
             started: now,
+            resolvers,
             greeted: false,
             resolving: 0,
             blocked: false,

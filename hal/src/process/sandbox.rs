@@ -18,6 +18,7 @@ mod view;
 pub use layers::{Layer, Missing, Sandbox, is_call};
 pub use rights::Limit;
 pub use tally::Tally;
+pub use view::resolvers;
 
 use super::check;
 use std::ffi::CString;

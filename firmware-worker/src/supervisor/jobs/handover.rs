@@ -40,6 +40,8 @@ impl Jobs {
             pulse: Pulse::default(),
             stats: JobStats::default(),
             started: now,
+            // It has its job already, or ends.
+            resolvers: Vec::new(),
             greeted: true,
             resolving: 0,
             blocked: false,

@@ -62,7 +62,7 @@ impl View {
             // So that a card that comes later is seen. It stays, as the kernel removes only what it has made.
             let _ = fs::create_dir(SOUND);
         }
-        let read = SYSTEM.iter().chain(&RESOLVERS).map(PathBuf::from).chain(resolver()).chain(paths.iter().cloned());
+        let read = SYSTEM.iter().map(PathBuf::from).chain(resolvers()).chain(paths.iter().cloned());
         let read = read.chain(devices.then(|| SYSFS.into())).map(|path| (path, Access::Read));
         let nodes = PLAIN.iter().map(|name| Path::new("/dev").join(name)).chain(sound.then(|| SOUND.into()));
         let places = read.chain(nodes.map(|path| (path, Access::Device)));
@@ -115,6 +115,12 @@ impl View {
         become_root()?;
         Ok(apart)
     }
+}
+
+/// Where a child that is started now finds `resolv.conf`. One that is there only later, it never sees.
+pub fn resolvers() -> Vec<PathBuf> {
+    let kept = RESOLVERS.iter().map(PathBuf::from).filter(|path| path.symlink_metadata().is_ok());
+    kept.chain(resolver()).collect()
 }
 
 /// The directory that `resolv.conf` is really in, wherever that is: but not one that holds everybody's.

@@ -1,6 +1,8 @@
-//! What the service manager is told.
+//! What the service manager is told, and what becomes of a worker that it starts again and again.
 
 use super::agents::{Agents, SOON, refuse};
+use super::job_pid;
+use rustix::process::Signal;
 use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 use tests::worker::Setup;
@@ -47,4 +49,56 @@ fn a_worker_without_a_server_has_started_for_the_service_manager_and_feeds_its_w
     messages(WATCHDOG, "WATCHDOG=1");
     // A leftover in the temporary directory is no failure.
     let _ = std::fs::remove_file(&path);
+}
+
+#[test]
+fn a_worker_that_cannot_start_waits_longer_each_time_until_an_orderly_end() {
+    // Nobody listens there, and nobody has to.
+    let setup = Setup::with_url("ws://127.0.0.1:9").env("NOTIFY_SOCKET", "/nonexistent/notify");
+    // No test has a subtree of a service manager's.
+    let failing = setup.clone().toml("[isolation]\nmode = \"strict\"\n");
+    let mut worker = failing.clone().launch();
+    for _ in 1..4 {
+        assert_eq!(worker.wait(SOON).code(), Some(1));
+        assert!(!worker.log().contains("waits"), "{}", worker.log());
+        worker.again(&failing);
+    }
+    worker.wait(SOON);
+    worker.again(&failing);
+    worker.wait_log("started again 4 times in ten minutes: waits 1 s first", SOON);
+    worker.wait(SOON);
+    worker.reconfigure(&setup);
+    worker.again(&setup);
+    worker.wait_log("waits 2 s first", SOON);
+    worker.wait_log("not registered", SOON);
+    assert_eq!(worker.state()["restarts"], 5);
+    worker.signal(Signal::TERM);
+    assert_eq!(worker.wait(SOON).code(), Some(0));
+    worker.again(&setup);
+    worker.wait_log("not registered", SOON);
+    assert_eq!(worker.state()["restarts"], 0);
+}
+
+#[test]
+fn a_job_that_brings_its_worker_down_again_and_again_is_not_resumed_for_ever() {
+    let agents = Agents::listen();
+    let setup = Setup::with_url(&agents.url());
+    let mut worker = setup.clone().launch();
+    let (mut connection, _) = agents.registered();
+    connection.run_job("AJ_1", "studio");
+    for _ in 0..3 {
+        job_pid(&worker, "AJ_1");
+        worker.signal(Signal::KILL);
+        worker.wait(SOON);
+        worker.again(&setup);
+        let _registered = agents.registered();
+        worker.wait_log("job AJ_1 room \"studio\": resumed", SOON);
+    }
+    job_pid(&worker, "AJ_1");
+    worker.signal(Signal::KILL);
+    worker.wait(SOON);
+    worker.again(&setup);
+    let _registered = agents.registered();
+    worker.wait_log("job AJ_1 room \"studio\": not resumed: it was started again 3 times", SOON);
+    assert_eq!(worker.state()["active_jobs"], 0);
 }

@@ -129,7 +129,7 @@ impl Supervisor {
             return;
         }
         let url = record.spec.url.clone().unwrap_or_else(|| self.config.server.url.clone());
-        let entry = Entry { spec: record.spec.clone(), sid: Some(sid.clone()), over: true };
+        let entry = Entry { spec: record.spec.clone(), sid: Some(sid.clone()), over: true, restarted: Vec::new() };
         let ghost = Ghost { url, token: record.spec.token.clone(), sid, identity: record.identity.clone() };
         self.start_sign_off(job, ghost, entry);
     }

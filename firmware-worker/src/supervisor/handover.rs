@@ -112,6 +112,8 @@ pub(super) struct JobEntry {
     pub left: bool,
     pub age: Duration,
     pub restarts: u32,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub restarted: Vec<u64>,
     pub last_failure: Option<String>,
 }
 

@@ -6,6 +6,7 @@ use super::actions::SigningOff;
 use super::brain::Brain;
 use super::credentials::wall_clock;
 use super::ledger::{self, Entry, Error, Ledger, Line};
+use super::restarts::board_seconds;
 use super::run::Supervisor;
 use super::signoff::Ghost;
 use crate::control::runtime_directory;
@@ -42,15 +43,21 @@ impl Supervisor {
 
     async fn take_over(&mut self, left: Vec<Entry>) {
         let slots = usize::try_from(self.config.worker.max_jobs).unwrap_or(usize::MAX);
-        let resumes = self.config.worker.restart == RestartPolicy::OnFailure;
+        let (policy, now) = (self.config.worker.restart, board_seconds());
         for entry in left {
             let (job, room) = (entry.spec.job.id.clone(), entry.spec.job.room.name.clone());
+            let ages: Vec<_> = entry.restarted.iter().map(|at| Duration::from_secs(now.saturating_sub(*at))).collect();
+            let resumes = policy == RestartPolicy::OnFailure && !entry.over;
+            if resumes && !policy.allows(&ages) {
+                warn!("job {} room {room:?}: not resumed: it was started again {} times lately", job.0, ages.len());
+            }
             let stale = token::inspect(&entry.spec.token).map(|claims| claims.unfit_for_room(wall_clock()));
             if let Ok(Some(unfit)) = stale {
                 info!("job {} room {room:?}: of an earlier life of this worker, too old to go on: {unfit}", job.0);
-            } else if resumes && !entry.over && self.inputs.len() < slots {
+            } else if resumes && policy.allows(&ages) && self.inputs.len() < slots {
                 info!("job {} room {room:?}: resumed after an earlier life of this worker", job.0);
-                self.inputs.push_back(Input::Adopt(Box::new(entry.spec)));
+                self.jobs.inherit(job, entry.restarted);
+                self.inputs.push_back(Input::Adopt(Box::new(entry.spec), ages));
             } else if let Some(ghost) = Ghost::of(&entry, &self.config.server.url) {
                 self.start_sign_off(job, ghost, entry);
             }
@@ -65,7 +72,10 @@ impl Supervisor {
     pub(super) fn write_ledger(&mut self) {
         let Some(ledger) = &mut self.ledger else { return };
         let jobs = self.jobs.records.values().filter(|record| !record.left);
-        let jobs = jobs.map(|record| Line { spec: &record.spec, sid: record.sid.as_deref(), over: false });
+        let jobs = jobs.map(|record| {
+            let (sid, restarted) = (record.sid.as_deref(), record.restarted.as_slice());
+            Line { spec: &record.spec, sid, over: false, restarted }
+        });
         let ghosts = self.signoffs.values().map(|ghost| ghost.entry.line());
         ledger.keep(jobs.chain(ghosts));
     }

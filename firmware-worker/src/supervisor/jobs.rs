@@ -12,6 +12,7 @@ mod handover;
 use super::cgroup::Limits;
 use super::process::{Happened, Kind, Plan, Process, Spawner};
 use super::pulse::Pulse;
+use super::restarts::note_restart;
 use crate::control::{FromJob, JobSetup, JobStats, ToJob};
 use hal::process::resolvers;
 use protocol::backoff::Backoff;
@@ -47,6 +48,8 @@ pub(super) struct Jobs {
     pub(super) failed: VecDeque<Failed>,
     setup: JobSetup,
     limits: Limits,
+    /// Restarts of jobs of an earlier life, until they are started.
+    inherited: BTreeMap<JobId, Vec<u64>>,
     next: u64,
     /// Offers that wait for a process that can be asked; bounded by the machine's slots.
     offers: VecDeque<JobInfo>,
@@ -103,6 +106,8 @@ pub(super) struct Record {
     pub started: Instant,
     /// Since it was assigned.
     pub restarts: u32,
+    /// When, for a successor of this supervisor: [`super::ledger::Entry`].
+    pub restarted: Vec<u64>,
     /// Why it was started again.
     pub last_failure: Option<String>,
 }
@@ -124,6 +129,7 @@ impl Jobs {
             failed: VecDeque::new(),
             setup,
             limits,
+            inherited: BTreeMap::new(),
             next: 0,
             offers: VecDeque::new(),
             warm_at: now,
@@ -158,11 +164,18 @@ impl Jobs {
             left: false,
             started: now,
             restarts: 0,
+            restarted: self.inherited.remove(&spec.job.id).unwrap_or_default(),
             last_failure: None,
             spec,
         };
         self.records.insert(record.spec.job.id.clone(), record);
         Ok(self.pid(process))
+    }
+
+    /// A job of an earlier life is about to be started, for which that counts as a restart.
+    pub(super) fn inherit(&mut self, job: JobId, mut restarted: Vec<u64>) {
+        note_restart(&mut restarted);
+        self.inherited.insert(job, restarted);
     }
 
     /// The same for a job whose process is gone.

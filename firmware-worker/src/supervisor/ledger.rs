@@ -38,6 +38,9 @@ pub(super) struct Entry {
     /// The job is over; its participant is being signed off.
     #[serde(default)]
     pub over: bool,
+    /// When it was started again, seconds since the board's start, oldest first: the limit holds beyond a supervisor's life.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub restarted: Vec<u64>,
 }
 
 /// The same, as it is where it is kept.
@@ -46,21 +49,26 @@ pub(super) struct Line<'a> {
     pub spec: &'a JobSpec,
     pub sid: Option<&'a str>,
     pub over: bool,
+    pub restarted: &'a [u64],
 }
 
 impl Entry {
     pub(super) fn line(&self) -> Line<'_> {
-        Line { spec: &self.spec, sid: self.sid.as_deref(), over: self.over }
+        Line { spec: &self.spec, sid: self.sid.as_deref(), over: self.over, restarted: &self.restarted }
     }
 }
 
 impl Line<'_> {
     fn stands_in(self, entry: &Entry) -> bool {
-        *self.spec == entry.spec && self.sid == entry.sid.as_deref() && self.over == entry.over
+        *self.spec == entry.spec
+            && self.sid == entry.sid.as_deref()
+            && self.over == entry.over
+            && self.restarted == entry.restarted
     }
 
     fn entry(self) -> Entry {
-        Entry { spec: self.spec.clone(), sid: self.sid.map(str::to_owned), over: self.over }
+        let (sid, restarted) = (self.sid.map(str::to_owned), self.restarted.to_vec());
+        Entry { spec: self.spec.clone(), sid, over: self.over, restarted }
     }
 }
 

@@ -46,6 +46,7 @@ mod restarts;
 mod run;
 mod shutdown;
 mod signoff;
+mod starts;
 mod stuck;
 mod system;
 mod upgrade;
@@ -57,7 +58,7 @@ pub(crate) use holder::describe as describe_holder;
 pub(crate) use nodes::open as open_node;
 
 use crate::config::{self, Config, Credentials, Server};
-use crate::control::{FromOperator, panic};
+use crate::control::{FromOperator, panic, runtime_directory};
 use crate::net::Tls;
 use brain::Brain;
 use cgroup::Cgroups;
@@ -69,6 +70,7 @@ use protocol::token::{self, Grant};
 use protocol::worker::{Accept, Allowance, JobId, JobInfo, JobSpec, JobType, Limits, Options, RoomInfo, Solo, Worker};
 use reload::Reload;
 use run::{Ending, Supervisor};
+use starts::Starts;
 use std::net::SocketAddr;
 use std::os::fd::{OwnedFd, RawFd};
 use std::path::Path;
@@ -192,6 +194,7 @@ fn run(
         .thread_keep_alive(Duration::from_secs(5))
         .build();
     succession.iter().for_each(Succession::announce);
+    let starts = starts(mode, succession.is_some());
     let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(e) => {
@@ -204,6 +207,7 @@ fn run(
         let (events, queue) = mpsc::channel(EVENTS);
         let (brain, cgroups) = (brain(seed), cgroups());
         let supervisor = Supervisor::new(config, mode, brain, cgroups, events, seed);
+        let supervisor = supervisor.map(|supervisor| supervisor.started_again(starts.restarts()));
         let started = match (supervisor, succession) {
             (Ok(supervisor), None) => supervisor.isolated().await.map(|supervisor| (supervisor, None)),
             (Ok(mut supervisor), Some(Succession { table, mut inheritance })) => {
@@ -226,7 +230,29 @@ fn run(
     });
     // A lookup that blocks must not hold up the exit.
     runtime.shutdown_background();
+    if ending != Ending::NotStarted {
+        starts.forget();
+    }
     ending.into()
+}
+
+/// Notes this start, where a service manager makes the next one, and waits if there were many.
+fn starts(mode: Mode, succession: bool) -> Starts {
+    let managed = mode.drain && std::env::var_os("NOTIFY_SOCKET").is_some();
+    let directory = runtime_directory(|name| std::env::var(name).ok()).filter(|_| managed);
+    let Some(directory) = directory.filter(|path| ledger::make_directory(path).is_ok()) else {
+        return Starts::default();
+    };
+    if succession {
+        return Starts::noted(&directory);
+    }
+    let starts = Starts::note(&directory);
+    let wait = starts.wait();
+    if !wait.is_zero() {
+        warn!("started again {} times in ten minutes: waits {} s first", starts.restarts(), wait.as_secs());
+        std::thread::sleep(wait);
+    }
+    starts
 }
 
 /// A leaf for each child, where this process may make any. What cannot be limited is told.

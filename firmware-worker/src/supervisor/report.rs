@@ -57,6 +57,8 @@ struct WorkerView<'a> {
     registered: bool,
     draining: bool,
     problem: &'a str,
+    /// By a service manager, in the last ten minutes and since an orderly end.
+    restarts: usize,
     /// Memory and process limits apply to children.
     limits: bool,
     isolation: IsolationView,
@@ -182,6 +184,7 @@ impl Supervisor {
         plain("lk_agents_active_job_count", "gauge", jobs);
         plain("lk_agents_worker_load", "gauge", load.into());
         plain("lk_agents_child_process_count", "gauge", children);
+        plain("firmware_worker_recent_restarts", "gauge", self.restarts as f64);
         plain("firmware_worker_registrations_total", "counter", totals.registrations as f64);
         plain("firmware_worker_jobs_started_total", "counter", totals.jobs_started as f64);
         plain("firmware_worker_jobs_succeeded_total", "counter", totals.jobs_succeeded as f64);

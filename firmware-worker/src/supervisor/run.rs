@@ -67,6 +67,8 @@ pub(super) struct Supervisor {
     pub(super) program: PathBuf,
     pub(super) upgrade: Option<Upgrade>,
     pub(super) totals: Totals,
+    /// Of this worker lately, by a service manager.
+    pub(super) restarts: usize,
     pub(super) seed: u64,
     pub(super) finished: bool,
     pub(super) last_result: Option<JobResult>,
@@ -170,6 +172,7 @@ impl Supervisor {
             program,
             upgrade: None,
             totals: Totals::default(),
+            restarts: 0,
             seed,
             finished: false,
             last_result: None,
@@ -180,6 +183,11 @@ impl Supervisor {
             next_tick: now + PING_INTERVAL,
             next_rescan: now + RESCAN_INTERVAL,
         })
+    }
+
+    /// So often lately, by a service manager.
+    pub(super) fn started_again(self, restarts: usize) -> Self {
+        Self { restarts, ..self }
     }
 
     /// With an inheritance this program takes the place of another, and has its children already.

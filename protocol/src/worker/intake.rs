@@ -4,9 +4,10 @@ use super::job::{FILING_TIME, Job};
 use super::limits::Unfit;
 use super::machine::{Mode, Worker};
 use super::offer::{self, Offer};
+use super::restart::Restarts;
 use super::{Accept, Action, Answer, JobId, JobInfo, JobResult, JobSpec, JobType, wire};
 use crate::secret::Secret;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// An assignment that is not taken.
 #[derive(Debug)]
@@ -104,7 +105,7 @@ impl Worker {
     }
 
     /// One that does not fit is for the shell to sign off: it knows how many do.
-    pub(super) fn adopt(&mut self, spec: Box<JobSpec>, now: Instant) {
+    pub(super) fn adopt(&mut self, spec: Box<JobSpec>, restarts: &[Duration], now: Instant) {
         let id = spec.job.id.clone();
         let known = self.was_ours(&id) || self.offers.contains_key(&id) || self.refused.contains_key(&id);
         if self.is_full() || known {
@@ -113,7 +114,7 @@ impl Worker {
         }
         self.statuses.assigned(&id);
         let (grace, policy) = (self.options.shutdown_timeout, self.options.restart);
-        self.jobs.insert(id, Job::adopted(spec.job.clone(), grace, policy, now));
+        self.jobs.insert(id, Job::adopted(spec.job.clone(), grace, Restarts::resume(policy, restarts, now), now));
         self.act(Action::Start(spec));
     }
 

@@ -106,9 +106,9 @@ impl Job {
     }
 
     /// One that a process of an earlier life has left: its end counts as a failure.
-    pub fn adopted(info: JobInfo, grace: Duration, policy: RestartPolicy, now: Instant) -> Self {
-        let mut job = Self::new(info, grace, policy, now);
-        job.may_be_inside = true;
+    pub fn adopted(info: JobInfo, grace: Duration, restarts: Restarts, now: Instant) -> Self {
+        let mut job = Self::new(info, grace, RestartPolicy::Never, now);
+        (job.may_be_inside, job.restarts) = (true, restarts);
         // Of the limit alone; this start waits for nothing.
         job.restarts.take(now);
         job

@@ -79,7 +79,7 @@ impl Worker {
             return;
         }
         match input {
-            Input::Adopt(spec) => self.adopt(spec, now),
+            Input::Adopt(spec, restarts) => self.adopt(spec, &restarts, now),
             Input::LinkUp => self.link_up(now),
             Input::LinkDown(error) => self.link_down(&error, now),
             Input::Message(frame) => self.message(&frame, now),

@@ -205,8 +205,9 @@ pub enum JobEvent {
 #[derive(Clone, Debug)]
 pub enum Input {
     /// A job of this worker's earlier life, whose processes are gone: it goes on, without the server's knowledge if that is
-    /// the open-source one, which forgets the jobs of a lost connection.
-    Adopt(Box<JobSpec>),
+    /// the open-source one, which forgets the jobs of a lost connection. How long ago it was started again, oldest first,
+    /// which the restart policy must allow once more ([`RestartPolicy::allows`]).
+    Adopt(Box<JobSpec>, Vec<Duration>),
     /// The WebSocket is open.
     LinkUp,
     /// The WebSocket could not be opened or is gone.

@@ -11,6 +11,14 @@ const WAITS: [Duration; 3] = [Duration::ZERO, Duration::from_secs(2), Duration::
 /// A restart that lies further back than this is forgiven.
 const WINDOW: Duration = Duration::from_secs(600);
 
+impl RestartPolicy {
+    /// Whether a job that was started again so long ago may be started once more.
+    pub fn allows(self, restarts: &[Duration]) -> bool {
+        let within = restarts.iter().filter(|age| **age < WINDOW).count();
+        self == Self::OnFailure && within < WAITS.len()
+    }
+}
+
 /// The restarts of one job.
 #[derive(Debug)]
 pub(super) struct Restarts {

@@ -36,7 +36,7 @@ impl Solo {
             Input::Time => job.time(now),
             Input::Job(..)
             | Input::End(_)
-            | Input::Adopt(_)
+            | Input::Adopt(..)
             | Input::Tune(_)
             | Input::LinkUp
             | Input::LinkDown(_)

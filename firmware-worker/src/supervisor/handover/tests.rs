@@ -64,6 +64,7 @@ fn table() -> Table {
             left: false,
             age: Duration::from_millis(61_500),
             restarts: 1,
+            restarted: vec![],
             last_failure: Some("killed by signal 9 (SIGKILL)".into()),
         }],
         devices: vec![DeviceEntry {
@@ -76,7 +77,7 @@ fn table() -> Table {
             waiting: vec![6],
             keeper: Some(keeper),
         }],
-        ghosts: vec![Entry { spec: spec("AJ_0"), sid: Some("PA_0".into()), over: true }],
+        ghosts: vec![Entry { spec: spec("AJ_0"), sid: Some("PA_0".into()), over: true, restarted: vec![] }],
         ledger: Some(LedgerEntry { path: "/run/firmware-worker/k-0.jobs".into(), lock: 50 }),
         users: vec![UserEntry { uid: 60_001, leaf: Some("/sys/fs/cgroup/fw-1-2-9".into()) }],
         claims: None,

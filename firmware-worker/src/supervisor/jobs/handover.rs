@@ -18,6 +18,7 @@ impl Jobs {
             left: record.left,
             age: now.saturating_duration_since(record.started),
             restarts: record.restarts,
+            restarted: record.restarted.clone(),
             last_failure: record.last_failure.clone(),
         };
         (self.processes.iter().map(process).collect(), self.records.values().map(job).collect(), self.next)
@@ -50,7 +51,7 @@ impl Jobs {
     }
 
     pub(in crate::supervisor) fn resume_job(&mut self, entry: JobEntry, now: Instant) {
-        let JobEntry { process, spec, sid, left, age, restarts, last_failure } = entry;
+        let JobEntry { process, spec, sid, left, age, restarts, restarted, last_failure } = entry;
         let record = Record {
             process: ProcessId(process),
             room: spec.job.room.name.clone(),
@@ -59,6 +60,7 @@ impl Jobs {
             left,
             started: now.checked_sub(age).unwrap_or(now),
             restarts,
+            restarted,
             last_failure,
             spec,
         };

@@ -44,7 +44,7 @@ fn entry(job: &str) -> Entry {
         worker_id: "AW_1".into(),
         limits: Default::default(),
     };
-    Entry { spec, sid: Some("PA_1".into()), over: false }
+    Entry { spec, sid: Some("PA_1".into()), over: false, restarted: vec![] }
 }
 
 fn left_in(directory: &Directory, text: &str) -> Result<Vec<Entry>, Error> {
@@ -60,7 +60,7 @@ fn a_successor_finds_what_its_predecessor_kept_last_and_nobody_else_can_read_it(
     let (mut first, left) = Ledger::open(&directory.0, "k").unwrap();
     assert!(left.is_empty());
     first.keep([entry("AJ_1")].iter().map(Entry::line));
-    let kept = vec![entry("AJ_1"), Entry { over: true, ..entry("AJ_2") }];
+    let kept = vec![Entry { restarted: vec![7, 9], ..entry("AJ_1") }, Entry { over: true, ..entry("AJ_2") }];
     first.keep(kept.iter().map(Entry::line));
     let mode = fs::metadata(&first.path).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);

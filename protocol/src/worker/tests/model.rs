@@ -111,7 +111,7 @@ impl Model {
 
     pub fn adopt(&mut self, job: &str) {
         self.assigned = Some(job.to_owned());
-        self.give(Input::Adopt(Box::new(server::spec(job))));
+        self.give(Input::Adopt(Box::new(server::spec(job)), vec![]));
         self.assigned = None;
     }
 

@@ -141,7 +141,7 @@ fn a_failed_process_that_cannot_be_killed_has_no_successor() {
 #[test]
 fn a_job_of_an_earlier_life_goes_on_before_the_worker_is_registered_and_is_named_then() {
     let mut s = Script::new(restarting());
-    assert_eq!(s.give(Input::Adopt(Box::new(server::spec("A"))))[1..], ["start A as agent-A in room of A"]);
+    assert_eq!(s.give(Input::Adopt(Box::new(server::spec("A")), vec![]))[1..], ["start A as agent-A in room of A"]);
     s.job("A", JobEvent::Ready);
     s.job("A", JobEvent::Joined);
     let said = s.register();
@@ -155,10 +155,23 @@ fn a_job_of_an_earlier_life_goes_on_before_the_worker_is_registered_and_is_named
 }
 
 #[test]
+fn restarts_of_earlier_lives_count_for_the_limit() {
+    assert!(RestartPolicy::OnFailure.allows(&[seconds(900), seconds(100), seconds(50)]));
+    assert!(!RestartPolicy::OnFailure.allows(&[seconds(500), seconds(100), seconds(50)]));
+    assert!(!RestartPolicy::Never.allows(&[]));
+    let mut s = Script::new(restarting());
+    s.give(Input::Adopt(Box::new(server::spec("A")), vec![seconds(100), seconds(50)]));
+    s.register();
+    s.pass(FILING_TIME);
+    let said = s.job("A", KILLED);
+    assert_eq!(said[0], "send job A failed: killed by signal 9 (SIGKILL)", "the third was the end of that life");
+}
+
+#[test]
 fn no_more_jobs_of_an_earlier_life_go_on_than_fit() {
     let mut s = Script::new(restarting());
     for job in ["A", "B", "C", "A"] {
-        s.give(Input::Adopt(Box::new(server::spec(job))));
+        s.give(Input::Adopt(Box::new(server::spec(job)), vec![]));
     }
     assert_eq!(s.worker.snapshot().active_jobs, 2);
 }

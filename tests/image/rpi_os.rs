@@ -51,7 +51,7 @@ fn raspberry_pi_os_gets_the_worker_without_being_booted_and_registers_at_its_fir
     assert_eq!(must("systemctl --failed --plain --no-legend"), "");
     must("test ! -e /var/lib/firmware-worker-image -a ! -e /etc/systemd/system/firmware-worker-install.service");
     // The prewarmed job, in a leaf with the limit that README.md says.
-    let limits = must("cat /sys/fs/cgroup/system.slice/firmware-worker.service/*/memory.max");
+    let limits = must("cat /sys/fs/cgroup/firmware-worker.service/*/memory.max");
     assert!(limits.split(' ').any(|limit| limit == (64 << 20).to_string()), "{limits}");
     // The network is there before its manager looks, and the radio is told its country after that.
     let found = must("cat /run/network-manager-found");

@@ -131,6 +131,13 @@ fn installed(board: &mut Board) {
     board.must("systemctl restart firmware-worker");
     board.guest.wait_console("registered as", SLOW);
     assert!(!board.guest.console().text().contains("no limits for children"), "the cgroup is delegated");
+    // Of the supervisor's leaf and of all above it: one without protection would leave none.
+    let kept = "d=/sys/fs/cgroup$(sed -n s/^0:://p /proc/$(systemctl show -p MainPID --value firmware-worker)/cgroup); \
+                while [ $d != /sys/fs/cgroup ]; do cat $d/memory.low; d=${d%/*}; done";
+    assert_eq!(board.must(kept), format!("{} {}", 12 << 20, 64 << 20));
+    // Its command runs in the unit's sandbox.
+    board.must("systemctl reload firmware-worker");
+    board.guest.wait_console("configuration read again", SLOW);
 }
 
 fn killed(board: &mut Board) {

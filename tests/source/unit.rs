@@ -3,6 +3,7 @@
 use firmware_worker::cli::exit;
 use firmware_worker::supervisor::BOUNDING_SET;
 use std::fs;
+use std::path::Path;
 use tests::paths;
 
 /// Hardening that `systemd-analyze security` asks for and that would break the worker.
@@ -59,19 +60,50 @@ fn children_outlive_a_dead_supervisor_for_their_sign_off_and_a_killed_job_ends_n
 }
 
 #[test]
+fn what_is_kept_for_the_worker_is_kept_by_all_that_it_lies_in() {
+    assert_eq!((one(&unit(), "MemoryLow"), one(&unit(), "Slice")), ("64M", "-.slice"));
+}
+
+#[test]
 fn a_stop_waits_longer_than_a_drain_of_the_packaged_configuration() {
-    let config = text("config.toml");
-    let drain = config.lines().find_map(|line| line.strip_prefix("drain_timeout_s = ")?.parse::<i64>().ok());
-    let drain = drain.expect("packaged with a drain of its own");
-    let stop: i64 = one(&unit(), "TimeoutStopSec").parse().expect("whole seconds");
+    assert_stop_waits(&text("config.toml"));
+}
+
+/// A job that bridges devices never ends by itself, and the drain of a worker without these is an hour.
+#[test]
+fn the_workers_of_both_images_have_defaults_whose_drain_is_over_before_a_stop() {
+    for (image, file) in [
+        ("root", "usr/lib/systemd/system/firmware-worker.service.d/image.conf"),
+        ("rpi-os/root", "etc/systemd/system/firmware-worker.service.d/board.conf"),
+    ] {
+        let folder = paths::root().join("images").join(image);
+        let start = read(&folder.join(file));
+        let start = all(&start, "ExecStart").pop().expect("its own start");
+        let defaults = start.split_once("--defaults /").unwrap_or_else(|| panic!("{file}: no defaults: {start}")).1;
+        // Of the image, or of the package that it installs.
+        match defaults {
+            "etc/firmware-worker/config.toml" => assert_stop_waits(&text("config.toml")),
+            of_the_image => assert_stop_waits(&read(&folder.join(of_the_image))),
+        }
+    }
+}
+
+#[track_caller]
+fn assert_stop_waits(config: &str) {
     /// `shutdown_timeout_s` as it is without being written.
     const SHUTDOWN_S: i64 = 10;
+    let drain = config.lines().find_map(|line| line.strip_prefix("drain_timeout_s = ")?.parse::<i64>().ok());
+    let drain = drain.expect("a drain of its own");
+    let stop: i64 = one(&unit(), "TimeoutStopSec").parse().expect("whole seconds");
     assert!(stop > drain + SHUTDOWN_S, "{stop} s, a drain of {drain} s");
 }
 
 fn text(file: &str) -> String {
-    let path = paths::root().join("packaging").join(file);
-    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    read(&paths::root().join("packaging").join(file))
+}
+
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
 fn unit() -> String {

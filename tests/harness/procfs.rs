@@ -1,5 +1,6 @@
 //! What `/proc` tells of a process.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;

@@ -67,9 +67,32 @@ fn a_successor_on_the_same_board_is_not_touched() {
     assert_eq!(worker.metric("lk_agents_active_job_count"), 1.0);
 }
 
+#[test]
+fn a_worker_that_is_started_again_signs_off_whom_a_dead_job_has_left_before_it_registers() {
+    let server = Server::start();
+    let (mut worker, job) = named(&server, "studio");
+    // It must not see the end of its socket: it would leave by itself.
+    process::kill(job, Signal::STOP);
+    worker.signal(Signal::KILL);
+    process::kill(job, Signal::KILL);
+    worker.wait(SOON);
+    assert_eq!(server.api().identities("studio"), [NAMED], "the server has not noticed yet");
+    worker.again(&setup(&server));
+    worker.wait_log("registered as", SOON);
+    let log = worker.log();
+    let (gone, registered) = (log.find("participant signed off"), log.find("registered as"));
+    assert!(gone.is_some() && gone < registered, "{log}");
+    assert!(server.api().identities("studio").is_empty());
+}
+
+/// Whose jobs are not started again.
+fn setup(server: &Server) -> Setup {
+    Setup::new(server).binary(env!("CARGO_BIN_EXE_participant").into())
+}
+
 /// A worker with one job in `room` as `NAMED`; the job's process.
 fn named(server: &Server, room: &str) -> (Worker, u32) {
-    let worker = Setup::new(server).binary(env!("CARGO_BIN_EXE_participant").into()).start();
+    let worker = setup(server).start();
     server.api().dispatch(room, AGENT, "named");
     wait_active(server, room, NAMED);
     let (_, job) = worker.started(room);

@@ -1,8 +1,6 @@
 //! Many jobs one after the other leave nothing behind.
 
 use crate::SOON;
-use std::collections::BTreeSet;
-use std::fs;
 use std::path::PathBuf;
 use tests::worker::{AGENT, Setup, Worker};
 use tests::{Server, poll, procfs};
@@ -59,7 +57,7 @@ impl Holdings {
             processes: procfs::descendants(worker.pid()).len(),
             descriptors,
             memfds: long_lived().map(procfs::memfds).sum(),
-            cgroups: cgroups(worker.pid()),
+            cgroups: procfs::cgroups(worker.pid()),
         }
     }
 
@@ -70,15 +68,4 @@ impl Holdings {
             && self.memfds <= before.memfds
             && self.cgroups <= before.cgroups
     }
-}
-
-/// Cgroups of the worker's children, in its own cgroup v2 or beside it; 0 where it may make none.
-fn cgroups(pid: u32) -> usize {
-    let own = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
-    let path = own.lines().find_map(|line| line.strip_prefix("0::/")).unwrap_or_default();
-    let prefix = format!("fw-{pid}-");
-    let mounts = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"].map(|mount| PathBuf::from(mount).join(path));
-    let near: BTreeSet<_> = mounts.iter().flat_map(|leaf| [Some(leaf.as_path()), leaf.parent()]).flatten().collect();
-    let entries = near.into_iter().filter_map(|directory| fs::read_dir(directory).ok()).flatten().flatten();
-    entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(&prefix)).count()
 }

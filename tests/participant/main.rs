@@ -43,6 +43,7 @@ async fn entrypoint(context: JobContext) -> Result<(), BoxError> {
         "chime" => return chime(&context).await,
         "puppet" => return puppet::run(context).await,
         "trespass" => return trespass::run(&context).await,
+        "granted" => return trespass::granted(&context),
         "watch" => return watch::run(&context).await,
         "complain" => offender::complain(),
         "babble" => offender::babble(),

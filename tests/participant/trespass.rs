@@ -1,8 +1,10 @@
 //! User code that tries what a job must not be able to do: it fails with what works, and stays if nothing does.
 
 use firmware_worker::{BoxError, JobContext};
-use rustix::process::{Pid, Resource, Rlimit, getuid, setrlimit, test_kill_process};
+use rustix::process::{Pid, Resource, Rlimit, getuid, setpgid, setrlimit, test_kill_process};
 use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -12,7 +14,7 @@ const TOO_MANY: usize = 17 << 20;
 
 pub async fn run(context: &JobContext) -> Result<(), BoxError> {
     let words: Vec<&str> = context.job().metadata.split(' ').collect();
-    let (victim, file) = (words[1], words[2]);
+    let (victim, file, http) = (words[1], words[2], words[3]);
     let pid = Pid::from_raw(victim.parse()?).ok_or("the test gives a pid")?;
     fs::write("/tmp/mine", "mine")?;
     let no_limit = Rlimit { current: None, maximum: None };
@@ -26,6 +28,8 @@ pub async fn run(context: &JobContext) -> Result<(), BoxError> {
         ("lists another's descriptors", fs::read_dir(format!("/proc/{victim}/fd")).is_ok()),
         // As the same user it may, on kernels that have no Landlock for it.
         ("signals another", getuid().as_raw() >= 70_000 && test_kill_process(pid).is_ok()),
+        ("reads who else has a job", getuid().as_raw() >= 70_000 && asks(http, "GET /jobs")),
+        ("ends another's job", asks(http, "POST /jobs/stop?id=AJ_1") || asks(http, "DELETE /jobs/AJ_1")),
         ("gives a file away", chown("/tmp/mine", Some(0), None).is_ok()),
         ("fills its /tmp", fs::write("/tmp/much", vec![1; TOO_MANY]).is_ok()),
         ("raises a limit", setrlimit(Resource::Core, no_limit).is_ok()),
@@ -39,4 +43,25 @@ pub async fn run(context: &JobContext) -> Result<(), BoxError> {
     // Returns only if it fails.
     let error = Command::new("/bin/true").exec();
     if error.kind() == std::io::ErrorKind::PermissionDenied { Ok(()) } else { Err(error.into()) }
+}
+
+/// Uses what the configuration gives: a directory to read, and a system call that is refused otherwise.
+pub fn granted(context: &JobContext) -> Result<(), BoxError> {
+    let path = context.job().metadata.split(' ').nth(1).ok_or("the test gives a file")?;
+    let text = fs::read_to_string(path).map_err(|error| format!("read: {error}"))?;
+    setpgid(None, None).map_err(|error| format!("setpgid: {error}"))?;
+    context.shutdown(&text);
+    Ok(())
+}
+
+/// Whether the worker does over HTTP what it is asked to.
+fn asks(address: &str, what: &str) -> bool {
+    let ask = || -> std::io::Result<String> {
+        let mut stream = TcpStream::connect(address)?;
+        stream.write_all(format!("{what} HTTP/1.1\r\nHost: {address}\r\n\r\n").as_bytes())?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).map(|_| answer)
+    };
+    // A refusal may come as the end of the connection.
+    ask().is_ok_and(|answer| answer.starts_with("HTTP/1.1 2"))
 }

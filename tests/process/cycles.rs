@@ -59,6 +59,7 @@ impl Chance {
 struct Holdings {
     descriptors: usize,
     processes: usize,
+    cgroups: usize,
     memory_kb: u64,
 }
 
@@ -70,7 +71,8 @@ impl Holdings {
         });
         let pid = worker.pid();
         let memory_kb = procfs::memory(pid).dirty;
-        Self { descriptors: procfs::descriptors(pid).len(), processes: procfs::descendants(pid).len(), memory_kb }
+        let (processes, cgroups) = (procfs::descendants(pid).len(), procfs::cgroups(pid));
+        Self { descriptors: procfs::descriptors(pid).len(), processes, cgroups, memory_kb }
     }
 }
 
@@ -89,7 +91,8 @@ fn job_cycles_at_four_in_parallel_leave_nothing_and_tell_each_end_once() {
     let after = poll::try_until(SOON, || {
         let now = Holdings::of(&worker);
         // One connection of an operator, which is this test, comes and goes.
-        (now.descriptors <= before.descriptors + 1 && now.processes <= before.processes).then_some(now)
+        let kernel = now.processes <= before.processes && now.cgroups <= before.cgroups;
+        (kernel && now.descriptors <= before.descriptors + 1).then_some(now)
     });
     let after = after.unwrap_or_else(|| panic!("before {before:?}, after {:?}", Holdings::of(&worker)));
     eprintln!("{cycles} jobs: {} kB of its own before, {} kB after", before.memory_kb, after.memory_kb);

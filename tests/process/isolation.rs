@@ -140,7 +140,7 @@ fn what_a_hostile_job_tries_fails_is_counted_by_name_and_harms_nobody() {
     let (mut connection, _) = agents.registered();
     connection.run_job("AJ_1", "victim");
     let victim = job_pid(&worker, "AJ_1");
-    connection.run_job_with("AJ_2", "studio", &format!("trespass {victim} {}", file.display()));
+    connection.run_job_with("AJ_2", "studio", &format!("trespass {victim} {} {}", file.display(), worker.http()));
     // It fails if anything works, and otherwise stays.
     let refused = poll::until("the job has tried everything", SOON, || {
         let state = worker.state();
@@ -154,4 +154,22 @@ fn what_a_hostile_job_tries_fails_is_counted_by_name_and_harms_nobody() {
     let end = connection.status("AJ_2");
     assert_eq!((end.status(), end.error.as_str()), (lk::JobStatus::JsSuccess, ""));
     assert!(procfs::alive(victim));
+}
+
+#[test]
+fn a_job_has_the_directories_and_system_calls_that_the_configuration_gives_and_no_other_job_has_them() {
+    let directory = paths::root().join("tests/judge");
+    let file = directory.join("requirements.txt");
+    let given = format!("[isolation]\npaths = [{directory:?}]\nsyscalls = [\"setpgid\"]\n");
+    let paths = format!("[isolation]\npaths = [{directory:?}]\n");
+    for (isolation, error) in [("", "read: "), (&paths, "setpgid: "), (&given, "")] {
+        let agents = Agents::listen();
+        let setup = Setup::with_url(&agents.url()).binary(env!("CARGO_BIN_EXE_participant").into());
+        let worker = setup.toml(isolation).launch();
+        let (mut connection, _) = agents.registered();
+        connection.run_job_with("AJ_1", "studio", &format!("granted {}", file.display()));
+        let end = connection.status("AJ_1");
+        let as_expected = if error.is_empty() { end.error.is_empty() } else { end.error.contains(error) };
+        assert!(as_expected, "{isolation}: {end:?}; {}", worker.log());
+    }
 }

@@ -97,8 +97,8 @@ pub struct Memory {
     pub pss: u64,
     /// Pages nobody else has.
     pub private: u64,
-    /// Those of them that it has written to: what is left are pages of its program that no other process uses now.
-    pub dirty: u64,
+    /// What it has allocated or changed. Pages of a program that has just been built are dirty too, but the file's.
+    pub anonymous: u64,
 }
 
 /// Reads `smaps_rollup`; zero when it is gone.
@@ -108,8 +108,8 @@ pub fn memory(pid: u32) -> Memory {
         let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
         line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or_default()
     };
-    let dirty = field("Private_Dirty");
-    Memory { pss: field("Pss"), private: field("Private_Clean") + dirty, dirty }
+    let private = field("Private_Clean") + field("Private_Dirty");
+    Memory { pss: field("Pss"), private, anonymous: field("Anonymous") }
 }
 
 /// The fields of `/proc/PID/stat` from the state on; the name before it may contain anything.

@@ -70,7 +70,7 @@ impl Holdings {
             (worker.state()["active_jobs"] == 0 && worker.job_pids().len() == 1).then_some(())
         });
         let pid = worker.pid();
-        let memory_kb = procfs::memory(pid).dirty;
+        let memory_kb = procfs::memory(pid).anonymous;
         let (processes, cgroups) = (procfs::descendants(pid).len(), procfs::cgroups(pid));
         Self { descriptors: procfs::descriptors(pid).len(), processes, cgroups, memory_kb }
     }

@@ -20,7 +20,7 @@ const JUDGED: usize = 30;
 
 /// Such stalls, a minute; with more a watch proves nothing and is repeated.
 const STALLS_A_MINUTE: f64 = 8.0;
-const ATTEMPTS: u32 = 3;
+const ATTEMPTS: u32 = 6;
 
 #[test]
 fn what_a_participant_says_comes_out_of_the_card_and_again_after_a_replug() {

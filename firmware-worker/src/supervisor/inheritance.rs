@@ -47,14 +47,14 @@ impl Supervisor {
         for entry in left {
             let (job, room) = (entry.spec.job.id.clone(), entry.spec.job.room.name.clone());
             let ages: Vec<_> = entry.restarted.iter().map(|at| Duration::from_secs(now.saturating_sub(*at))).collect();
-            let resumes = policy == RestartPolicy::OnFailure && !entry.over;
-            if resumes && !policy.allows(&ages) {
+            let (resumes, often) = (policy == RestartPolicy::OnFailure && !entry.over, !policy.allows(&ages));
+            if resumes && often {
                 warn!("job {} room {room:?}: not resumed: it was started again {} times lately", job.0, ages.len());
             }
             let stale = token::inspect(&entry.spec.token).map(|claims| claims.unfit_for_room(wall_clock()));
             if let Ok(Some(unfit)) = stale {
                 info!("job {} room {room:?}: of an earlier life of this worker, too old to go on: {unfit}", job.0);
-            } else if resumes && policy.allows(&ages) && self.inputs.len() < slots {
+            } else if resumes && !often && self.inputs.len() < slots {
                 info!("job {} room {room:?}: resumed after an earlier life of this worker", job.0);
                 self.jobs.inherit(job, entry.restarted);
                 self.inputs.push_back(Input::Adopt(Box::new(entry.spec), ages));

@@ -48,8 +48,8 @@ pub fn install(
         return Err(Error::Failed { version: manifest.version, reason: reason.to_owned() });
     }
     let mut disk = Disk::open(system, running.other())?;
-    // Before the record: a trial that is forgotten would not be told apart from none.
     let install = Install::new(&manifest, running, copies);
+    // Before the record: a trial that is forgotten would not be told apart from none.
     history.installed(&manifest.version, running.other(), must_register, install.generation());
     system.remember(&history)?;
     let written = write(&mut disk, source, install, &manifest, &mut progress);

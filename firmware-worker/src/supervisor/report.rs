@@ -201,12 +201,13 @@ impl Supervisor {
 
     fn write_jobs(&self, text: &mut String) {
         type Value = fn(&crate::control::JobStats) -> u64;
-        const SERIES: [(&str, Value); 5] = [
+        const SERIES: [(&str, Value); 6] = [
             ("firmware_worker_job_packets_out_total", |s| s.packets_out),
             ("firmware_worker_job_bytes_out_total", |s| s.bytes_out),
             ("firmware_worker_job_lapped_total", |s| s.lapped),
             ("firmware_worker_job_rejoins_total", |s| s.rejoins),
             ("firmware_worker_job_resumes_total", |s| s.resumes),
+            ("firmware_worker_job_stamps_clamped_total", |s| s.stamps_clamped),
         ];
         for (name, value) in SERIES {
             let _ = writeln!(text, "# TYPE {name} counter");

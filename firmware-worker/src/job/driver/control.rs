@@ -146,6 +146,7 @@ impl Driver {
             lapped: self.tracks.lapped(),
             rejoins: room.rejoins,
             resumes: room.resumes,
+            stamps_clamped: room.stamps_clamped,
             stages: self.tracks.stages(self.session.as_ref()),
         }
     }

@@ -5,7 +5,8 @@ use livekit_protocol as lk;
 use lk::server_message::Message;
 use prost::Message as _;
 use protocol::worker::{
-    Accept, Action, Allowance, Input, JobEvent, JobType, LinkError, Options, Permissions, RestartPolicy, Worker,
+    Accept, Action, Allowance, Input, JobEvent, JobType, LinkError, Options, Permissions, RestartPolicy, Timeouts,
+    Worker,
 };
 use std::time::{Duration, Instant};
 
@@ -84,7 +85,7 @@ fn worker(now: Instant) -> Worker {
         limits: Allowance::default(),
         target_load: 0.7,
         drain_timeout: Duration::from_secs(60),
-        shutdown_timeout: Duration::from_secs(10),
+        timeouts: Timeouts { initialize: Duration::from_secs(10), shutdown: Duration::from_secs(10) },
         restart: RestartPolicy::OnFailure,
         ask: false,
         accept: Accept::default(),

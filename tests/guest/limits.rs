@@ -35,10 +35,13 @@ const CHURN_SOAK: u64 = 60;
 fn a_job_over_its_memory_limit_ends_failed_by_name_in_a_leaf_of_its_own() {
     let server = Server::start_for_guest();
     let room = "guest-limits";
-    let devices = format!("{}{}{NO_RESTART}", board::camera(), board::MICROPHONE);
+    let warning = "[limits]\njob_memory_warn_mib = 1\n";
+    let devices = format!("{warning}{}{}{NO_RESTART}", board::camera(), board::MICROPHONE);
     let mut guest = board::boot_with("limits", &server, &devices, "", &[]);
     server.api().dispatch(room, AGENT, "{\"limits\": {\"pids\": 24}}");
     guest.wait_console("joined as", SLOW);
+    let told = guest.wait_console("MiB of memory (told from 1 MiB on)", SLOW);
+    assert!(told.contains(" of 64 MiB"), "{told}");
     guest.type_line(NAME_LEAF);
     guest.type_line("echo limits: $(cat $leaf/memory.max) $(cat $leaf/pids.max) $(cat $leaf/cgroup.procs) is $pid");
     let limits = guest.wait_console("limits: 6", SLOW);

@@ -20,9 +20,32 @@ const COMMAND_PIDS: u32 = 64;
 const COMMAND_MEMORY_MIB: u64 = 256;
 
 const MEMORY_MIB: RangeInclusive<u64> = 16..=65_536;
+const WARNING_MIB: RangeInclusive<u64> = 1..=65_536;
 const PIDS: RangeInclusive<u32> = 8..=4096;
 /// Up to 256 cores.
 const CPU_PERCENT: RangeInclusive<u32> = 5..=25_600;
+
+/// When a job's use of memory is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MemoryWarning {
+    /// At three quarters of what it may use.
+    ByLimit,
+    /// At so many bytes.
+    At(u64),
+    /// Never.
+    Never,
+}
+
+impl MemoryWarning {
+    /// Bytes, for a job that may use `limit`.
+    pub fn mark(self, limit: Option<u64>) -> Option<u64> {
+        match self {
+            Self::ByLimit => limit.map(|limit| limit / 4 * 3),
+            Self::At(bytes) => Some(bytes),
+            Self::Never => None,
+        }
+    }
+}
 
 pub(super) fn mean(written: &LimitsWritten) -> Result<Limits, Error> {
     let memory = |key, value, default| match value {
@@ -36,6 +59,7 @@ pub(super) fn mean(written: &LimitsWritten) -> Result<Limits, Error> {
     };
     Ok(Limits {
         ceiling: ceiling(written, job)?,
+        job_memory_warning: warning(written.job_memory_warn_mib)?,
         job,
         owner: worker::Limits {
             memory: memory("limits owner_memory_mib", written.owner_memory_mib, OWNER_MEMORY_MIB)?,
@@ -74,6 +98,14 @@ fn ceiling(written: &LimitsWritten, job: worker::Limits) -> Result<worker::Limit
     Ok(worker::Limits { memory: most, pids, cpu_percent })
 }
 
+fn warning(written: Option<u64>) -> Result<MemoryWarning, Error> {
+    match written {
+        None => Ok(MemoryWarning::ByLimit),
+        Some(0) => Ok(MemoryWarning::Never),
+        given => within("limits job_memory_warn_mib", given, 0, WARNING_MIB).map(|mib| MemoryWarning::At(mib * MIB)),
+    }
+}
+
 fn cpu(key: &str, written: Option<u32>) -> Result<Option<u32>, Error> {
     match written {
         None => Ok(None),
@@ -102,9 +134,18 @@ mod tests {
     }
 
     #[test]
+    fn a_job_that_grows_is_told_below_its_limit_or_where_it_is_wished() {
+        let mark = |text: &str, limit| meant(text).unwrap().job_memory_warning.mark(limit);
+        assert_eq!((mark("", Some(64 << 20)), mark("", None)), (Some(48 << 20), None));
+        assert_eq!(mark("job_memory_warn_mib = 40", None), Some(40 << 20));
+        assert_eq!(mark("job_memory_warn_mib = 0", Some(64 << 20)), None);
+    }
+
+    #[test]
     fn a_ceiling_below_the_default_and_numbers_out_of_range_are_refused_by_name() {
         for (text, words) in [
             ("max_job_memory_mib = 32", "limits max_job_memory_mib: is less than job_memory_mib"),
+            ("job_memory_warn_mib = 70000", "limits job_memory_warn_mib: 70000 is not within 1 to 65536"),
             ("max_job_pids = 16", "limits max_job_pids: is less than job_pids"),
             ("job_cpu_percent = 0", "limits job_cpu_percent: 0 is not within 5 to 25600"),
             ("job_cpu_percent = 80\nmax_job_cpu_percent = 50", "limits max_job_cpu_percent: is less"),

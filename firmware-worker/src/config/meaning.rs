@@ -24,6 +24,7 @@ const HTTP: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOS
 /// The server's own default of `agents.target_load`.
 const TARGET_LOAD: f32 = 0.7;
 const DRAIN_TIMEOUT_S: u64 = 3600;
+const INITIALIZE_TIMEOUT_S: u64 = 10;
 const SHUTDOWN_TIMEOUT_S: u64 = 10;
 const UNRESPONSIVE_TIMEOUT_S: u64 = 60;
 
@@ -118,10 +119,11 @@ fn worker(written: WorkerWritten, restart: RestartPolicy, defaults: Defaults) ->
         agent_name: agent_name(written.agent_name)?,
         deployment: deployment(written.deployment)?,
         job_type: written.job_type.unwrap_or_default(),
-        permissions: permissions(&written.permissions),
+        permissions: permissions(written.permissions),
         max_jobs: within("worker max_jobs", written.max_jobs, default_jobs(defaults.memory), 1..=256)?,
         target_load,
         drain_timeout: seconds("worker drain_timeout_s", written.drain_timeout_s, DRAIN_TIMEOUT_S)?,
+        initialize_timeout: seconds("worker initialize_timeout_s", written.initialize_timeout_s, INITIALIZE_TIMEOUT_S)?,
         shutdown_timeout: seconds("worker shutdown_timeout_s", written.shutdown_timeout_s, SHUTDOWN_TIMEOUT_S)?,
         unresponsive_timeout: seconds(
             "worker unresponsive_timeout_s",
@@ -162,11 +164,12 @@ fn deployment(written: Option<String>) -> Result<String, Error> {
     Ok(label)
 }
 
-fn permissions(written: &PermissionsWritten) -> Permissions {
+fn permissions(written: PermissionsWritten) -> Permissions {
     let default = Permissions::default();
     Permissions {
         subscribe: written.subscribe.unwrap_or(default.subscribe),
         publish: written.publish.unwrap_or(default.publish),
+        sources: written.sources.unwrap_or_default(),
         publish_data: written.publish_data.unwrap_or(default.publish_data),
         update_metadata: written.update_metadata.unwrap_or(default.update_metadata),
         hidden: written.hidden.unwrap_or(default.hidden),

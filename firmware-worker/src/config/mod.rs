@@ -17,11 +17,12 @@ pub use camera_device::CameraDevice;
 pub(crate) use camera_device::names as camera_names;
 pub use isolation::{Isolation, IsolationMode, IsolationWritten};
 pub use layers::{Defaults, Environment, check, credentials, devices, load, load_over, moved_secret, parse};
+pub use limits::MemoryWarning;
 pub use secret_file::{SecretFileError, read_secret};
 pub use written::{CameraWritten, MicrophoneWritten, ServerWritten, SpeakerWritten, WorkerWritten, Written};
 
 use protocol::secret::Secret;
-use protocol::worker::{self, JobType, Permissions, RestartPolicy};
+use protocol::worker::{self, JobType, Permissions, RestartPolicy, Timeouts};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -156,6 +157,8 @@ pub struct Worker {
     pub target_load: f32,
     /// Drain.
     pub drain_timeout: Duration,
+    /// Start of a job process to its readiness.
+    pub initialize_timeout: Duration,
     /// Terminate to kill.
     pub shutdown_timeout: Duration,
     /// User runtime silent for this long: job ends FAILED.
@@ -166,11 +169,20 @@ pub struct Worker {
     pub prewarm: u32,
 }
 
+impl Worker {
+    /// Of a job's process.
+    pub fn timeouts(&self) -> Timeouts {
+        Timeouts { initialize: self.initialize_timeout, shutdown: self.shutdown_timeout }
+    }
+}
+
 /// Limits of child processes.
 #[derive(Clone, Debug)]
 pub struct Limits {
     /// Of a job whose dispatch asks for nothing.
     pub job: worker::Limits,
+    /// When its use of memory is told.
+    pub job_memory_warning: MemoryWarning,
     /// The most that a dispatch may ask for.
     pub ceiling: worker::Limits,
     /// Of a device owner.

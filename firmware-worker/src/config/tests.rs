@@ -4,6 +4,7 @@ mod layers;
 mod secrets;
 
 use super::*;
+use protocol::room::Source;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -89,7 +90,7 @@ fn without_a_file_there_is_one_camera_and_one_microphone() {
 
 /// The example with the keys of these tables taken out of their comments, but for those without a default.
 fn example() -> String {
-    const WITHOUT_DEFAULT: [&str; 18] = [
+    const WITHOUT_DEFAULT: [&str; 20] = [
         "url",
         "token_file",
         "api_key",
@@ -98,6 +99,8 @@ fn example() -> String {
         "agent_name",
         "deployment",
         "max_jobs",
+        "sources",
+        "job_memory_warn_mib",
         "job_cpu_percent",
         "max_job_cpu_percent",
         "input_channels",
@@ -157,12 +160,14 @@ fn a_complete_file_means_what_it_says() {
         max_jobs = 3
         target_load = 0.9
         drain_timeout_s = 60
+        initialize_timeout_s = 15
         shutdown_timeout_s = 5
         unresponsive_timeout_s = 20
         prewarm = 0
         [worker.permissions]
         hidden = true
         publish_data = false
+        sources = ["camera", "screen_share"]
         [limits]
         job_memory_mib = 128
         job_pids = 100
@@ -206,9 +211,14 @@ fn a_complete_file_means_what_it_says() {
     let worker = &config.worker;
     assert_eq!((worker.agent_name.as_str(), worker.deployment.as_str()), ("door", "blue"));
     assert_eq!((worker.job_type, worker.max_jobs, worker.prewarm), (JobType::Publisher, 3, 0));
-    assert_eq!(worker.permissions, Permissions { hidden: true, publish_data: false, ..Permissions::default() });
-    let timeouts = [worker.drain_timeout, worker.shutdown_timeout, worker.unresponsive_timeout];
-    assert_eq!(timeouts.map(|t| t.as_secs()), [60, 5, 20]);
+    let sources = vec![Source::Camera, Source::ScreenShare];
+    assert_eq!(
+        worker.permissions,
+        Permissions { hidden: true, publish_data: false, sources, ..Permissions::default() }
+    );
+    let timeouts =
+        [worker.drain_timeout, worker.initialize_timeout, worker.shutdown_timeout, worker.unresponsive_timeout];
+    assert_eq!(timeouts.map(|t| t.as_secs()), [60, 15, 5, 20]);
     let limits = &config.limits;
     assert_eq!(
         (limits.job.memory, limits.job.pids, limits.owner.memory),

@@ -2,6 +2,7 @@
 //! this and are laid over each other.
 
 use super::{BoardWritten, EncoderWish, IsolationWritten, OpusApplication, WifiWritten};
+use protocol::room::Source;
 use protocol::secret::Secret;
 use protocol::worker::JobType;
 use serde::Deserialize;
@@ -78,6 +79,8 @@ pub struct WorkerWritten {
     /// Seconds.
     pub drain_timeout_s: Option<u64>,
     /// Seconds.
+    pub initialize_timeout_s: Option<u64>,
+    /// Seconds.
     pub shutdown_timeout_s: Option<u64>,
     /// Seconds.
     pub unresponsive_timeout_s: Option<u64>,
@@ -93,6 +96,8 @@ pub struct PermissionsWritten {
     pub subscribe: Option<bool>,
     /// Own tracks.
     pub publish: Option<bool>,
+    /// Of which sources.
+    pub sources: Option<Vec<Source>>,
     /// Data packets.
     pub publish_data: Option<bool>,
     /// Own metadata and attributes.
@@ -107,6 +112,8 @@ pub struct PermissionsWritten {
 pub struct LimitsWritten {
     /// MiB a job may use, 0 for any.
     pub job_memory_mib: Option<u64>,
+    /// MiB a job may use before that is told, 0 for any.
+    pub job_memory_warn_mib: Option<u64>,
     /// Threads and processes a job may have.
     pub job_pids: Option<u32>,
     /// Percent of one core a job may use.
@@ -233,6 +240,7 @@ impl Written {
             worker: self.worker.over(lower.worker),
             limits: LimitsWritten {
                 job_memory_mib: self.limits.job_memory_mib.or(lower.limits.job_memory_mib),
+                job_memory_warn_mib: self.limits.job_memory_warn_mib.or(lower.limits.job_memory_warn_mib),
                 job_pids: self.limits.job_pids.or(lower.limits.job_pids),
                 job_cpu_percent: self.limits.job_cpu_percent.or(lower.limits.job_cpu_percent),
                 max_job_memory_mib: self.limits.max_job_memory_mib.or(lower.limits.max_job_memory_mib),
@@ -300,6 +308,7 @@ impl WorkerWritten {
             max_jobs: self.max_jobs.or(lower.max_jobs),
             target_load: self.target_load.or(lower.target_load),
             drain_timeout_s: self.drain_timeout_s.or(lower.drain_timeout_s),
+            initialize_timeout_s: self.initialize_timeout_s.or(lower.initialize_timeout_s),
             shutdown_timeout_s: self.shutdown_timeout_s.or(lower.shutdown_timeout_s),
             unresponsive_timeout_s: self.unresponsive_timeout_s.or(lower.unresponsive_timeout_s),
             prewarm: self.prewarm.or(lower.prewarm),
@@ -312,6 +321,7 @@ impl PermissionsWritten {
         Self {
             subscribe: self.subscribe.or(lower.subscribe),
             publish: self.publish.or(lower.publish),
+            sources: self.sources.or(lower.sources),
             publish_data: self.publish_data.or(lower.publish_data),
             update_metadata: self.update_metadata.or(lower.update_metadata),
             hidden: self.hidden.or(lower.hidden),

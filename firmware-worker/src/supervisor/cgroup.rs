@@ -18,7 +18,7 @@ mod usage;
 
 pub(super) use leaf::{Leaf, Role};
 pub(super) use protocol::worker::Limits;
-pub(super) use usage::Usage;
+pub(super) use usage::{Memory, Usage};
 
 use files::{has_word, make_directory, read, write};
 use std::ffi::OsStr;

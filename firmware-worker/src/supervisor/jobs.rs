@@ -32,9 +32,6 @@ const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs
 /// Failed jobs that operators can still see.
 const FAILED: usize = 8;
 
-/// What `prewarm` may take.
-pub(super) const WARM_LIMIT: Duration = Duration::from_secs(10);
-
 /// Names a job process; never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct ProcessId(pub u64);
@@ -74,6 +71,8 @@ pub(super) struct JobProcess {
     pub resolving: u32,
     /// Its user runtime was reported as blocked.
     pub blocked: bool,
+    /// Its use of memory was reported.
+    pub large: bool,
 }
 
 /// What a job process is doing.
@@ -371,6 +370,7 @@ impl Jobs {
             greeted: false,
             resolving: 0,
             blocked: false,
+            large: false,
         };
         self.processes.insert(id, job);
         Ok(id)

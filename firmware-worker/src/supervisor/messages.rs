@@ -1,7 +1,8 @@
 //! What job processes say and how they end.
 
 use super::Event;
-use super::jobs::{Phase, ProcessId, WARM_LIMIT};
+use super::cgroup::Memory;
+use super::jobs::{Phase, ProcessId};
 use super::process::Happened;
 use super::pulse::Check;
 use super::run::Supervisor;
@@ -143,14 +144,28 @@ impl Supervisor {
         if user >= BLOCKED_WARNING && !was_blocked {
             warn!("job {job}: entrypoint blocks its thread since {} s", user.as_secs());
         }
+        self.look_at_memory(id);
+    }
+
+    /// A job that grows is told once, before its limit ends it, and again when it has been below the mark.
+    fn look_at_memory(&mut self, id: ProcessId) {
+        let Some(process) = self.jobs.processes.get_mut(&id) else { return };
+        let Some(Memory { used, limit }) = process.process.memory() else { return };
+        let Some(mark) = self.config.limits.job_memory_warning.mark(limit) else { return };
+        let was_large = std::mem::replace(&mut process.large, used >= mark);
+        if let Some(job) = process.job().filter(|_| process.large && !was_large) {
+            let of = limit.map_or_else(String::new, |limit| format!(" of {}", limit >> 20));
+            warn!("job {} uses {}{of} MiB of memory (told from {} MiB on)", job.0, used >> 20, mark >> 20);
+        }
     }
 
     /// Pings, and ends what does not answer.
     pub(super) fn check_jobs(&mut self, now: Instant) {
         let mut condemned = Vec::new();
+        let limit = self.config.worker.initialize_timeout;
         for (id, job) in &mut self.jobs.processes {
-            if matches!(job.phase, Phase::Warming(None)) && now.duration_since(job.started) >= WARM_LIMIT {
-                condemned.push((*id, format!("not prewarmed in {} s", WARM_LIMIT.as_secs())));
+            if matches!(job.phase, Phase::Warming(None)) && now.duration_since(job.started) >= limit {
+                condemned.push((*id, format!("not prewarmed in {} s", limit.as_secs())));
                 continue;
             }
             match job.pulse.tick(now) {

@@ -172,9 +172,9 @@ pub fn connect(config: Config, room: String, identity: String, token: Option<Sec
         return ExitCode::FAILURE;
     };
     let spec = JobSpec { limits: config.limits.job, ..solo_spec(room, identity, token) };
-    let timeout = config.worker.shutdown_timeout;
+    let timeouts = config.worker.timeouts();
     let mode = Mode { drain: false, ask: false };
-    run(config, mode, move |_| Brain::Solo(Box::new(Solo::new(spec, timeout, Instant::now()))), None, None)
+    run(config, mode, move |_| Brain::Solo(Box::new(Solo::new(spec, timeouts, Instant::now()))), None, None)
 }
 
 fn run(
@@ -279,7 +279,7 @@ fn options(config: &Config, mode: Mode) -> Options {
         limits: Allowance { default: config.limits.job, ceiling: config.limits.ceiling },
         target_load: worker.target_load,
         drain_timeout: worker.drain_timeout,
-        shutdown_timeout: worker.shutdown_timeout,
+        timeouts: worker.timeouts(),
         restart: worker.restart,
         ask: mode.ask,
         accept: Accept::default(),

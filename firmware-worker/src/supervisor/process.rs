@@ -4,7 +4,7 @@ mod confining;
 mod gone;
 mod handover;
 
-use super::cgroup::{Cgroups, Leaf, Limits, Role, Usage};
+use super::cgroup::{Cgroups, Leaf, Limits, Memory, Role, Usage};
 use super::hearing::{self, Ear};
 use super::isolation::{Confined, Isolation};
 pub(super) use super::kind::Kind;
@@ -331,6 +331,11 @@ impl Process {
     /// What it has used, where its cgroup counts that.
     pub(super) fn usage(&self) -> Usage {
         self.leaf.as_ref().map(Leaf::usage).unwrap_or_default()
+    }
+
+    /// Where its cgroup counts that.
+    pub(super) fn memory(&self) -> Option<Memory> {
+        self.leaf.as_ref().and_then(Leaf::memory)
     }
 
     /// Gives the child's part to a test, which speaks through the socket. The child lives while the link is kept.

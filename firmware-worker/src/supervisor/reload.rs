@@ -42,18 +42,19 @@ impl Supervisor {
             max_jobs: worker.max_jobs,
             limits: Allowance { default: new.limits.job, ceiling: new.limits.ceiling },
             drain_timeout: worker.drain_timeout,
-            shutdown_timeout: worker.shutdown_timeout,
+            timeouts: worker.timeouts(),
             restart: worker.restart,
         };
         self.inputs.push_back(Input::Tune(tuning));
         self.jobs.reconfigure(new.job_options.clone(), worker.shutdown_timeout, new.limits.job);
         let (old, worker) = (&mut self.config.worker, new.worker);
-        (old.max_jobs, old.drain_timeout, old.shutdown_timeout) =
-            (worker.max_jobs, worker.drain_timeout, worker.shutdown_timeout);
+        (old.max_jobs, old.drain_timeout) = (worker.max_jobs, worker.drain_timeout);
+        (old.initialize_timeout, old.shutdown_timeout) = (worker.initialize_timeout, worker.shutdown_timeout);
         (old.restart, old.unresponsive_timeout, old.prewarm) =
             (worker.restart, worker.unresponsive_timeout, worker.prewarm);
         self.config.job_options = new.job_options;
         (self.config.limits.job, self.config.limits.ceiling) = (new.limits.job, new.limits.ceiling);
+        self.config.limits.job_memory_warning = new.limits.job_memory_warning;
         info!("configuration read again: it counts for new jobs");
         if !kept.is_empty() {
             warn!("changed, but taken only by a restart: {}", kept.join(", "));

@@ -23,7 +23,7 @@ mod publish;
 mod reconnect;
 mod respond;
 pub mod rtp;
-mod signal;
+pub(crate) mod signal;
 mod signoff;
 mod sound;
 mod subscribe;

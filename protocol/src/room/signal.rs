@@ -174,7 +174,8 @@ fn remote_track(info: &lk::TrackInfo) -> Option<RemoteTrack> {
     })
 }
 
-fn source_out(source: Source) -> lk::TrackSource {
+/// LiveKit's name of it.
+pub(crate) fn source_out(source: Source) -> lk::TrackSource {
     match source {
         Source::Camera => lk::TrackSource::Camera,
         Source::Microphone => lk::TrackSource::Microphone,

@@ -1,6 +1,7 @@
 //! Tracks as the room and its user speak of them.
 
 use super::Sound;
+use serde::Deserialize;
 
 /// Audio or video.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -20,7 +21,8 @@ pub struct TrackId(pub String);
 pub struct TrackSid(pub String);
 
 /// LiveKit's track source.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Source {
     /// A camera.
     Camera,

@@ -25,6 +25,9 @@ pub struct Handover {
 pub(super) struct JobHandover {
     pub info: JobInfo,
     pub phase: PhaseHandover,
+    /// Left out for the usual time, so that this adds no version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub initialize: Option<Duration>,
     pub grace: Duration,
     pub may_be_inside: bool,
     pub stopped: bool,

@@ -99,7 +99,7 @@ impl Worker {
                 return self.refuse_assignment(id, unfit.to_string(), now);
             }
         };
-        self.jobs.insert(id, Job::new(job.clone(), self.options.shutdown_timeout, self.options.restart, now));
+        self.jobs.insert(id, Job::new(job.clone(), self.options.timeouts, self.options.restart, now));
         let worker_id = self.link_worker_id();
         self.act(Action::Start(Box::new(JobSpec { job, accept, url, token, worker_id, limits })));
     }
@@ -113,8 +113,8 @@ impl Worker {
             return;
         }
         self.statuses.assigned(&id);
-        let (grace, policy) = (self.options.shutdown_timeout, self.options.restart);
-        self.jobs.insert(id, Job::adopted(spec.job.clone(), grace, Restarts::resume(policy, restarts, now), now));
+        let (timeouts, policy) = (self.options.timeouts, self.options.restart);
+        self.jobs.insert(id, Job::adopted(spec.job.clone(), timeouts, Restarts::resume(policy, restarts, now), now));
         self.act(Action::Start(spec));
     }
 

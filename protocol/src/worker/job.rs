@@ -18,12 +18,10 @@ mod handover;
 mod phase;
 
 use super::restart::Restarts;
-use super::{Exit, JobEvent, JobInfo, JobResult, JobState, RestartPolicy};
+use super::{Exit, JobEvent, JobInfo, JobResult, JobState, RestartPolicy, Timeouts};
 use phase::{Phase, Presence};
 use std::time::{Duration, Instant};
 
-/// From assignment to Ready; a process that hangs before user code runs would keep its slot for ever.
-const READY_LIMIT: Duration = Duration::from_secs(10);
 /// From Ready to Joined; the server drops a participant that is not active after the same time.
 const JOIN_LIMIT: Duration = Duration::from_secs(60);
 /// From Ack to exit: nothing but the last data, a Leave and the end of the process are left to do.
@@ -69,6 +67,8 @@ pub(super) enum Step {
 pub(super) struct Job {
     pub info: JobInfo,
     phase: Phase,
+    /// From assignment to Ready.
+    initialize: Duration,
     /// From Terminate to Kill.
     grace: Duration,
     /// What the server was told.
@@ -88,11 +88,12 @@ pub(super) struct Job {
 }
 
 impl Job {
-    pub fn new(info: JobInfo, grace: Duration, policy: RestartPolicy, now: Instant) -> Self {
-        let phase = Phase::Starting { until: now + READY_LIMIT };
+    pub fn new(info: JobInfo, timeouts: Timeouts, policy: RestartPolicy, now: Instant) -> Self {
+        let Timeouts { initialize, shutdown: grace } = timeouts;
         Self {
             info,
-            phase,
+            phase: Phase::Starting { until: now + initialize },
+            initialize,
             grace,
             concluded: None,
             may_be_inside: false,
@@ -106,8 +107,8 @@ impl Job {
     }
 
     /// One that a process of an earlier life has left: its end counts as a failure.
-    pub fn adopted(info: JobInfo, grace: Duration, restarts: Restarts, now: Instant) -> Self {
-        let mut job = Self::new(info, grace, RestartPolicy::Never, now);
+    pub fn adopted(info: JobInfo, timeouts: Timeouts, restarts: Restarts, now: Instant) -> Self {
+        let mut job = Self::new(info, timeouts, RestartPolicy::Never, now);
         (job.may_be_inside, job.restarts) = (true, restarts);
         // Of the limit alone; this start waits for nothing.
         job.restarts.take(now);
@@ -262,7 +263,7 @@ impl Job {
     }
 
     fn restart(&mut self, now: Instant) -> Vec<Step> {
-        self.phase = Phase::Starting { until: now + READY_LIMIT };
+        self.phase = Phase::Starting { until: now + self.initialize };
         vec![Step::Restart]
     }
 

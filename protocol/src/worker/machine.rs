@@ -53,7 +53,7 @@ impl Worker {
     /// A worker that wants to connect at once. `seed` feeds the jitter of its reconnect delays.
     pub fn new(mut options: Options, now: Instant, seed: u64) -> Self {
         options.drain_timeout = options.drain_timeout.min(LONGEST_TIMEOUT);
-        options.shutdown_timeout = options.shutdown_timeout.min(LONGEST_TIMEOUT);
+        options.timeouts = options.timeouts.bounded();
         options.max_jobs = options.max_jobs.max(1);
         let mut worker = Self {
             options,
@@ -296,11 +296,11 @@ impl Worker {
     }
 
     fn tune(&mut self, tuning: Tuning) {
-        let Tuning { max_jobs, limits, drain_timeout, shutdown_timeout, restart } = tuning;
+        let Tuning { max_jobs, limits, drain_timeout, timeouts, restart } = tuning;
         self.options.max_jobs = max_jobs.max(1);
         self.options.limits = limits;
         self.options.drain_timeout = drain_timeout.min(LONGEST_TIMEOUT);
-        self.options.shutdown_timeout = shutdown_timeout.min(LONGEST_TIMEOUT);
+        self.options.timeouts = timeouts.bounded();
         self.options.restart = restart;
     }
 

@@ -33,7 +33,7 @@ pub use handover::{Busy, Handover};
 pub use limits::{Allowance, Limits, MemoryLimit};
 pub use link::UNLESS_LOGIN;
 pub use machine::Worker;
-pub use options::{Options, Permissions, RestartPolicy, Tuning};
+pub use options::{Options, Permissions, RestartPolicy, Timeouts, Tuning};
 pub use solo::Solo;
 pub use spec::{Accept, Answer, JobInfo, JobSpec, ParticipantInfo, RoomInfo};
 

@@ -1,6 +1,8 @@
 //! How a worker presents and limits itself.
 
+use super::machine::LONGEST_TIMEOUT;
 use super::{Accept, Allowance, JobType};
+use crate::room::Source;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -22,6 +24,8 @@ pub struct Permissions {
     pub subscribe: bool,
     /// May publish tracks.
     pub publish: bool,
+    /// Of which sources; of any where there are none.
+    pub sources: Vec<Source>,
     /// May send data packets.
     pub publish_data: bool,
     /// May change its own metadata and attributes.
@@ -32,7 +36,29 @@ pub struct Permissions {
 
 impl Default for Permissions {
     fn default() -> Self {
-        Self { subscribe: true, publish: true, publish_data: true, update_metadata: true, hidden: false }
+        Self {
+            subscribe: true,
+            publish: true,
+            sources: vec![],
+            publish_data: true,
+            update_metadata: true,
+            hidden: false,
+        }
+    }
+}
+
+/// How long a job may take to begin and to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// From assignment to Ready; a process that hangs before user code runs would keep its slot for ever.
+    pub initialize: Duration,
+    /// From Terminate to its exit; it is killed then.
+    pub shutdown: Duration,
+}
+
+impl Timeouts {
+    pub(super) fn bounded(self) -> Self {
+        Self { initialize: self.initialize.min(LONGEST_TIMEOUT), shutdown: self.shutdown.min(LONGEST_TIMEOUT) }
     }
 }
 
@@ -57,8 +83,8 @@ pub struct Options {
     pub target_load: f32,
     /// How long a drain waits for running jobs before it stops them.
     pub drain_timeout: Duration,
-    /// How long a job may take from Terminate to its exit before it is killed.
-    pub shutdown_timeout: Duration,
+    /// How long a job may take to begin and to end.
+    pub timeouts: Timeouts,
     /// What becomes of jobs that fail.
     pub restart: RestartPolicy,
     /// Whether `on_request` is asked in a prewarmed job process ([`Action::Ask`]) or every offer is accepted that
@@ -79,7 +105,7 @@ pub struct Tuning {
     /// As in [`Options`].
     pub drain_timeout: Duration,
     /// As in [`Options`].
-    pub shutdown_timeout: Duration,
+    pub timeouts: Timeouts,
     /// As in [`Options`].
     pub restart: RestartPolicy,
 }

@@ -1,9 +1,9 @@
 //! One job without registration: the same life as a dispatched job, with nobody to report to.
 
 use super::job::{Job, Step};
-use super::{Action, Input, JobId, JobSpec, JobState, Reason, RestartPolicy};
+use super::{Action, Input, JobId, JobSpec, JobState, Reason, RestartPolicy, Timeouts};
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// Drives one job that was not dispatched; speaks the language of [`super::Worker`], so that one shell serves both.
 #[derive(Debug)]
@@ -15,9 +15,9 @@ pub struct Solo {
 
 impl Solo {
     /// Starts the job at once; [`Action::Finished`] follows its end.
-    pub fn new(spec: JobSpec, shutdown_timeout: Duration, now: Instant) -> Self {
+    pub fn new(spec: JobSpec, timeouts: Timeouts, now: Instant) -> Self {
         let id = spec.job.id.clone();
-        let job = Some(Job::new(spec.job.clone(), shutdown_timeout, RestartPolicy::Never, now));
+        let job = Some(Job::new(spec.job.clone(), timeouts.bounded(), RestartPolicy::Never, now));
         Self { id, job, actions: [Action::Start(Box::new(spec))].into() }
     }
 
@@ -89,6 +89,7 @@ mod tests {
     use super::super::{Accept, Exit, JobEvent, JobInfo, JobResult, JobType, RoomInfo};
     use super::*;
     use crate::secret::Secret;
+    use std::time::Duration;
 
     fn solo(now: Instant) -> Solo {
         let job = JobInfo {
@@ -110,7 +111,7 @@ mod tests {
             worker_id: String::new(),
             limits: Default::default(),
         };
-        Solo::new(spec, Duration::from_secs(5), now)
+        Solo::new(spec, Timeouts { initialize: Duration::from_secs(10), shutdown: Duration::from_secs(5) }, now)
     }
 
     fn actions(solo: &mut Solo) -> Vec<Action> {

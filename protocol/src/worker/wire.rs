@@ -1,6 +1,7 @@
 //! The protobuf edge: frames to what the machine understands, and back. Schema types stay in this file.
 
 use super::{Accept, JobId, JobInfo, JobResult, JobType, Options, ParticipantInfo, RoomInfo};
+use crate::room::signal::source_out;
 use crate::secret::Secret;
 use livekit_protocol as proto;
 use prost::Message as _;
@@ -109,6 +110,7 @@ pub(super) fn register(options: &Options) -> Vec<u8> {
     let permissions = proto::ParticipantPermission {
         can_subscribe: asked.subscribe,
         can_publish: asked.publish,
+        can_publish_sources: asked.sources.iter().map(|source| source_out(*source).into()).collect(),
         can_publish_data: asked.publish_data,
         can_update_metadata: asked.update_metadata,
         hidden: asked.hidden,

@@ -2,7 +2,7 @@
 
 use super::Error;
 use super::files::{error, number, read, value, write};
-use super::usage::Usage;
+use super::usage::{Memory, Usage};
 use hal::process::kill_if;
 use protocol::worker::{Limits, MemoryLimit};
 use std::fs;
@@ -183,6 +183,11 @@ impl Leaf {
     /// The kernel holds it to a number of processes.
     pub(in super::super) fn limits_processes(&self) -> bool {
         self.limits.pids.is_some()
+    }
+
+    /// What it uses now.
+    pub(in super::super) fn memory(&self) -> Option<Memory> {
+        Some(Memory { used: number(&self.path.join("memory.current"))?, limit: self.limits.memory })
     }
 
     /// What it has used.

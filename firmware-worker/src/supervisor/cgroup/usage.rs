@@ -20,6 +20,15 @@ pub(in super::super) struct Usage {
     pub limits: Limits,
 }
 
+/// Bytes of memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in super::super) struct Memory {
+    /// Now.
+    pub used: u64,
+    /// At most.
+    pub limit: Option<u64>,
+}
+
 impl Usage {
     /// For operators.
     pub(in super::super) fn report(self) -> UsageReport {

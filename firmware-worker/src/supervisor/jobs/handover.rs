@@ -46,6 +46,7 @@ impl Jobs {
             greeted: true,
             resolving: 0,
             blocked: false,
+            large: false,
         };
         self.processes.insert(id, job);
     }

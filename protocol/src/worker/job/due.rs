@@ -1,7 +1,7 @@
 //! When a job's time is up, and what becomes of it then.
 
 use super::phase::{Phase, Presence};
-use super::{JOIN_LIMIT, Job, KILL_ATTEMPTS, KILL_INTERVAL, LEAVE_LIMIT, READY_LIMIT, Step, failed};
+use super::{JOIN_LIMIT, Job, KILL_ATTEMPTS, KILL_INTERVAL, LEAVE_LIMIT, Step, failed};
 use crate::worker::Reason;
 use std::time::Instant;
 
@@ -75,7 +75,7 @@ impl Job {
     }
 
     fn give_up_starting(&mut self, now: Instant) -> Vec<Step> {
-        let error = format!("not ready in {} s", READY_LIMIT.as_secs());
+        let error = format!("not ready in {} s", self.initialize.as_secs());
         if self.restarts.left(now) { self.failing(error, now) } else { self.kill(failed(error), now) }
     }
 

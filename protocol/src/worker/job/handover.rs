@@ -6,6 +6,9 @@ use crate::worker::handover::{JobHandover, PhaseHandover};
 use crate::worker::machine::LONGEST_TIMEOUT;
 use std::time::{Duration, Instant};
 
+/// What is meant where it is left out, as all programs did once.
+const INITIALIZE: Duration = Duration::from_secs(10);
+
 impl Job {
     /// `None` while it gets ready, ends, or may not be filed by the server yet.
     pub fn export(&self, now: Instant) -> Option<JobHandover> {
@@ -31,6 +34,7 @@ impl Job {
         Some(JobHandover {
             info: self.info.clone(),
             phase,
+            initialize: (self.initialize != INITIALIZE).then_some(self.initialize),
             grace: self.grace,
             may_be_inside: self.may_be_inside,
             stopped: self.stopped,
@@ -55,6 +59,7 @@ impl Job {
         Self {
             info: job.info,
             phase,
+            initialize: job.initialize.unwrap_or(INITIALIZE).min(LONGEST_TIMEOUT),
             grace: job.grace.min(LONGEST_TIMEOUT),
             concluded: None,
             may_be_inside: job.may_be_inside,

@@ -85,6 +85,16 @@ fn a_drain_goes_on_with_what_is_left_of_its_time() {
 }
 
 #[test]
+fn a_job_that_was_handed_over_may_still_take_its_time_to_start_again() {
+    let timeouts = Timeouts { initialize: seconds(25), ..options().timeouts };
+    let mut s = Script::running(Options { timeouts, ..restarting() }, "A").handed_over(restarting());
+    s.register();
+    s.job("A", exited(Exit::Signal(9)));
+    assert!(s.pass_in_silence(Duration::from_millis(24_999)).iter().all(|line| line != "kill A"));
+    assert!(s.pass(Duration::from_millis(1)).contains(&"kill A".to_owned()));
+}
+
+#[test]
 fn a_rejoin_under_way_keeps_the_termination_that_it_caused_from_ending_the_job() {
     let mut s = Script::running(options(), "A");
     s.job("A", JobEvent::Rejoining);

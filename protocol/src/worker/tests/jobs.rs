@@ -111,6 +111,16 @@ fn a_job_that_is_not_ready_in_10_s_is_reported_and_killed() {
 }
 
 #[test]
+fn a_slow_start_may_take_as_long_as_is_configured() {
+    let timeouts = Timeouts { initialize: seconds(25), ..options().timeouts };
+    let mut s = Script::registered(Options { timeouts, ..options() });
+    s.message(server::offer("A", "cam", "hall"));
+    s.message(server::assignment("A"));
+    assert!(s.pass(Duration::from_millis(24_999)).is_empty());
+    assert_eq!(s.pass(Duration::from_millis(1)), ["send job A failed: not ready in 25 s", "kill A"]);
+}
+
+#[test]
 fn a_job_that_does_not_join_in_60_s_is_reported_and_ended() {
     let mut s = Script::registered(options());
     s.message(server::offer("A", "cam", "hall"));

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::clock::Clocks;
+use crate::room::Source;
 use crate::worker::Counters;
 use livekit_protocol as proto;
 
@@ -31,7 +32,8 @@ fn a_new_worker_connects_registers_and_reports_its_load_at_once() {
 
 #[test]
 fn the_registration_says_everything_that_was_configured() {
-    let permissions = Permissions { publish_data: false, hidden: true, ..Permissions::default() };
+    let sources = vec![Source::Camera, Source::ScreenShare];
+    let permissions = Permissions { publish_data: false, hidden: true, sources, ..Permissions::default() };
     let job_type = JobType::Participant;
     let mut s = Script::new(Options { permissions, job_type, deployment: "blue".to_owned(), ..options() });
     s.said();
@@ -43,6 +45,7 @@ fn the_registration_says_everything_that_was_configured() {
     let asked = register.allowed_permissions.expect("permissions");
     assert!(asked.can_publish && asked.can_subscribe && asked.can_update_metadata && asked.hidden);
     assert!(!asked.can_publish_data);
+    assert_eq!(asked.can_publish_sources, [proto::TrackSource::Camera as i32, proto::TrackSource::ScreenShare as i32]);
 }
 
 #[test]

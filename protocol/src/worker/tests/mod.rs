@@ -14,7 +14,7 @@ mod stopping;
 use super::job::FILING_TIME;
 use super::{
     Accept, Action, Allowance, Busy, Exit, Handover, Health, Input, JobEvent, JobId, JobResult, JobState, JobType,
-    LinkError, MemoryLimit, Options, Permissions, Reason, RestartPolicy, Tuning, Worker,
+    LinkError, MemoryLimit, Options, Permissions, Reason, RestartPolicy, Timeouts, Tuning, Worker,
 };
 use std::time::{Duration, Instant};
 
@@ -35,7 +35,7 @@ fn options() -> Options {
         limits: Allowance::default(),
         target_load: 0.7,
         drain_timeout: Duration::from_secs(3600),
-        shutdown_timeout: Duration::from_secs(10),
+        timeouts: Timeouts { initialize: Duration::from_secs(10), shutdown: Duration::from_secs(10) },
         restart: RestartPolicy::Never,
         ask: false,
         accept: Accept::default(),

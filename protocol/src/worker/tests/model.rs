@@ -105,8 +105,8 @@ impl Model {
     /// Jobs that run already may be more than the new slots.
     pub fn tune(&mut self, max_jobs: u32) {
         self.max_jobs = self.max_jobs.max(max_jobs as usize);
-        let Options { limits, drain_timeout, shutdown_timeout, restart, .. } = options();
-        self.give(Input::Tune(Tuning { max_jobs, limits, drain_timeout, shutdown_timeout, restart }));
+        let Options { limits, drain_timeout, timeouts, restart, .. } = options();
+        self.give(Input::Tune(Tuning { max_jobs, limits, drain_timeout, timeouts, restart }));
     }
 
     pub fn adopt(&mut self, job: &str) {

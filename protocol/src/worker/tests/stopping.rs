@@ -146,7 +146,7 @@ fn a_configuration_that_was_read_again_counts_for_jobs_from_then_on() {
         max_jobs: 3,
         limits: Allowance::default(),
         drain_timeout: seconds(1),
-        shutdown_timeout: seconds(5),
+        timeouts: Timeouts { initialize: seconds(10), shutdown: seconds(5) },
         restart,
     };
     s.give(Input::Tune(tuning));

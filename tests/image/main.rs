@@ -8,6 +8,7 @@ mod rpi_os;
 mod rule;
 mod update;
 mod virt;
+mod warnings;
 
 /// Where images/build/disk.sh puts the kernels and roots of the two slots, and the data partition behind them, bytes.
 const KERNELS: [u64; 2] = [53 << 20, 183 << 20];

@@ -78,6 +78,9 @@ judge_venv() { echo "$CACHE/judge-$(hash_of "$ROOT/tests/judge/requirements.txt"
 
 livekit_server() { echo "$CACHE/livekit-server-$(hash_of "$ROOT"/tests/livekit-server/go.{mod,sum})"; }
 
+# To which the updates of images in tests are signed.
+update_key() { echo "$CACHE/update.key"; }
+
 # ALSA for 32-bit ARM.
 armhf_sysroot() { echo "$CACHE/sysroot-armhf"; }
 

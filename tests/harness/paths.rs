@@ -83,6 +83,11 @@ pub fn image(board: &str) -> PathBuf {
     made(&variable, "tools/image", board)
 }
 
+/// The private key to whose public one the board `virt` takes updates.
+pub fn update_key() -> PathBuf {
+    named("UPDATE_KEY")
+}
+
 /// A disk with the partitions of Raspberry Pi OS and a Debian 12, packed.
 pub fn guest_rpi_os() -> PathBuf {
     made("GUEST_RPI_OS", "tools/guest", "rpi-os")

@@ -166,6 +166,7 @@ fn the_same_checkout_makes_the_same_image() {
     let mut command = Command::new("sh");
     command.args(["-c", make]).arg(paths::root().join("tools/image")).args(["virt", "--disk-only", "--deb"]);
     command.arg(package::deb(&TARGETS[0])).env("FIRMWARE_WORKER_CACHE", &folder).env("TZ", "Asia/Tokyo");
+    command.env("FIRMWARE_WORKER_UPDATE_KEY", paths::update_key());
     let again = PathBuf::from(output(&mut command).lines().last().expect("a path"));
     let same = Command::new("cmp").arg(&image).arg(&again).status().expect("part of the base system").success();
     let _ = fs::remove_dir_all(&folder);

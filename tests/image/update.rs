@@ -37,7 +37,6 @@ const STARTS: [usize; 2] = [3, 50];
 /// Updates for the image of a card, and who serves them.
 struct Release {
     folder: PathBuf,
-    public: String,
     server: Process,
 }
 
@@ -52,14 +51,10 @@ impl Release {
     fn new(name: &str) -> Self {
         let folder = std::env::temp_dir().join(format!("release-{}-{name}", std::process::id()));
         fs::create_dir_all(&folder).expect("the temporary directory is writable");
-        make_key(&folder.join("key"));
-        let public = folder.join("public");
-        run(Command::new("openssl").args(["pkey", "-pubout", "-in"]).arg(folder.join("key")).arg("-out").arg(&public));
-        let public = fs::read_to_string(public).expect("just written");
         let mut command = Command::new(paths::python());
         command.args(["-u", "-m", "http.server", "0", "--bind", "127.0.0.1", "--directory"]).arg(&folder);
         let server = Process::start("release", &mut command);
-        Self { folder, public, server }
+        Self { folder, server }
     }
 
     /// What slot A of the card has, as an update; with a root that is none where it is to fail.
@@ -69,21 +64,26 @@ impl Release {
         if broken {
             fs::write(&root, [0x5a; 1 << 20]).expect("the folder is ours");
         }
-        self.bundle(version, &kernel, &root, "key");
+        self.bundle(version, &kernel, &root, &paths::update_key());
     }
 
-    fn bundle(&self, version: &str, kernel: &Path, root: &Path, key: &str) {
+    fn bundle(&self, version: &str, kernel: &Path, root: &Path, key: &Path) {
         let mut bundle = Command::new(paths::root().join("tools/bundle"));
-        bundle.args(["virt", version]).args([kernel, root, &self.folder.join(key)]);
-        run(bundle.arg(self.folder.join(format!("{version}.fwu"))));
+        bundle.args(["virt", version]).args([kernel, root, key]);
+        run(bundle.arg(self.file(version)));
+    }
+
+    fn file(&self, version: &str) -> PathBuf {
+        self.folder.join(format!("{version}.fwu"))
     }
 
     /// One that somebody else has signed, and one whose end is missing.
     fn publish_impostors(&self) {
-        make_key(&self.folder.join("foreign"));
-        self.bundle("9.8", &self.folder.join("kernel"), &self.folder.join("root"), "foreign");
-        self.bundle("9.9", &self.folder.join("kernel"), &self.folder.join("root"), "key");
-        let whole = self.folder.join("9.9.fwu");
+        let [kernel, root, foreign] = ["kernel", "root", "foreign"].map(|name| self.folder.join(name));
+        run(Command::new("openssl").args(["genpkey", "-algorithm", "ed25519", "-out"]).arg(&foreign));
+        self.bundle("9.8", &kernel, &root, &foreign);
+        self.bundle("9.9", &kernel, &root, &paths::update_key());
+        let whole = self.file("9.9");
         let length = fs::metadata(&whole).expect("just made").len();
         let file = fs::File::options().write(true).open(whole).expect("just made");
         file.set_len(length - 1000).expect("it is ours");
@@ -104,14 +104,6 @@ impl Release {
         format!("http://{}:{port}/{version}.fwu", guest::HOST)
     }
 
-    /// Lets the board trust us.
-    fn introduce(&self, board: &mut Board) {
-        let key = self.public.lines().nth(1).expect("PEM");
-        let keys = "/usr/share/firmware-worker/update.pub";
-        board.must("mkdir -p /usr/share/firmware-worker");
-        board.must(&format!("printf '%s\\n' '-----BEGIN PUBLIC KEY-----' {key} '-----END PUBLIC KEY-----' >{keys}"));
-    }
-
     /// Begins to; the board restarts when it is done.
     fn install(&self, board: &mut Board, version: &str) {
         let url = self.url(version);
@@ -130,10 +122,6 @@ fn parts(card: &Card) -> (u64, u64) {
     // A squashfs says how long it is.
     let root = u64::from_le_bytes(card.read_at(ROOTS[0] + 40)).next_multiple_of(BLOCK);
     ((1 + u64::from(blocks)) * BLOCK, root)
-}
-
-fn make_key(path: &Path) {
-    run(Command::new("openssl").args(["genpkey", "-algorithm", "ed25519", "-out"]).arg(path));
 }
 
 fn option(key: &str, path: &Path) -> String {
@@ -179,6 +167,17 @@ fn settled(board: &mut Board) -> String {
 }
 
 #[test]
+fn the_update_that_is_made_with_an_image_has_its_slots_and_its_version() {
+    let image = paths::image("virt");
+    let name = image.file_stem().and_then(|name| name.to_str()).expect("plain");
+    let version = name.strip_prefix("virt-").expect("named after its board");
+    let release = Release::new("made");
+    release.publish(&Card::of("virt", "made", CARD), version, false);
+    let [made, own] = [release.file(version), image.with_extension("fwu")].map(|path| fs::read(path).expect("made"));
+    assert!(made == own, "{} is not made of the image's slots", image.with_extension("fwu").display());
+}
+
+#[test]
 fn an_update_from_a_server_is_kept_and_a_power_cut_at_any_point_of_it_leaves_a_board_that_starts() {
     let server = Server::start_for_guest();
     let card = new_card(&server, "update");
@@ -188,7 +187,6 @@ fn an_update_from_a_server_is_kept_and_a_power_cut_at_any_point_of_it_leaves_a_b
     let before = fs::read(card.path()).expect("the card is ours");
     let mut board = start_under(Conditions { recorded: true, ..Conditions::default() }, card);
     assert!(board.must("firmware-worker update --status").contains("slot a runs: virt"));
-    release.introduce(&mut board);
     server.api().dispatch(ROOM, "board", "");
     poll::until("the job is in its room", UPDATE, || server.api().identities(ROOM).pop());
     let began = poll::monotonic();
@@ -314,7 +312,6 @@ fn an_update_that_does_not_start_is_taken_back_and_neither_it_nor_a_foreign_one_
     release.publish(&card, "9.2", true);
     release.publish_impostors();
     let mut board = start(card);
-    release.introduce(&mut board);
     let said = release.refused(&mut board, "9.8");
     assert!(said.contains("9.8.fwu: it is not signed with a key of this image"), "{said}");
     let said = release.refused(&mut board, "9.9");
@@ -331,7 +328,6 @@ fn an_update_that_does_not_start_is_taken_back_and_neither_it_nor_a_foreign_one_
         Some(board.must("firmware-worker update --status")).filter(|status| status.contains("9.2 was taken back"))
     });
     assert!(status.contains("slot a runs") && status.contains("3 starts"), "{status}");
-    release.introduce(&mut board);
     let said = release.refused(&mut board, "9.2");
     assert!(said.contains("version 9.2 was taken back before: ") && said.contains("--again"), "{said}");
 }

@@ -25,7 +25,7 @@ use crate::control::{FromJob, FromOwner, Granted, JobSetup, Owned, ToJob, ToOwne
 use crate::net::Tls;
 use hal::board::Board;
 use hal::hotplug::Listener;
-use hal::process::Inheritance;
+use hal::process::{Inheritance, let_go_of_code};
 use protocol::worker::{Exit, Input, JobEvent, JobId, JobResult, PLANNED_MEMORY, Snapshot};
 use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
@@ -37,7 +37,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::sleep_until;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 /// Owners look for their devices this often whatever the kernel tells: its events can be lost, or not be heard at all.
 const RESCAN_INTERVAL: Duration = Duration::from_secs(30);
@@ -78,6 +78,8 @@ pub(super) struct Supervisor {
     pub(super) registered: Option<Instant>,
     pub(super) signals: u32,
     pub(super) next_tick: Instant,
+    /// Registered, and without a job.
+    rests: bool,
     next_rescan: Instant,
 }
 
@@ -181,6 +183,7 @@ impl Supervisor {
             registered: None,
             signals: 0,
             next_tick: now + PING_INTERVAL,
+            rests: false,
             next_rescan: now + RESCAN_INTERVAL,
         })
     }

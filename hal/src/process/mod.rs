@@ -3,6 +3,7 @@
 
 mod child;
 mod claims;
+mod code;
 mod handover;
 mod kept;
 mod listener;
@@ -15,6 +16,7 @@ mod spawn;
 
 pub use child::{Child, Ended, kill_if};
 pub use claims::Claims;
+pub use code::let_go_of_code;
 pub use handover::Inheritance;
 pub use kept::{Kept, Woken};
 pub use listener::{Listener, Peer, user};

@@ -62,6 +62,19 @@ impl Supervisor {
         if let Some(sample) = self.health.sample(now, least, |available| plan.for_jobs(available)) {
             self.inputs.push_back(Input::Health(sample));
         }
+        self.rest();
+    }
+
+    /// What only the start or a job has needed gives way to what else is on the board.
+    fn rest(&mut self) {
+        let registered = self.seen.as_ref().is_some_and(|seen| seen.registered);
+        let rested = std::mem::replace(&mut self.rests, registered && self.jobs.records.is_empty());
+        if self.rests
+            && !rested
+            && let Err(e) = let_go_of_code()
+        {
+            debug!("code of the start stays in memory: {e}");
+        }
     }
 
     /// One job process is kept ready while another job can come.

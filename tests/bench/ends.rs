@@ -10,7 +10,9 @@ use tests::{Judge, Server, paths, poll, process, procfs};
 
 const JOB: &str = "kill -9 of a job -> its participant gone from the room, p95";
 const RESTART: &str = "kill -9 of a job of the bridge, restarted -> video again at the subscriber, largest";
+const SLOT: &str = "kill -9 of a job -> slot free, status at the server, leaf removed, p95";
 const TERMINATION: &str = "termination of a job, by the end of its dispatch -> its process gone, p95";
+const STUCK: &str = "stop of a job that stands still -> its process gone, beyond the shutdown timeout, largest";
 const SUPERVISOR: &str = "kill -9 of the supervisor -> children gone; participants gone";
 const BINARY: &str = "aarch64 binary, stripped";
 
@@ -18,9 +20,10 @@ const SOON: Duration = Duration::from_secs(40);
 
 pub fn benches() -> Vec<Bench> {
     vec![
-        Bench { rows: &[JOB], measure: job },
+        Bench { rows: &[JOB, SLOT], measure: job },
         Bench { rows: &[RESTART], measure: restart },
         Bench { rows: &[TERMINATION], measure: termination },
+        Bench { rows: &[STUCK], measure: stuck },
         Bench { rows: &[SUPERVISOR], measure: supervisor },
         Bench { rows: &[BINARY], measure: binary },
     ]
@@ -29,19 +32,27 @@ pub fn benches() -> Vec<Bench> {
 fn job(repeats: Repeats) -> Vec<Row> {
     let server = Server::start();
     let worker = quiet(&server).toml(NO_RESTART).start();
-    let times: Vec<_> = (0..repeats.kills)
+    let (left, over): (Vec<_>, Vec<_>) = (0..repeats.kills)
         .map(|number| {
             let room = format!("kill-{number}");
             let judge = Judge::join(&server, &room, "judge");
             server.api().dispatch(&room, AGENT, "");
             judge.event("first_video", SOON);
             let (_, pid) = worker.started(&room);
+            let leaf = procfs::leaf(pid).expect("a cgroup v2 hierarchy in which we may make leaves");
             let killed = poll::monotonic();
             process::kill(pid, Signal::KILL);
-            (judge.event("participant_left", SOON).at() - killed) * 1000.0
+            assert_eq!(server.job_end(&room, SOON).error, "killed by signal 9 (SIGKILL)");
+            poll::until("the leaf is removed", SOON, || (!leaf.exists()).then_some(()));
+            poll::until("the slot is free", SOON, || (worker.state()["active_jobs"] == 0).then_some(()));
+            let over = poll::monotonic() - killed;
+            ((judge.event("participant_left", SOON).at() - killed) * 1000.0, over * 1000.0)
         })
-        .collect();
-    vec![Row::new(JOB, "ms", "21900").must("", percentile(&times, 95), 500.0).report("p50", percentile(&times, 50))]
+        .unzip();
+    let row = |title, peers, limit, times: &[f64]| {
+        Row::new(title, "ms", peers).must("", percentile(times, 95), limit).report("p50", percentile(times, 50))
+    };
+    vec![row(JOB, "21900", 500.0, &left), row(SLOT, "-", 100.0, &over)]
 }
 
 fn restart(repeats: Repeats) -> Vec<Row> {
@@ -81,6 +92,30 @@ fn termination(repeats: Repeats) -> Vec<Row> {
         })
         .collect();
     vec![Row::new(TERMINATION, "ms", "-").must("", percentile(&times, 95), 300.0).report("p50", percentile(&times, 50))]
+}
+
+fn stuck(repeats: Repeats) -> Vec<Row> {
+    const TIMEOUT_S: u32 = 1;
+    let server = Server::start();
+    let worker = quiet(&server).toml(&format!("[worker]\nshutdown_timeout_s = {TIMEOUT_S}\n")).start();
+    let times = (0..repeats.kills).map(|number| {
+        let room = format!("stuck-{number}");
+        let judge = Judge::join(&server, &room, "judge");
+        server.api().dispatch(&room, AGENT, "");
+        judge.event("first_video", SOON);
+        let (_, pid) = worker.started(&room);
+        let state = worker.state();
+        let job = state["jobs"][0]["id"].as_str().expect("a job");
+        process::kill(pid, Signal::STOP);
+        let asked = poll::monotonic();
+        // Not by the server, which thinks for seconds about the dispatch of a participant that stands still.
+        assert!(worker.operator(&["jobs", "stop", job]).status.success());
+        poll::until("the process is gone", SOON, || (!procfs::alive(pid)).then_some(()));
+        let took = poll::monotonic() - asked;
+        assert!(server.job_end(&room, SOON).error.starts_with("did not end within 1s"));
+        (took - f64::from(TIMEOUT_S)) * 1000.0
+    });
+    vec![Row::new(STUCK, "ms", "-").must("", times.fold(0.0, f64::max), 500.0)]
 }
 
 fn supervisor(repeats: Repeats) -> Vec<Row> {

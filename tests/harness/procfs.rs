@@ -51,6 +51,16 @@ pub fn cgroups(pid: u32) -> usize {
     entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(&prefix)).count()
 }
 
+/// The leaf that a worker's child has of its own, where it is mounted.
+pub fn leaf(pid: u32) -> Option<PathBuf> {
+    let membership = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+    let path = membership.lines().find_map(|line| line.strip_prefix("0::/"))?;
+    let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
+    let mount = mounts.lines().find(|line| line.contains(" - cgroup2 "))?.split(' ').nth(4)?;
+    let leaf = PathBuf::from(mount).join(path);
+    leaf.file_name()?.to_str()?.starts_with("fw-").then_some(leaf)
+}
+
 /// Names of its threads.
 pub fn threads(pid: u32) -> Vec<String> {
     let entries = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();

@@ -47,6 +47,7 @@ async fn entrypoint(context: JobContext) -> Result<(), BoxError> {
         "watch" => return watch::run(&context).await,
         "complain" => offender::complain(),
         "babble" => offender::babble(),
+        "defy" => return offender::defy(&context),
         _ => {}
     }
     for source in context.sources().to_vec() {

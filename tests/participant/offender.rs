@@ -1,9 +1,11 @@
 //! User code that takes what it can get.
 
-use firmware_worker::BoxError;
+use firmware_worker::{BoxError, JobContext};
+use rustix::process::{Signal, getpid, kill_process};
 use std::hint::spin_loop;
 use std::thread;
 use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Threads that are asked for after the first refusal: a bomb does not give up at once.
 const TRIES: usize = 1000;
@@ -55,4 +57,16 @@ pub fn babble() {
             eprintln!("so much light");
         }
     });
+}
+
+/// Ignores SIGTERM; asked to end, it stops the whole process, room driver and all.
+pub fn defy(context: &JobContext) -> Result<(), BoxError> {
+    let mut ignored = signal(SignalKind::terminate())?;
+    tokio::spawn(async move { while ignored.recv().await.is_some() {} });
+    context.add_shutdown_hook(|_| async {
+        // A test in which it goes on fails.
+        let _ = kill_process(getpid(), Signal::STOP);
+    });
+    println!("it ends when it likes");
+    Ok(())
 }

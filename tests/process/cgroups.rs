@@ -17,21 +17,8 @@ fn with_job(agents: &Agents, job: &str) -> (Worker, Connection, PathBuf) {
     let worker = Setup::with_url(&agents.url()).toml(NO_RESTART).launch();
     let (mut connection, _) = agents.registered();
     connection.run_job(job, job);
-    let leaf = leaf_of(job_pid(&worker, job));
+    let leaf = procfs::leaf(job_pid(&worker, job)).expect("the child has a leaf of its own");
     (worker, connection, leaf)
-}
-
-/// The cgroup of a process, where it is mounted.
-#[track_caller]
-fn leaf_of(pid: u32) -> PathBuf {
-    let membership = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).expect("the process lives");
-    let path = membership.lines().find_map(|line| line.strip_prefix("0::/")).expect("a cgroup v2 hierarchy");
-    let mounts = std::fs::read_to_string("/proc/self/mountinfo").expect("part of every Linux");
-    let mount = mounts.lines().find(|line| line.contains(" - cgroup2 ")).expect("a mounted cgroup v2 hierarchy");
-    let leaf = Path::new(mount.split(' ').nth(4).expect("a mount point")).join(path);
-    let name = leaf.file_name().expect("not the root").to_string_lossy();
-    assert!(name.starts_with("fw-"), "the child has no leaf of its own: {}", leaf.display());
-    leaf
 }
 
 /// A process that has left its job's session and has nothing to do with it any more but for its leaf.

@@ -19,14 +19,23 @@ const DISK: &str = "mount -t tmpfs -o size=256k small $0 && export TMPDIR=$0 && 
 /// As on a board that starts: nobody keeps a `resolv.conf` there yet.
 const RUN: &str = "mount -t tmpfs run $0 && exec \"$@\"";
 
+/// Loopback alone, and an `/etc` and a `/run` that are empty but for how names are looked up.
+const NAMES: &str = "ip link set lo up && mount -t tmpfs etc $0 && mount -t tmpfs run /run && \
+                    echo hosts: files dns > $0/nsswitch.conf && exec \"$@\"";
+
+/// Runs `test`, which is the body of the test named `name` in full, where it can say who resolves names, and be that.
+pub fn with_names_of_its_own(name: &str, test: impl FnOnce()) {
+    inside(&["--mount", "--net"], NAMES, "/etc", name, test);
+}
+
 /// Runs `test`, which is the body of the test named `name` in full, with an empty `/run` that is nobody else's.
 pub fn on_an_empty_run(name: &str, test: impl FnOnce()) {
-    inside("--mount", RUN, "/run", name, test);
+    inside(&["--mount"], RUN, "/run", name, test);
 }
 
 /// Runs `test`, which is the body of the test named `name` in full, where there is no IPv4 but loopback's.
 pub fn without_ipv4(name: &str, test: impl FnOnce()) {
-    inside("--net", NETWORK, ADDRESS, name, test);
+    inside(&["--net"], NETWORK, ADDRESS, name, test);
 }
 
 /// Runs `test`, which is the body of the test named `name` in full, with a directory for temporary files that has room for
@@ -37,11 +46,11 @@ pub fn on_a_small_disk(name: &str, test: impl FnOnce(&Path)) {
         return test(&std::env::temp_dir());
     }
     std::fs::create_dir(&place).expect("the temporary directory is writable");
-    inside("--mount", DISK, &place.to_string_lossy(), name, || ());
+    inside(&["--mount"], DISK, &place.to_string_lossy(), name, || ());
     std::fs::remove_dir(&place).expect("what was in it was never seen here");
 }
 
-fn inside(namespace: &str, script: &str, argument: &str, name: &str, test: impl FnOnce()) {
+fn inside(namespaces: &[&str], script: &str, argument: &str, name: &str, test: impl FnOnce()) {
     if std::env::var_os(INSIDE).is_some() {
         return test();
     }
@@ -50,7 +59,7 @@ fn inside(namespace: &str, script: &str, argument: &str, name: &str, test: impl 
     if !rustix::process::geteuid().is_root() {
         command.arg("--map-root-user");
     }
-    command.args([namespace, "--", "sh", "-c", script, argument]).arg(this);
+    command.args(namespaces).args(["--", "sh", "-c", script, argument]).arg(this);
     command.args(["--exact", name, "--nocapture", "--include-ignored"]).env(INSIDE, "1");
     let output = command.output().expect("unshare, of util-linux, starts");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();

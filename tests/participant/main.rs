@@ -13,6 +13,7 @@ use firmware_worker::media::{pattern::Pattern, tone::Tone};
 use firmware_worker::{
     Accept, Answer, AudioOptions, BoxError, Data, Error, JobContext, JobInfo, Source, VideoOptions, WorkerOptions,
 };
+use std::net::ToSocketAddrs;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -45,6 +46,7 @@ async fn entrypoint(context: JobContext) -> Result<(), BoxError> {
         "trespass" => return trespass::run(&context).await,
         "granted" => return trespass::granted(&context),
         "watch" => return watch::run(&context).await,
+        "look-up" => return look_up(&context).await,
         "complain" => offender::complain(),
         "babble" => offender::babble(),
         "defy" => return offender::defy(&context),
@@ -144,6 +146,22 @@ async fn tell(context: &JobContext) -> Result<(), BoxError> {
         "prewarmed": context.prewarmed::<String>(),
     });
     say(context, "facts", &facts.to_string()).await
+}
+
+/// Tells the address of a host, and each that it has after that.
+async fn look_up(context: &JobContext) -> Result<(), BoxError> {
+    let host = context.job().metadata.split(' ').nth(1).ok_or("the test gives a host")?.to_owned();
+    let mut told = String::new();
+    loop {
+        // By the C library, as most programs do; it blocks this thread, on which nothing else waits.
+        let address = (host.as_str(), 0).to_socket_addrs().map(|mut all| all.next().map(|one| one.ip()));
+        let now = format!("{host}: {address:?}");
+        if now != told {
+            println!("{now}");
+            told = now;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
 
 async fn say(context: &JobContext, topic: &str, text: &str) -> Result<(), BoxError> {

@@ -6,6 +6,7 @@ mod cgroups;
 mod complaints;
 mod cycles;
 mod isolation;
+mod names;
 mod operators;
 mod service;
 mod silence;

@@ -5,12 +5,13 @@ use super::{children, job_pid, wait_readers};
 use firmware_worker::supervisor::BOUNDING_SET;
 use livekit_protocol as lk;
 use lk::server_message::Message as ToWorker;
+use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use tests::procfs::status;
 use tests::worker::Setup;
-use tests::{paths, poll, procfs};
+use tests::{Installed, paths, poll, procfs};
 
 /// Layers that a child of root has on any kernel that these tests run on.
 const LAYERS: [&str; 8] = [
@@ -123,6 +124,44 @@ fn the_capabilities_of_the_unit_are_enough_for_every_layer_and_without_one_that_
         told.iter().any(|layer| layer.contains("no capabilities: ") && layer.contains("add CAP_SETPCAP")),
         "{told:?}"
     );
+}
+
+#[test]
+fn a_worker_without_root_runs_jobs_with_what_layers_there_are_and_names_the_others() {
+    // A copy, as nobody may look into the checkout of root.
+    let installed = Installed::new(&paths::worker());
+    let script = installed.path().with_extension("sh");
+    let nobody = "setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=-all --bounding-set=-all";
+    let become_nobody = if root() { nobody } else { "" };
+    let line = format!("#!/bin/sh\nexec {become_nobody} {} \"$@\"\n", installed.path().display());
+    fs::write(&script, line).and_then(|()| fs::set_permissions(&script, Permissions::from_mode(0o755))).expect("ours");
+    let agents = Agents::listen();
+    let worker = Setup::with_url(&agents.url()).binary(script).launch();
+    let (mut connection, _) = agents.registered();
+    connection.run_job("AJ_1", "studio");
+    wait_readers(&worker);
+    let (job, state) = (job_pid(&worker, "AJ_1"), worker.state());
+    assert_eq!(status(job, "Uid"), status(worker.pid(), "Uid"), "nobody can become somebody else");
+    assert!(!status(job, "Uid").starts_with("0\t"));
+    assert_eq!((status(job, "Seccomp"), status(job, "NoNewPrivs")), ("2".into(), "1".into()));
+    let texts = |list: &Value| list.as_array().expect("a list").iter().map(|text| text.to_string()).collect::<Vec<_>>();
+    let told = texts(&state["isolation"]["missing"]);
+    let named = |layer: &str, remedy: &str| {
+        told.iter().any(|line| line.starts_with(&format!("\"{layer}: ")) && line.contains(remedy))
+    };
+    assert!(named("own user", "run the worker as root"), "{told:?}");
+    let has = texts(&state["jobs"][0]["sandbox"]["layers"]);
+    for layer in ["no capabilities", "no new privileges", "resource limits", "seccomp"] {
+        assert!(has.contains(&format!("\"{layer}\"")), "without {layer}: {has:?}");
+    }
+    // By a user namespace, where the system gives anybody one.
+    assert!(has.contains(&"\"file view\"".into()) || named("file view", "allow user namespaces"), "{has:?} {told:?}");
+    for layer in LAYERS.into_iter().chain(["landlock"]) {
+        assert!(has.contains(&format!("\"{layer}\"")) || named(layer, " ("), "{layer}: {has:?} {told:?}");
+    }
+    for line in told.iter().filter(|line| !line.contains(" for children: ")) {
+        worker.wait_log(&format!("isolation without {}", line.trim_matches('"').replace("\\\"", "\"")), SOON);
+    }
 }
 
 fn landlock() -> bool {

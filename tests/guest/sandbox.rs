@@ -10,5 +10,7 @@ fn what_a_hostile_child_tries_fails_on_the_board_as_on_any_machine() {
     let mut guest = Guest::boot("sandbox-attacks", &[("/sandbox", 0o755, Content::File(&sandbox))], "exec /sandbox");
     guest.wait_off(SLOW);
     let result = guest.console().find(&["test result:"]).expect("the attacks came to their end").text;
+    let landlock = guest.console().find(&["landlock version "]).expect("said first").text;
+    assert!(!landlock.ends_with(" 0"), "a kernel without: {landlock}");
     assert!(result.contains("ok.") && !result.contains(" 0 passed"), "{}", guest.console().text());
 }

@@ -1,7 +1,7 @@
 //! The attacks, and what must go on working.
 
 use super::board::{self, GRANTED, SECRETS, VICTIM};
-use super::{Role, start};
+use super::{Role, landlock, start};
 use hal::process::{Socket, await_readable};
 use std::fs::{self, File};
 use std::io::{self, Error, Write};
@@ -76,6 +76,10 @@ pub const TESTS: &[(&str, fn())] = &[
     ("a child sees no process but itself, and has no rights", a_child_sees_no_process_but_itself_and_has_no_rights),
     ("names resolve by the newest file though it is replaced", names_resolve_by_the_newest_file_though_it_is_replaced),
     ("a card that comes later is seen", a_card_that_comes_later_is_seen),
+    (
+        "landlock alone keeps a child from what everybody of its user may",
+        landlock::landlock_alone_keeps_a_child_from_what_everybody_of_its_user_may,
+    ),
 ];
 
 /// In the child.
@@ -87,6 +91,7 @@ pub fn run(name: &str, control: &Socket) {
         }
         "need" => say(control, &needs().map_or_else(|e| e, |()| "all".into())),
         "look" => say(control, &look()),
+        "landlock" => say(control, &landlock::tried()),
         "names" | "card" => {
             let paths = if name == "names" { ["/etc/resolv.conf"; 3] } else { CARDS };
             for path in paths {
@@ -196,11 +201,11 @@ fn a_card_that_comes_later_is_seen() {
     board::node("snd/controlC0", 1, 5, 0o660, board::AUDIO);
 }
 
-fn open(path: &str) -> io::Result<()> {
+pub fn open(path: &str) -> io::Result<()> {
     File::open(path).map(drop)
 }
 
-fn write(path: &str) -> io::Result<()> {
+pub fn write(path: &str) -> io::Result<()> {
     File::create(path)?;
     fs::remove_file(path)
 }
@@ -217,11 +222,11 @@ fn victim() -> i32 {
 }
 
 /// -1 is a failure.
-fn call(attempt: fn() -> libc::c_long) -> io::Result<()> {
+pub fn call(attempt: fn() -> libc::c_long) -> io::Result<()> {
     if attempt() == -1 { Err(Error::last_os_error()) } else { Ok(()) }
 }
 
-fn signal() -> libc::c_long {
+pub fn signal() -> libc::c_long {
     // SAFETY: takes numbers only.
     unsafe { libc::kill(victim(), 0) }.into()
 }

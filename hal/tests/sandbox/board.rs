@@ -1,8 +1,8 @@
 //! A board for this test alone: what it mounts and makes is seen by no other process.
 
 use std::ffi::CString;
-use std::fs;
-use std::os::unix::fs::symlink;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::ptr::null;
 
@@ -14,6 +14,8 @@ pub const GRANTED: &str = "/run/granted";
 pub const GRANTED_IN_ETC: &str = "/etc/granted";
 /// Where a token is.
 pub const SECRETS: &str = "/etc/firmware-worker";
+/// A directory of which everybody may do what he likes.
+pub const OPEN: &str = "/run/open";
 /// Tells the pid of another child.
 pub const VICTIM: &str = "/run/granted/victim";
 
@@ -55,6 +57,9 @@ pub fn build() {
     fs::write(Path::new(SECRETS).join("token"), "secret").expect("an empty /etc");
     fs::write(VICTIM, "0").expect("an empty /run");
     fs::write("/run/private", "secret").expect("an empty /run");
+    fs::create_dir(OPEN).expect("an empty /run");
+    fs::write(Path::new(OPEN).join("file"), "open").expect("an empty /run");
+    fs::set_permissions(OPEN, Permissions::from_mode(0o777)).expect("it is ours");
     fs::write("/tmp/fw-other", "secret").expect("a /tmp");
 }
 

@@ -6,6 +6,7 @@
 
 mod attacks;
 mod board;
+mod landlock;
 
 use attacks::{ATTACKS, Attack};
 use board::VICTIM;
@@ -14,6 +15,7 @@ use std::collections::BTreeMap;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::ptr::null;
 use std::time::Duration;
 
 /// First argument of a child; then the attack, the user to become, and what it keeps.
@@ -21,6 +23,9 @@ const CHILD: &str = "__child";
 
 /// Users of children, which nobody else has.
 const UIDS: std::ops::Range<u32> = 70_800..70_999;
+
+/// Layers that only root or a user namespace gives.
+const OF_NAMESPACES: [Layer; 3] = [Layer::User, Layer::Files, Layer::Processes];
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -35,6 +40,10 @@ pub enum Role {
     Sound,
     /// What the owner of a card keeps, and the system call that makes sockets of any kind.
     Sockets,
+    /// Everything, as a user like any other.
+    User,
+    /// What a job keeps where nobody is root and the system gives nobody namespaces.
+    Landlock,
 }
 
 /// A child that has done its worst, or waits to be told that it may go on.
@@ -56,6 +65,7 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     board::build();
+    println!("landlock version {}", landlock::version());
     let mut failed = Vec::new();
     for (name, test) in attacks::TESTS {
         if std::panic::catch_unwind(test).is_err() {
@@ -126,6 +136,10 @@ impl Run {
         self.control.send(b"go on", &[]).expect("room");
     }
 
+    pub fn pid(&self) -> i32 {
+        self.process.pid
+    }
+
     fn ended(&self) -> Option<Ended> {
         await_readable(self.process.pidfd(), PATIENCE).ok()?;
         self.process.try_wait().ok().flatten()
@@ -146,9 +160,14 @@ fn child(attack: &str, uid: &str, role: &str) -> ExitCode {
     let (_, mut fds) = control.receive(&mut packet).expect("sent before the start");
     let tally = Tally::from(fds.remove(0));
     let uid = uid.parse().expect("a number");
-    let kept = [Role::Free, Role::Job, Role::Sound, Role::Sockets].into_iter().find(|kept| format!("{kept:?}") == role);
-    if let Some(sandbox) = sandbox(kept.expect("a role"), uid, tally) {
-        let missing: Vec<_> = sandbox.enter().into_iter().filter(|missing| missing.layer != Layer::Landlock).collect();
+    let all = [Role::Free, Role::Job, Role::Sound, Role::Sockets, Role::User, Role::Landlock];
+    let role = all.into_iter().find(|kept| format!("{kept:?}") == role).expect("a role");
+    if matches!(role, Role::User | Role::Landlock) {
+        be_anybody(uid);
+    }
+    if let Some(sandbox) = sandbox(role, uid, tally) {
+        let hoped_for = |layer| layer == Layer::Landlock || role == Role::Landlock && OF_NAMESPACES.contains(&layer);
+        let missing: Vec<_> = sandbox.enter().into_iter().filter(|missing| !hoped_for(missing.layer)).collect();
         if !missing.is_empty() {
             control.send(format!("{missing:?}").as_bytes(), &[]).expect("room");
             return ExitCode::FAILURE;
@@ -158,10 +177,18 @@ fn child(attack: &str, uid: &str, role: &str) -> ExitCode {
     ExitCode::SUCCESS
 }
 
+/// A user without rights. A process of two threads gets no user namespace, as on a system that gives none.
+fn be_anybody(uid: u32) {
+    // SAFETY: the list is empty; the others take numbers. No other thread has been started yet.
+    let became = unsafe { [libc::setgroups(0, null()), libc::setgid(uid), libc::setuid(uid)] };
+    assert_eq!(became, [0; 3], "another user");
+    std::thread::spawn(std::thread::park);
+}
+
 fn sandbox(role: Role, uid: u32, tally: Tally) -> Option<Sandbox> {
     let sound = match role {
-        Role::Free => return None,
-        Role::Job => false,
+        Role::Free | Role::User => return None,
+        Role::Job | Role::Landlock => false,
         Role::Sound | Role::Sockets => true,
     };
     let calls = if role == Role::Sockets { vec!["socket".to_owned()] } else { Vec::new() };

@@ -381,3 +381,6 @@ pub enum Format {
         bitrate: u32,
     },
 }
+
+#[cfg(test)]
+mod tests;

@@ -153,6 +153,38 @@ fn what_is_no_ring_is_not_mapped() {
     assert!(refused(hostile(&bytes)), "three slots");
 }
 
+/// A ring as version 1 of the layout has it, in hexadecimal; written by program 0.1.0. Its words are little endian, as all our
+/// architectures are.
+const VERSION_1: &str = include_str!("version_1.hex");
+
+#[test]
+fn a_ring_of_version_1_is_read_and_what_is_written_is_one() {
+    let (mut writer, _) = ring(SMALL);
+    let units = [(0, 0), (1, 1), (2, 13)];
+    for (n, length) in units {
+        writer.push(meta(n), &payload(n, length)).unwrap();
+    }
+    let mut now = vec![0; 128 + 4 * 64 + 64];
+    File::from(writer.fd().try_clone_to_owned().unwrap()).read_exact_at(&mut now, 0).unwrap();
+    assert_eq!(hex(&now), VERSION_1, "another version is needed, and the first one read still");
+    let mut reader = Reader::map(hostile(&from_hex(VERSION_1))).unwrap();
+    let mut buffer = Vec::new();
+    assert_eq!(reader.next(&mut buffer), Next::Unit(meta(2)));
+    assert_eq!(buffer, payload(2, 13));
+    assert_eq!(reader.next(&mut buffer), Next::Empty);
+}
+
+/// 32 bytes a line.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    let line = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>() + "\n";
+    bytes.chunks(32).map(line).collect()
+}
+
+pub(super) fn from_hex(text: &str) -> Vec<u8> {
+    let digits: Vec<_> = text.chars().filter_map(|digit| Some(digit.to_digit(16)? as u8)).collect();
+    digits.as_chunks().0.iter().map(|[high, low]| high << 4 | low).collect()
+}
+
 /// A ring with these bytes, sealed as rings are.
 fn hostile(bytes: &[u8]) -> OwnedFd {
     let mut file = File::from(create_memfd("hostile").unwrap());

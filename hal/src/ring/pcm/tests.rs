@@ -2,9 +2,10 @@ use super::frames::{AtomicU32, CLEAR, Consumer, HEADER_WORDS, WRITTEN, Words};
 use super::*;
 use crate::process::sealed_memfd;
 use crate::ring::Error;
+use crate::ring::tests::{from_hex, hex};
 use proptest::prelude::*;
 use std::fs::File;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -96,6 +97,35 @@ fn a_writer_can_change_neither_size_nor_seals() {
     // SAFETY: takes numbers only.
     unsafe { libc::fallocate(file.as_raw_fd(), hole, 0, SIZE as libc::off_t) };
     assert_eq!(reader.level(), Ok(0));
+}
+
+/// The header of a PCM ring and its first frames as version 1 of the layout has them, in hexadecimal; written by program
+/// 0.1.0. What follows is zero.
+const VERSION_1: &str = include_str!("version_1.hex");
+
+#[test]
+fn a_pcm_ring_of_version_1_is_written_to_and_what_is_made_and_written_is_one() {
+    let (mut reader, mut writer) = ring();
+    writer.write(7, &frames(1, 6));
+    writer.hold(true);
+    assert_eq!(reader.skip(2), Ok(2));
+    let mut now = vec![0; SIZE];
+    File::from(reader.fd().try_clone_to_owned().unwrap()).read_exact_at(&mut now, 0).unwrap();
+    let (begin, rest) = now.split_at(HEADER_WORDS * 4 + 32);
+    assert_eq!(hex(begin), VERSION_1, "another version is needed, and the first one spoken still");
+    assert!(rest.iter().all(|byte| *byte == 0));
+
+    let fd = crate::process::create_memfd("version 1").unwrap();
+    let file = File::from(fd.try_clone().unwrap());
+    file.set_len(SIZE as u64).unwrap();
+    // As its owner has made it, before anything is written: magic, version, and how many frames there are.
+    file.write_all_at(&from_hex(VERSION_1)[..12], 0).unwrap();
+    crate::process::add_seals(fd.as_fd(), libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_SEAL).unwrap();
+    let mut writer = Writer::map(fd).unwrap();
+    writer.write(8, &frames(7, 1));
+    let mut word = [0; 4];
+    file.read_exact_at(&mut word, WRITTEN as u64 * 4).unwrap();
+    assert_eq!(u32::from_le_bytes(word), 1, "an owner of that version sees it");
 }
 
 #[test]

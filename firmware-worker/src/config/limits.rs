@@ -14,6 +14,8 @@ const JOB_MEMORY_MIB: u64 = 64;
 const JOB_PIDS: u32 = 32;
 /// Capture buffers, encoder and rings of one 1080p camera, twice.
 const OWNER_MEMORY_MIB: u64 = 128;
+/// Threads of a device owner: its loop, watchdog, encoder and card, and those of ALSA's plugins; it starts no process.
+const OWNER_PIDS: u32 = 32;
 /// Threads of such a program: a decoder or encoder has several for each core.
 const COMMAND_PIDS: u32 = 64;
 /// What libcamera's programs and ffmpeg take for one camera, twice.
@@ -63,7 +65,8 @@ pub(super) fn mean(written: &LimitsWritten) -> Result<Limits, Error> {
         job,
         owner: worker::Limits {
             memory: memory("limits owner_memory_mib", written.owner_memory_mib, OWNER_MEMORY_MIB)?,
-            ..worker::Limits::default()
+            pids: Some(OWNER_PIDS),
+            cpu_percent: None,
         },
         command: worker::Limits {
             memory: memory("limits command_memory_mib", written.command_memory_mib, COMMAND_MEMORY_MIB)?,
@@ -126,6 +129,7 @@ mod tests {
         let limits = meant("").unwrap();
         assert_eq!(limits.job, worker::Limits { memory: Some(64 << 20), pids: Some(32), cpu_percent: None });
         assert_eq!(limits.ceiling, limits.job);
+        assert_eq!(limits.owner, worker::Limits { memory: Some(128 << 20), pids: Some(32), cpu_percent: None });
         let limits = meant("max_job_memory_mib = 200\nmax_job_pids = 100\njob_cpu_percent = 50").unwrap();
         let ceiling = worker::Limits { memory: Some(200 << 20), pids: Some(100), cpu_percent: Some(50) };
         assert_eq!((limits.ceiling, limits.job.cpu_percent), (ceiling, Some(50)));

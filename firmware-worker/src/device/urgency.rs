@@ -22,15 +22,37 @@ pub(super) fn take(card: &str) {
     if !ALLOWED.load(Ordering::Relaxed) {
         return;
     }
-    match take_realtime() {
-        Urgency::RealTime => debug!("{card}: its thread has real-time priority"),
+    match lack(card, &take_realtime()) {
+        None => debug!("{card}: its thread has real-time priority"),
+        Some(lack) => TOLD.call_once(|| warn!("{lack}")),
+    }
+}
+
+/// What its thread does without, in plain words.
+fn lack(card: &str, urgency: &Urgency) -> Option<String> {
+    match urgency {
+        Urgency::RealTime => None,
         Urgency::Nice(why) => {
-            TOLD.call_once(|| {
-                warn!("{card}: no real-time priority for its thread, nice -11 instead: {why} ({REMEDY})")
-            });
+            Some(format!("{card}: no real-time priority for its thread, nice -11 instead: {why} ({REMEDY})"))
         }
-        Urgency::Ordinary(why) => {
-            TOLD.call_once(|| warn!("{card}: no priority for its thread over others: {why} ({REMEDY})"));
-        }
+        Urgency::Ordinary(why) => Some(format!("{card}: no priority for its thread over others: {why} ({REMEDY})")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Error;
+
+    #[test]
+    fn a_thread_without_priority_is_named_with_what_it_has_instead_and_the_remedy() {
+        let refused = || Error::from_raw_os_error(1);
+        let nice = lack("hw:0", &Urgency::Nice(refused())).unwrap();
+        assert!(
+            nice.starts_with("hw:0: no real-time priority for its thread, nice -11 instead: Operation not permitted")
+        );
+        let ordinary = lack("hw:0", &Urgency::Ordinary(refused())).unwrap();
+        assert!(ordinary.starts_with("hw:0: no priority") && ordinary.contains("LimitRTPRIO=5"), "{ordinary}");
+        assert_eq!(lack("hw:0", &Urgency::RealTime), None);
     }
 }

@@ -1,7 +1,7 @@
 //! The attacks, and what must go on working.
 
 use super::board::{self, GRANTED, SECRETS, VICTIM};
-use super::{Role, landlock, start};
+use super::{Role, landlock, start, urgency};
 use hal::process::{Socket, await_readable};
 use std::fs::{self, File};
 use std::io::{self, Error, Write};
@@ -80,6 +80,10 @@ pub const TESTS: &[(&str, fn())] = &[
         "landlock alone keeps a child from what everybody of its user may",
         landlock::landlock_alone_keeps_a_child_from_what_everybody_of_its_user_may,
     ),
+    (
+        "a thread that is refused real time gets a better nice value if it may, and says why",
+        urgency::a_thread_that_is_refused_real_time_gets_a_better_nice_value_if_it_may_and_says_why,
+    ),
 ];
 
 /// In the child.
@@ -92,6 +96,7 @@ pub fn run(name: &str, control: &Socket) {
         "need" => say(control, &needs().map_or_else(|e| e, |()| "all".into())),
         "look" => say(control, &look()),
         "landlock" => say(control, &landlock::tried()),
+        "urgency" => say(control, &urgency::taken()),
         "names" | "card" => {
             let paths = if name == "names" { ["/etc/resolv.conf"; 3] } else { CARDS };
             for path in paths {

@@ -7,6 +7,7 @@
 mod attacks;
 mod board;
 mod landlock;
+mod urgency;
 
 use attacks::{ATTACKS, Attack};
 use board::VICTIM;

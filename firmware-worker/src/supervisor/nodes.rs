@@ -2,14 +2,10 @@
 
 use super::holder;
 use crate::config::{CameraDevice, Device, DeviceKind, EncoderWish};
-use std::fs::{self, File, OpenOptions};
+use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
-
-/// Linux's character major of Video4Linux, fixed since the beginning (Documentation/admin-guide/devices.txt).
-const V4L2_MAJOR: u32 = 81;
 
 /// Encoders that an owner may try: a board has one, and a message has room for the camera and three more.
 const MAX_ENCODERS: usize = 2;
@@ -26,19 +22,19 @@ pub(crate) fn open(proc: &Path, device: &Device) -> Result<Vec<OwnedFd>, String>
         CameraDevice::Path(path) => path.clone(),
         named => named.find(&hal::video::list())?.path.clone(),
     };
-    let node = open_path(&path)
+    let node = hal::video::open(&path)
         .map_err(|error| format!("{}: {}", path.display(), in_plain_words(proc, device, &path, &error)))?;
     let encoders = match camera.encoder {
         EncoderWish::Auto | EncoderWish::Hardware => encoders(),
         EncoderWish::Passthrough | EncoderWish::Software => Vec::new(),
     };
-    Ok([OwnedFd::from(node)].into_iter().chain(encoders).collect())
+    Ok([node].into_iter().chain(encoders).collect())
 }
 
 /// What is missing here is said by who looks for an encoder among these.
 fn encoders() -> Vec<OwnedFd> {
     let fit = hal::video::encoders().into_iter().filter(hal::video::Encoder::suits_cameras);
-    fit.filter_map(|encoder| open_path(&encoder.path).ok()).map(OwnedFd::from).take(MAX_ENCODERS).collect()
+    fit.filter_map(|encoder| hal::video::open(&encoder.path).ok()).take(MAX_ENCODERS).collect()
 }
 
 fn in_plain_words(proc: &Path, device: &Device, path: &Path, error: &io::Error) -> String {
@@ -56,26 +52,11 @@ fn in_plain_words(proc: &Path, device: &Device, path: &Path, error: &io::Error) 
     }
 }
 
-/// A link (`/dev/v4l/by-id/…`) is followed; what it leads to must be a Video4Linux node directly under `/dev`.
-fn open_path(path: &Path) -> io::Result<File> {
-    let refused = |why: &str| Err(io::Error::new(io::ErrorKind::InvalidInput, why.to_owned()));
-    let real = fs::canonicalize(path)?;
-    let name = real.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    if real.parent() != Some(Path::new("/dev")) || !name.starts_with("video") {
-        return refused("not a camera node (/dev/videoN, or a link to one)");
-    }
-    let file = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK).open(&real)?;
-    let metadata = file.metadata()?;
-    if !metadata.file_type().is_char_device() || libc::major(metadata.rdev()) != V4L2_MAJOR {
-        return refused("not a Video4Linux device");
-    }
-    Ok(file)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::config::Camera;
+    use std::fs::File;
     use std::process::{Command, Stdio};
 
     fn open(device: &Device) -> Result<Vec<OwnedFd>, String> {

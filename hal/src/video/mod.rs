@@ -12,6 +12,7 @@ mod list;
 pub mod m2m;
 mod modes;
 mod node;
+mod open;
 mod sys;
 #[cfg(test)]
 mod tests;
@@ -22,6 +23,7 @@ pub use handle::Handle;
 pub use identity::{Identity, Usb};
 pub use list::{Encoder, encoders, list};
 pub use modes::{Encoded, Wanted};
+pub use open::open;
 
 use std::fmt;
 use std::path::PathBuf;

@@ -1,7 +1,8 @@
 //! Drivers of our own behind [`Handle`]: for what no virtual device of the kernel does, and for a failure at any call.
 //!
 //! A [`Device`] stands for the hardware and stays with the test; each [`Device::open`] gives a [`Handle`] as the
-//! supervisor's open node would be. Calls are counted by name; a [`Fault`] makes one of them fail.
+//! supervisor's open node would be. Calls are counted by name; a [`Fault`] makes one of them fail. One that is plugged in
+//! has a node, too, which goes through processes as any descriptor does.
 
 mod camera;
 mod coding;
@@ -18,13 +19,21 @@ pub use script::{Frame, Script, Stamp};
 use super::Handle;
 use super::handle::{Access, Mapped};
 use super::sys;
+use crate::process::create_memfd;
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+/// Devices that are plugged in, by the paths of their nodes.
+static NODES: Mutex<BTreeMap<String, Device>> = Mutex::new(BTreeMap::new());
+
+/// Names the memfd that stands for an opened node, before its path.
+const NODE: &str = "video-fake:";
 
 /// What a driver does with calls. Failures are errno values.
 pub(in crate::video) trait Driver: Send {
@@ -106,6 +115,12 @@ impl Device {
         Handle::from(File(self.0.clone()))
     }
 
+    /// From now on [`video::open`](super::open) opens it at `path`. What that gives is a descriptor that becomes this device
+    /// again in any process that has plugged it in at the same path.
+    pub fn plug_in(&self, path: &str) {
+        lock(&NODES).insert(path.to_owned(), self.clone());
+    }
+
     /// Makes a call fail; counting starts anew.
     pub fn fail(&self, fault: Fault) {
         let mut state = self.state();
@@ -146,6 +161,30 @@ impl Device {
     }
 }
 
+/// Pulls what is plugged in at `path`. What is open stays so.
+pub fn unplug(path: &str) {
+    lock(&NODES).remove(path);
+}
+
+/// A node of what is plugged in at `path`.
+pub(in crate::video) fn node(path: &Path) -> Option<io::Result<OwnedFd>> {
+    let path = path.to_str().filter(|path| lock(&NODES).contains_key(*path))?;
+    Some(create_memfd(&format!("{NODE}{path}")))
+}
+
+/// The device behind a descriptor that [`node`] has made.
+pub(in crate::video) fn behind(node: BorrowedFd<'_>) -> Option<Handle> {
+    let link = std::fs::read_link(format!("/proc/self/fd/{}", node.as_raw_fd())).ok()?;
+    let path = link.to_str()?.strip_prefix("/memfd:")?.strip_prefix(NODE)?.strip_suffix(" (deleted)")?;
+    let device = lock(&NODES).get(path)?.clone();
+    Some(device.open())
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A failed assertion of a test elsewhere is no reason to fail here.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl fmt::Debug for Device {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Device").finish_non_exhaustive()
@@ -154,8 +193,7 @@ impl fmt::Debug for Device {
 
 impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
-        // A failed assertion of a test elsewhere is no reason to fail here.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 

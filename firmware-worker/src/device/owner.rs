@@ -68,8 +68,11 @@ pub struct Owner {
     description: String,
     /// What codes the pictures of the running camera.
     encoder: Option<Encoder>,
+    /// When what is being handled has happened.
+    now: Instant,
 }
 
+#[derive(Debug)]
 enum Happened {
     Supervisor(ToOwner, Vec<OwnedFd>),
     Reader(ReaderId, Result<FromReader, Ended>),
@@ -93,9 +96,10 @@ impl Owner {
             DeviceKind::Speaker(_) => (0, 0, false),
         };
         let config = policy::Config { ceiling, floor, keyframes, warm: device.warm() };
+        let now = Instant::now();
         Ok(Self {
             media: Media::of(&device)?,
-            policy: policy::Owner::new(config, Instant::now()),
+            policy: policy::Owner::new(config, now),
             device,
             supervisor,
             readers: Readers::default(),
@@ -105,6 +109,7 @@ impl Owner {
             had_hardware: false,
             description: String::new(),
             encoder: None,
+            now,
         })
     }
 
@@ -115,14 +120,22 @@ impl Owner {
                 self.act(action);
             }
             match self.happened().await {
-                Ok(Happened::Supervisor(message, fds)) => self.supervised(message, fds),
-                Ok(Happened::Reader(id, Ok(message))) => self.read(id, message),
-                Ok(Happened::Reader(id, Err(why))) => self.let_go(id, &why),
-                Ok(Happened::Device(event)) => self.device_event(event),
-                Ok(Happened::Deadline) => self.handle(Input::Timeout),
+                Ok(happened) => self.turn(happened, Instant::now()),
                 Err(LinkError::Closed) => return Ok(()),
                 Err(error) => return Err(error.into()),
             }
+        }
+    }
+
+    /// Handles what has happened at `now`; what is to be done about it waits in the policy.
+    fn turn(&mut self, happened: Happened, now: Instant) {
+        self.now = now;
+        match happened {
+            Happened::Supervisor(message, fds) => self.supervised(message, fds),
+            Happened::Reader(id, Ok(message)) => self.read(id, message),
+            Happened::Reader(id, Err(why)) => self.let_go(id, &why),
+            Happened::Device(event) => self.device_event(event),
+            Happened::Deadline => self.handle(Input::Timeout),
         }
     }
 
@@ -285,7 +298,7 @@ impl Owner {
     }
 
     fn handle(&mut self, input: Input) {
-        self.policy.handle(input, Instant::now());
+        self.policy.handle(input, self.now);
     }
 
     fn act(&mut self, action: Action) {

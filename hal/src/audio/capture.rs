@@ -33,6 +33,10 @@ pub struct Capture {
 impl Capture {
     /// Opens and starts; `channels` is what is wanted at least, see [`Capture::setup`]. Never waits for a card in use.
     pub fn start(name: &str, channels: u32) -> Result<Self, Error> {
+        #[cfg(any(test, feature = "fake"))]
+        if let Some(pcm) = fake::open(name) {
+            return Self::over(pcm.map(|pcm| Pcm::Fake(Box::new(pcm))), name, channels);
+        }
         Self::over(Pcm::open(name), name, channels)
     }
 

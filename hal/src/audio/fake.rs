@@ -3,8 +3,62 @@
 use super::pcm::{Failed, Status};
 use super::{SampleFormat, Setup};
 use crate::process::monotonic_ns;
+use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+/// Cards that are plugged in, by their names.
+static CARDS: Mutex<BTreeMap<String, Plugged>> = Mutex::new(BTreeMap::new());
+
+/// A card that has a name.
+#[derive(Clone, Debug)]
+struct Plugged {
+    script: Script,
+    sudden: Arc<Mutex<Sudden>>,
+}
+
+/// What happens to a card beside its script.
+#[derive(Debug, Default)]
+struct Sudden {
+    faults: Vec<(Call, Fault)>,
+    unplugged: bool,
+}
+
+/// From now on [`Capture::start`](super::Capture::start) opens such a card by this name, which no other test uses.
+pub fn plug_in(name: &str, script: Script) {
+    lock(&CARDS).insert(name.to_owned(), Plugged { script, sudden: Arc::default() });
+}
+
+/// Pulls its cable.
+pub fn unplug(name: &str) {
+    if let Some(card) = lock(&CARDS).remove(name) {
+        lock(&card.sudden).unplugged = true;
+    }
+}
+
+/// The next call of this kind fails.
+pub fn fail(name: &str, call: Call, fault: Fault) {
+    if let Some(card) = lock(&CARDS).get(name) {
+        lock(&card.sudden).faults.push((call, fault));
+    }
+}
+
+/// Nothing fails from now on but by script. False without such a card.
+pub fn heal(name: &str) -> bool {
+    let card = lock(&CARDS).get(name).cloned();
+    card.inspect(|card| lock(&card.sudden).faults.clear()).is_some()
+}
+
+/// `None` if no card by script has this name.
+pub(super) fn open(name: &str) -> Option<Result<Pcm, Failed>> {
+    let Plugged { script, sudden } = lock(&CARDS).get(name)?.clone();
+    Some(Pcm::with(script, sudden))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// The calls into a PCM, by what libasound names them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,6 +188,7 @@ enum State {
 #[derive(Debug)]
 pub(super) struct Pcm {
     script: Script,
+    sudden: Arc<Mutex<Sudden>>,
     /// Calls so far, by their place in [`Call::ALL`].
     calls: [u64; Call::ALL.len()],
     setup: Option<Setup>,
@@ -149,8 +204,13 @@ pub(super) struct Pcm {
 
 impl Pcm {
     pub fn open(script: Script) -> Result<Self, Failed> {
+        Self::with(script, Arc::default())
+    }
+
+    fn with(script: Script, sudden: Arc<Mutex<Sudden>>) -> Result<Self, Failed> {
         let mut pcm = Self {
             script,
+            sudden,
             calls: [0; Call::ALL.len()],
             setup: None,
             state: State::Stopped,
@@ -170,11 +230,16 @@ impl Pcm {
         let nth = *count;
         *count += 1;
         let failed = |errno| Failed { call: call.name(), errno };
-        if self.state == State::Gone {
-            return Err(failed(libc::ENODEV));
-        }
-        let fault = self.script.faults.iter().find(|f| f.0 == call && f.1 == nth).map(|f| f.2);
-        match fault {
+        let sudden = {
+            let mut sudden = lock(&self.sudden);
+            if sudden.unplugged || self.state == State::Gone {
+                return Err(failed(libc::ENODEV));
+            }
+            let at = sudden.faults.iter().position(|fault| fault.0 == call);
+            at.map(|at| sudden.faults.swap_remove(at).1)
+        };
+        let scripted = || self.script.faults.iter().find(|f| f.0 == call && f.1 == nth).map(|f| f.2);
+        match sudden.or_else(scripted) {
             Some(Fault::Errno(errno)) => {
                 self.state = match errno {
                     libc::EPIPE => State::Stopped,

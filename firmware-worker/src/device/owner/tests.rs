@@ -1,3 +1,5 @@
+mod day;
+
 use super::*;
 use crate::config::{Microphone, MicrophoneDevice};
 use std::os::fd::AsFd;

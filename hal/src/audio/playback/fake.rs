@@ -30,6 +30,12 @@ pub enum Call {
     Write,
 }
 
+impl Call {
+    /// All of them.
+    pub const ALL: [Self; 7] =
+        [Self::Open, Self::Prepare, Self::Start, Self::Resume, Self::Room, Self::Wait, Self::Write];
+}
+
 /// The test's end of a card.
 #[derive(Clone, Debug)]
 pub struct Card(Arc<Mutex<State>>);
@@ -82,6 +88,11 @@ impl Card {
     /// The next call of this kind fails.
     pub fn fail(&self, call: Call, errno: i32) {
         lock(&self.0).faults.push((call, errno));
+    }
+
+    /// Nothing fails from now on.
+    pub fn heal(&self) {
+        lock(&self.0).faults.clear();
     }
 
     /// What was written since the last time, silence of its starts included.

@@ -1,18 +1,19 @@
-//! What a camera and a microphone take until their last packet, and the memory of their owners. Cameras are the test
-//! pattern: a real one adds its own time before the stamp of its driver.
+//! What a camera and a microphone take until their last packet, and the memory of their owners. Where time is measured they
+//! are those of `tests/board`, drivers by script: a real one adds its own time before its stamp. Elsewhere they are the test
+//! pattern and the tone.
 
 use crate::Repeats;
-use crate::memory::{CAMERA, quiet, settle};
+use crate::memory::{quiet, settle};
 use crate::table::{Bench, Row};
 use serde_json::Value;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tests::pipe::Pipe;
 use tests::worker::{AGENT, Setup};
 use tests::{Judge, Server, paths, process, procfs};
 
 const RING: &str = "ring: publish of a 100 kB unit, 8 readers, p99; allocations";
-const FRAMES: &str = "camera, 720p30 in software: capture to last packet, without keyframes, p50 / p99";
+const FRAMES: &str = "camera, YUYV 720p30 in software: capture to last packet, without keyframes, p50 / p99";
 const KEYFRAMES: &str = "the same, keyframes";
 const SOUND: &str = "microphone: sample in to packet out, beyond a packet's 20 ms, p99";
 const MEMORY: &str = "camera owner, 720p30 in software, PSS";
@@ -20,6 +21,21 @@ const PASSED: &str = "camera owner, 720p30 passed through, PSS";
 
 /// Bytes of sound in a packet, ms.
 const PACKET_MS: f64 = 20.0;
+/// The devices of `tests/board`.
+const BOARD: &str = r#"
+[[camera]]
+name = "camera"
+device = "/dev/video90"
+width = 1280
+height = 720
+fps = 30
+bitrate = 2000000
+encoder = "software"
+
+[[microphone]]
+name = "microphone"
+device = "hw:CARD=Fake,DEV=0"
+"#;
 const SOON: Duration = Duration::from_secs(20);
 
 pub fn benches() -> Vec<Bench> {
@@ -32,9 +48,13 @@ pub fn benches() -> Vec<Bench> {
     ]
 }
 
-/// By the program that `tools/bench` has built beside the worker.
+/// A program that `tools/bench` has built beside the worker.
+fn example(name: &str) -> PathBuf {
+    paths::worker().with_file_name("examples").join(name)
+}
+
 fn ring(_: Repeats) -> Vec<Row> {
-    let program = paths::worker().with_file_name("examples").join("publish");
+    let program = example("publish");
     let output = process::clean_command(&program).output().unwrap_or_else(|e| panic!("{}: {e}", program.display()));
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let numbers: Vec<f64> = text.split_whitespace().filter_map(|number| number.parse().ok()).collect();
@@ -57,17 +77,17 @@ fn microphone(repeats: Repeats) -> Vec<Row> {
     vec![Row::new(SOUND, "ms", "-").must("", p99 - PACKET_MS, 15.0)]
 }
 
-/// `firmware-worker bench` of a worker's camera and microphone without devices.
+/// `firmware-worker bench` on the board by script.
 fn measure(kind: &str, repeats: Repeats) -> Value {
     let config = std::env::temp_dir().join(format!("firmware-worker-bench-{}.toml", std::process::id()));
-    std::fs::write(&config, CAMERA).expect("a file in the temporary directory");
+    std::fs::write(&config, BOARD).expect("a file in the temporary directory");
     let measured = run(kind, &config, if repeats.timings < 10 { "5" } else { "30" });
     std::fs::remove_file(&config).expect("it was there");
     measured
 }
 
 fn run(kind: &str, config: &Path, seconds: &str) -> Value {
-    let mut command = process::clean_command(paths::worker());
+    let mut command = process::clean_command(example("board"));
     command.args(["bench", kind, "--json", "--seconds", seconds, "--config"]).arg(config);
     let output = command.output().expect("the worker starts");
     let text = String::from_utf8_lossy(&output.stdout);

@@ -11,7 +11,7 @@ const IDLE: &str = "supervisor idle, registered, PSS; with one prewarmed job pro
 const JOB: &str = "each further running job (Opus + 720p30 from a shared owner), private memory";
 
 /// A camera as the shipped defaults have it, without a device.
-pub const CAMERA: &str = r#"
+const CAMERA: &str = r#"
 [[camera]]
 name = "camera"
 device = "test-pattern"

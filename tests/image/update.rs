@@ -14,6 +14,7 @@ use tests::server::SECRET;
 use tests::{Server, guest, paths, poll};
 
 const BLOCK: u64 = 512;
+const PAGE: u64 = 4096;
 
 /// MiB of the cards here.
 const CARD: u64 = 512;
@@ -119,8 +120,8 @@ impl Release {
 /// Bytes of slot A's kernel slot and root.
 fn parts(card: &Card) -> (u64, u64) {
     let blocks = u32::from_le_bytes(card.read_at(KERNELS[0] + 8));
-    // A squashfs says how long it is.
-    let root = u64::from_le_bytes(card.read_at(ROOTS[0] + 40)).next_multiple_of(BLOCK);
+    // A squashfs says how long it is; mksquashfs fills up its last page.
+    let root = u64::from_le_bytes(card.read_at(ROOTS[0] + 40)).next_multiple_of(PAGE);
     ((1 + u64::from(blocks)) * BLOCK, root)
 }
 

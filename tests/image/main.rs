@@ -9,6 +9,7 @@ mod rule;
 mod update;
 mod virt;
 mod warnings;
+mod wifi;
 
 /// Where images/build/disk.sh puts the kernels and roots of the two slots, and the data partition behind them, bytes.
 const KERNELS: [u64; 2] = [53 << 20, 183 << 20];

@@ -1,6 +1,6 @@
 //! The board that QEMU plays best.
 
-use crate::DATA;
+use crate::{DATA, wifi};
 use std::time::SystemTime;
 use tests::card::{BOOT, Board, Card, Conditions, Machine};
 use tests::server::SECRET;
@@ -130,16 +130,13 @@ fn a_worn_out_card_is_read_and_what_it_holds_goes_on_from_memory() {
     board.wait("firmware-worker.toml:3: unknown key `api_kye`; did you mean `api_key`?", BOOT);
     board.wait("registered as", BOOT);
     assert_eq!(board.must("cat /etc/machine-id"), id);
-    // Wi-Fi's service finds its ciphers, and brings the bus that it wants, though there is no radio here.
-    board.must("systemctl start iwd.service");
-    board.wait("Wireless daemon version", BOOT);
 }
 
 #[test]
 fn a_board_without_data_network_and_clock_starts_from_memory_and_says_so() {
     let server = Server::start_for_guest();
     let card = Card::of("virt", "memory", 512);
-    card.configure(&server, "");
+    card.configure(&server, wifi::SETTINGS);
     card.open_shell(Machine::Virt);
     card.write_at(&[0x5a; 1 << 20], DATA);
     let conditions = Conditions { offline: true, date: Some("base=1970-01-02"), ..Conditions::default() };
@@ -154,9 +151,11 @@ fn a_board_without_data_network_and_clock_starts_from_memory_and_says_so() {
     assert_eq!(board.must("systemctl is-active firmware-worker.service"), "active");
     let doctor = board.must("firmware-worker doctor || true");
     assert!(doctor.contains("no interface has an address: plug in the cable, or write [wifi]"), "{doctor}");
+    wifi::comes_step_by_step(&mut board);
     let card = board.power_off();
     assert!(card.text(SETTINGS).contains(SECRET), "the next start wants it too");
     assert!(card.text(REPORT).contains("Nothing lasts beyond this start"), "{}", card.text(REPORT));
+    wifi::is_reported(&card, REPORT);
 }
 
 fn start(card: Card) -> Board {

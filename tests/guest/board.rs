@@ -46,11 +46,12 @@ pub fn boot_playing(name: &str, server: &Server) -> Guest {
     boot_with(name, server, &format!("{MICROPHONE}{SPEAKER}"), "", &[])
 }
 
-/// Boots it with a speaker that its microphone hears, and without a network, runs `script` and powers it off.
+/// Boots it with a speaker that its microphone hears, and without a network, runs `script` and powers it off. Its clock counts its
+/// instructions, 2 ns each, and leaves idle time out, so that it does not stand still where this machine does.
 pub fn boot_alone(name: &str, script: &str) -> Guest {
     let (worker, config) = (paths::guest_worker(), format!("{SPEAKER}{MICROPHONE}"));
     let files = [("/firmware-worker", 0o755, Content::File(&worker)), ("/worker.toml", 0o644, Content::Text(&config))];
-    Guest::boot(name, &files, script)
+    Guest::boot_on(name, &files, script, &["-icount", "shift=1,sleep=off"])
 }
 
 /// Boots it with these devices and files after `before` has run, and waits until it is registered.

@@ -10,17 +10,9 @@ use tests::{Guest, Judge, Server};
 const WATCH: u32 = 30;
 const WATCH_SOAK: u32 = 120;
 
-/// What the lead is kept at, and how far it may be from it.
+/// What the lead is kept at, and how far the mean of a second may be from it.
 const TARGET_MS: f64 = 40.0;
 const TOLERANCE_MS: f64 = 10.0;
-
-/// Seconds of which the middle one is judged: a clock that is not followed would move it by 25 ms. Where the emulation stalls
-/// the card runs dry, and the sound that it did not play then takes seven seconds to catch up with.
-const JUDGED: usize = 30;
-
-/// Such stalls, a minute; with more a watch proves nothing and is repeated.
-const STALLS_A_MINUTE: f64 = 8.0;
-const ATTEMPTS: u32 = 6;
 
 #[test]
 fn what_a_participant_says_comes_out_of_the_card_and_again_after_a_replug() {
@@ -43,28 +35,18 @@ fn a_card_clock_that_is_1000_ppm_off_runs_the_speaker_neither_dry_nor_full() {
     let seconds = if std::env::var_os("SOAK").is_some() { WATCH_SOAK } else { WATCH };
     // More is slower.
     for shift in [100_100, 99_900] {
-        let mut watched = (0..ATTEMPTS).map(|_| watch(shift, seconds));
-        let leads = watched.find_map(|leads| leads).unwrap_or_else(|| panic!("{shift}: stalls in each attempt"));
-        for judged in leads.rchunks_exact(JUDGED) {
-            let middle = median(judged);
-            assert!((middle - TARGET_MS).abs() < TOLERANCE_MS, "a median of {middle} in {leads:?}");
+        let script = format!("{}{}", shift_clock(shift), bench("speaker", seconds));
+        let mut guest = board::boot_alone(&format!("clock-{shift}"), &script);
+        guest.wait_off(SLOW + Duration::from_secs(seconds.into()));
+        let measured = measured(&guest, "lead_ms");
+        println!("{shift}: {measured}");
+        for failure in ["dry", "skipped", "xruns"] {
+            assert_eq!(measured[failure].as_f64(), Some(0.0), "{failure} in {measured}");
         }
+        let leads: Vec<f64> = serde_json::from_value(measured["lead_ms"].clone()).expect("numbers");
+        assert!(leads.len() == seconds as usize, "{measured}");
+        assert!(leads.iter().all(|lead| (lead - TARGET_MS).abs() < TOLERANCE_MS), "{measured}");
     }
-}
-
-/// How far the writer is ahead, second by second; nothing if the emulation stalled too often to tell.
-fn watch(shift: u32, seconds: u32) -> Option<Vec<f64>> {
-    let script = format!("{}{}", shift_clock(shift), bench("speaker", seconds));
-    let mut guest = board::boot_alone(&format!("clock-{shift}"), &script);
-    guest.wait_off(SLOW + Duration::from_secs(seconds.into()));
-    let measured = measured(&guest, "lead_ms");
-    let number = |name: &str| measured[name].as_f64().unwrap_or_else(|| panic!("{name} in {measured}"));
-    let leads: Vec<f64> = serde_json::from_value(measured["lead_ms"].clone()).expect("numbers");
-    let (dry, skipped, xruns) = (number("dry"), number("skipped"), number("xruns"));
-    println!("{shift}: dry {dry}, skipped {skipped}, xruns {xruns}, means of a second, ms: {leads:.1?}");
-    assert!(number("periods") > 90.0 * f64::from(seconds) && leads.len() == seconds as usize, "{measured}");
-    assert!(skipped == 0.0 || xruns > 0.0, "{measured}");
-    (dry + xruns <= STALLS_A_MINUTE * f64::from(seconds) / 60.0).then_some(leads)
 }
 
 /// The loopback card hands over at once and unchanged what is played to it, as it moves on: by a tick of the kernel's timer

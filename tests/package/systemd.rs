@@ -12,8 +12,8 @@ const SLOW: Duration = Duration::from_secs(90);
 
 /// The promise; the guest's own slowness is in it.
 const GONE: Duration = Duration::from_secs(2);
-/// The same as far as a test of an emulated board may ask, which stands still now and then.
-const GONE_EMULATED: Duration = Duration::from_secs(6);
+/// The same as far as a test of an emulated board may ask: where it stands still for too long, the restarted supervisor signs off.
+const GONE_EMULATED: Duration = Duration::from_secs(20);
 
 /// What the worker says, on the console; then whatever the test types is run.
 const SCRIPT: &str = "

@@ -2,8 +2,9 @@
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
+use tests::paths;
 
 /// Prints the lines of `journal` after those that the cursor counts, as the option says, and counts on.
 const JOURNALCTL: &str = r#"#!/bin/sh
@@ -35,7 +36,7 @@ impl Board {
 
     /// Whether the script could keep what is new.
     fn keep(&self) -> bool {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../images/root/usr/lib/firmware-worker/keep-warnings");
+        let script = paths::root().join("images/root/usr/lib/firmware-worker/keep-warnings");
         let text = fs::read_to_string(&script).expect("part of the image");
         let here = self.0.to_str().expect("plain");
         let text = text.replace("/data/log", &format!("{here}/log")).replace("=/run/", &format!("={here}/run/"));

@@ -81,7 +81,7 @@ async fn entrypoint(context: JobContext) -> Result<(), BoxError> {
 async fn draw(context: &JobContext) -> Result<(), BoxError> {
     let settings = Settings { width: 320, height: 180, milli_fps: 15_000, ceiling: 400_000, bitrate: 400_000 };
     let Settings { width, height, ceiling: bitrate, .. } = settings;
-    let drawing = VideoOptions { name: "drawing".into(), width, height, bitrate, source: Source::ScreenShare };
+    let drawing = VideoOptions { name: "drawing".into(), width, height, fps: 15, bitrate, source: Source::ScreenShare };
     let mut drawing = context.publish_video(drawing).await?;
     context.connect().await?;
     // One before the join and one after it.

@@ -124,7 +124,7 @@ async fn mirror(context: &JobContext, track: &RemoteTrack) -> Result<(), BoxErro
         }
         Kind::Video => {
             let (width, height) = PICTURE;
-            let options = VideoOptions { name, width, height, bitrate: 400_000, source: Source::Camera };
+            let options = VideoOptions { name, width, height, fps: 15, bitrate: 400_000, source: Source::Camera };
             let mut frames = context.subscribe_video(&track.sid).await?;
             let mut writer = context.publish_video(options).await?;
             let mut count = 0;

@@ -167,9 +167,10 @@ impl JobContext {
 
     /// Publishes a video track of your own frames.
     pub async fn publish_video(&self, options: VideoOptions) -> Result<VideoWriter, Error> {
+        let rate = options.rate();
         let track = options.into_track();
         let track = self.ask(|reply| Request::PublishOwn { track, reply }).await?;
-        Ok(VideoWriter::new(track, self.shared.requests.clone()))
+        Ok(VideoWriter::new(track, rate, self.shared.requests.clone()))
     }
 
     /// Publishes an audio track of your own packets.

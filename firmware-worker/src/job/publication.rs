@@ -2,6 +2,7 @@
 
 use super::Error;
 use super::request::{OwnFrame, Request, TrackWatch};
+use protocol::room::rtp::h264::{ParameterSets, Rate};
 use protocol::room::{Kind, LocalTrack, Sound, Source, TrackId, TrackSid};
 use std::time::Instant;
 use tokio::sync::{mpsc, watch};
@@ -102,6 +103,8 @@ pub struct VideoOptions {
     pub width: u32,
     /// Pixels.
     pub height: u32,
+    /// Frames a second at most.
+    pub fps: u32,
     /// Bit/s at most.
     pub bitrate: u32,
     /// What it shows.
@@ -109,6 +112,11 @@ pub struct VideoOptions {
 }
 
 impl VideoOptions {
+    /// What the level of its stream follows from.
+    pub(super) fn rate(&self) -> Rate {
+        Rate { milli_fps: self.fps.saturating_mul(1000), bitrate: self.bitrate }
+    }
+
     pub(super) fn into_track(self) -> LocalTrack {
         LocalTrack {
             id: TrackId(String::new()),
@@ -156,23 +164,26 @@ impl AudioOptions {
 #[derive(Debug)]
 pub struct VideoWriter {
     track: Track,
+    sets: ParameterSets,
     /// Requests that [`VideoWriter::keyframe_wanted`] has reported.
     keyframes: u64,
 }
 
 impl VideoWriter {
-    pub(super) fn new(track: TrackWatch, requests: mpsc::Sender<Request>) -> Self {
-        Self { track: Track::new(track, requests), keyframes: 0 }
+    pub(super) fn new(track: TrackWatch, rate: Rate, requests: mpsc::Sender<Request>) -> Self {
+        Self { track: Track::new(track, requests), sets: ParameterSets::new(rate), keyframes: 0 }
     }
 
-    /// Sends one access unit (constrained baseline, Annex B, SPS and PPS before each IDR). Unlike those of cameras, its
-    /// parameter sets are not rewritten: without `max_num_reorder_frames` 0 in their VUI, receivers may hold pictures
-    /// back. Frames are dropped while
-    /// the track is muted or the room is not connected. Waits when the driver is behind. Fails once the server has ended
-    /// the track.
-    pub async fn write(&self, access_unit: Vec<u8>, captured: Instant) -> Result<(), Error> {
+    /// Sends one access unit (constrained baseline, Annex B, SPS and PPS at the start at least). As those of cameras, its
+    /// parameter sets are repeated before each IDR picture, and say that no picture is held back and the level that the
+    /// options need. Frames are dropped while the track is muted or the room is not connected. Waits when the driver is
+    /// behind. Fails once the server has ended the track.
+    pub async fn write(&mut self, access_unit: Vec<u8>, captured: Instant) -> Result<(), Error> {
         let track = self.track.id.clone();
-        self.track.write(OwnFrame { track, data: access_unit, captured, samples: 0, level: 0 }).await
+        let finished = self.sets.finish(&access_unit).data;
+        // Most hold no parameter sets, and are not copied.
+        let data = if std::ptr::eq(finished, &*access_unit) { access_unit } else { finished.to_vec() };
+        self.track.write(OwnFrame { track, data, captured, samples: 0, level: 0 }).await
     }
 
     /// Whether a receiver asked for a keyframe since the last call: make the next access unit one.
@@ -249,6 +260,29 @@ fn unpublish(track: &Track) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use protocol::room::rtp::h264::nals;
+
+    /// Constrained baseline, 1280x720, which says nothing of the order of pictures; and as it must go out.
+    const SPS: [u8; 11] = [0x67, 0x42, 0xc0, 0x1f, 0x8c, 0x8d, 0x40, 0x28, 0x02, 0xdc, 0x80];
+    const FIT: [u8; 15] = [0x67, 0x42, 0xc0, 0x1f, 0x8c, 0x8d, 0x40, 0x28, 0x02, 0xdd, 0x00, 0xda, 0x08, 0x04, 0x2a];
+    const PPS: [u8; 4] = [0x68, 0xce, 0x3c, 0x80];
+
+    #[tokio::test]
+    async fn what_a_user_writes_goes_out_with_parameter_sets_for_real_time_before_each_keyframe() {
+        let (_state, watched) = watch::channel(TrackState::default());
+        let (requests, mut asked) = mpsc::channel(4);
+        let rate = Rate { milli_fps: 30_000, bitrate: 2_000_000 };
+        let mut writer = VideoWriter::new((TrackId("drawing-0".into()), watched), rate, requests);
+        let (slice, idr) = (&[0x41, 1, 2, 3][..], &[0x65, 4, 5, 6][..]);
+        let written = [&[&SPS, &PPS, idr][..], &[slice], &[idr]];
+        let sent: [&[&[u8]]; 3] = [&[&FIT, &PPS, idr], &[slice], &[&FIT, &PPS, idr]];
+        for (written, sent) in written.into_iter().zip(sent) {
+            let unit = written.iter().flat_map(|nal| [&[0, 0, 0, 1], *nal].concat()).collect();
+            writer.write(unit, Instant::now()).await.expect("published");
+            let Ok(Request::Write(frame)) = asked.try_recv() else { panic!("nothing was sent") };
+            assert_eq!(nals(&frame.data).map(|nal| nal.0).collect::<Vec<_>>(), sent);
+        }
+    }
 
     #[tokio::test]
     async fn a_writer_learns_that_the_server_ended_its_track_and_what_no_packet_can_hold() {

@@ -6,10 +6,10 @@
 use crate::process::check;
 use crate::process::sandbox::cover::cover;
 use crate::process::sandbox::{PLAIN, Sandbox, mount, read_only};
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io::{self, Error, ErrorKind};
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::fs::{OpenOptionsExt, symlink};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 /// What every program may need: itself, libraries, certificates, time zones, names.
@@ -59,8 +59,9 @@ impl View {
     pub(super) fn new(Sandbox { paths, hidden, devices, sound, temporary, .. }: &Sandbox) -> Self {
         let (devices, sound) = (*devices, *sound);
         if sound {
-            // So that a card that comes later is seen. It stays, as the kernel removes only what it has made.
-            let _ = fs::create_dir(SOUND);
+            // So that a card that comes later is seen. It stays, as the kernel removes only what it has made: so everybody
+            // may enter it, as if the kernel had.
+            let _ = fs::create_dir(SOUND).and_then(|()| fs::set_permissions(SOUND, Permissions::from_mode(0o755)));
         }
         let read = SYSTEM.iter().map(PathBuf::from).chain(resolvers()).chain(paths.iter().cloned());
         let read = read.chain(devices.then(|| SYSFS.into())).map(|path| (path, Access::Read));
@@ -82,6 +83,7 @@ impl View {
     /// Makes it the whole file system of this process, which is in a mount namespace of its own. The inner result says why
     /// other users' processes are not hidden in `/proc`, which is no failure of the whole.
     pub(super) fn enter(&self) -> io::Result<io::Result<()>> {
+        let _umask = Umask::open();
         // What is unmounted outside goes here too; nothing that is mounted here is seen outside.
         mount("none", "/", "", libc::MS_REC | libc::MS_SLAVE, "")?;
         let sources = self.places.iter().map(|(path, _)| Source::of(path)).collect::<io::Result<Vec<_>>>()?;
@@ -178,6 +180,24 @@ impl Source {
 fn only_this_mount(target: &Path) -> io::Result<()> {
     let flags = libc::MS_REMOUNT | libc::MS_BIND | libc::MS_RDONLY | libc::MS_NOSUID | libc::MS_NODEV;
     mount("none", &target.to_string_lossy(), "", flags, "")
+}
+
+/// While it lives, everybody may enter the directories that are made: the umask comes from whoever started the worker, and
+/// the child gives up the user that makes them.
+struct Umask(libc::mode_t);
+
+impl Umask {
+    fn open() -> Self {
+        // SAFETY: takes a number and cannot fail.
+        Self(unsafe { libc::umask(0o022) })
+    }
+}
+
+impl Drop for Umask {
+    fn drop(&mut self) {
+        // SAFETY: takes a number and cannot fail.
+        unsafe { libc::umask(self.0) };
+    }
 }
 
 /// What programs take for granted.

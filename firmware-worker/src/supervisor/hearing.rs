@@ -23,6 +23,9 @@ const LINE: usize = 1024;
 /// Bytes that are read from one child in each [`PAUSE`]: what a pipe holds.
 const WINDOW: usize = 64 * 1024;
 
+/// Reads of it in the same time: lines of a log at their highest rate come together in fewer.
+const READS: usize = 64;
+
 /// A child that has filled its window is read again after this: the longest that a thread of a well-behaved one waits for
 /// room in the pipe, beside a turn of the loop.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -45,6 +48,7 @@ pub(super) struct Ear {
     allowance: Allowance,
     window: Instant,
     taken: usize,
+    reads: usize,
     /// When the next window begins, if this one is full.
     resume: Option<Instant>,
 }
@@ -86,6 +90,7 @@ impl Ear {
             allowance: Allowance { rate, left: rate.0, since: now, over: 0 },
             window: now,
             taken: 0,
+            reads: 0,
             resume: None,
         })
     }
@@ -95,7 +100,12 @@ impl Ear {
         if self.resume.is_some() {
             return;
         }
-        loop {
+        let now = Instant::now();
+        if now.duration_since(self.window) >= PAUSE {
+            (self.window, self.taken, self.reads) = (now, 0, 0);
+        }
+        while self.taken < WINDOW && self.reads < READS {
+            self.reads += 1;
             match self.take(who) {
                 Ok(count) if count > 0 => self.taken += count,
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => match self.pipe.poll_read_ready(cx) {
@@ -104,15 +114,8 @@ impl Ear {
                 },
                 Ok(_) | Err(_) => return,
             }
-            let now = Instant::now();
-            if now.duration_since(self.window) >= PAUSE {
-                (self.window, self.taken) = (now, 0);
-            }
-            if self.taken >= WINDOW {
-                self.resume = Some(self.window + PAUSE);
-                return;
-            }
         }
+        self.resume = Some(self.window + PAUSE);
     }
 
     /// When [`Ear::time`] is due.
@@ -127,11 +130,9 @@ impl Ear {
     /// The last lines that were no log lines, as one; empty if there are none. What waits in the pipe is read before.
     pub(super) fn last_words(&mut self, who: &str) -> String {
         // What a pipe holds, and no more: something that the child has started may still write.
-        let mut taken = 0;
-        while taken < WINDOW {
-            match self.take(who) {
-                Ok(count) if count > 0 => taken += count,
-                Ok(_) | Err(_) => break,
+        for _ in 0..READS {
+            if !self.take(who).is_ok_and(|count| count > 0) {
+                break;
             }
         }
         self.end_line(who);
@@ -237,7 +238,7 @@ fn tell(level: Level, who: &str, text: &str) {
 
 /// Without control characters, and without what looks like a token: the three parts of a JWT, whose first begins with
 /// `{"` in base64.
-fn masked(line: &str) -> String {
+pub(super) fn masked(line: &str) -> String {
     let plain: String = line.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     let part_of_token = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     let mut out = String::with_capacity(plain.len());

@@ -1,6 +1,7 @@
 use super::*;
 use std::future::poll_fn;
 use std::io::Write;
+use std::process::Command;
 
 async fn listen(ear: &mut Ear) {
     poll_fn(|cx| {
@@ -48,6 +49,22 @@ async fn a_child_that_floods_is_read_a_window_at_a_time_and_never_blocks_for_goo
     // 1 MB: the last window and what the pipe holds are not waited for.
     assert!(windows >= 10 && start.elapsed() >= PAUSE * 9, "{windows} windows in {:?}", start.elapsed());
     assert_eq!(ear.last_words("job").len(), TOLD);
+}
+
+/// A pipe in packet mode gives a byte a read, and its writer has filled the place by then.
+#[tokio::test]
+async fn a_child_that_floods_in_packets_of_a_byte_is_left_after_a_number_of_them() {
+    const FLOOD: &str = "use Fcntl; fcntl(STDERR, F_SETFL, O_WRONLY | O_NONBLOCK | O_DIRECT) or die; \
+                         $end = time() + 3; syswrite(STDERR, 'y') while time() < $end;";
+    let (mut ear, child) = pipe().unwrap();
+    let mut flood = Command::new("perl").args(["-e", FLOOD]).stderr(child).spawn().unwrap();
+    while ear.deadline().is_none() {
+        assert!(flood.try_wait().unwrap().is_none(), "it was read for as long as it wrote");
+        listen(&mut ear).await;
+        tokio::task::yield_now().await;
+    }
+    assert!(ear.taken <= READS, "{} bytes", ear.taken);
+    flood.wait().unwrap();
 }
 
 #[test]

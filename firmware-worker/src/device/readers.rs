@@ -27,7 +27,7 @@ pub enum Ended {
     /// It is of another build.
     #[error("speaks version {0}, this owner {VERSION}")]
     Version(u32),
-    /// It sent something out of order, or descriptors, which an owner never takes from a job, or broke its PCM ring.
+    /// It sent something out of order, or broke its PCM ring.
     #[error("broke the protocol: {0}")]
     Violation(Cow<'static, str>),
     /// No ring could be made for it.
@@ -155,7 +155,6 @@ impl Readers {
             if let Poll::Ready(received) = reader.link.poll_receive(cx) {
                 self.turn = at + 1;
                 let message = match received {
-                    Ok((_, fds)) if !fds.is_empty() => Err(Ended::Violation("sent descriptors".into())),
                     Ok((FromReader::Detach, _)) => Err(Ended::Detached),
                     Ok((message, _)) => Ok(message),
                     Err(error) => Err(error.into()),

@@ -130,7 +130,7 @@ async fn next(listener: &AsyncFd<Owned<Listener>>) -> io::Result<(Socket, Peer)>
 
 /// One question and its answer.
 async fn converse(socket: Socket, peer: Peer, rules: Rules, events: &Events) -> Result<(), LinkError> {
-    let mut link = Link::new(socket)?;
+    let mut link = Link::new(socket.with_foreign_peer())?;
     let question = match timeout(rules.patience, question(&mut link, peer, rules.own)).await {
         Ok(question) => question?,
         Err(_) => Err(format!("no question within {:?}", rules.patience)),

@@ -106,7 +106,7 @@ pub(super) struct Process {
 /// What a child did.
 #[derive(Debug)]
 pub(super) enum Happened<M> {
-    /// It says something. Descriptors that came along are closed: no child has any to give.
+    /// It says something.
     Said(M),
     /// It broke the rules of its control socket and was detached and killed.
     Violated(LinkError),
@@ -160,7 +160,7 @@ impl Spawner {
         oom::mark_child(Path::new("/proc"), child.pid, plan.kind.role());
         let label = format!("{} process {}", plan.name, child.pid);
         let child = watch(Pidfd(child)).map_err(|e| format!("{} process: pidfd: {e}", plan.name))?;
-        let link = Link::new(ours).map_err(|e| e.to_string())?;
+        let link = Link::new(ours.with_foreign_peer()).map_err(|e| e.to_string())?;
         let (link, confined, ear) = (Some(link), Some(confined), Some(ear));
         Ok(Process { child, link, leaf, confined, ear, label, kill_at: None, ended: None })
     }
@@ -296,7 +296,7 @@ impl Process {
 
     fn reported<M>(&mut self, received: Result<(Report, Vec<OwnedFd>), LinkError>) -> Option<Happened<M>> {
         match (received, &mut self.confined) {
-            (Ok((report, _fds)), Some(confined)) => {
+            (Ok((report, _)), Some(confined)) => {
                 confined.reported(report);
                 None
             }
@@ -308,7 +308,7 @@ impl Process {
 
     fn received<M>(&mut self, received: Result<(M, Vec<OwnedFd>), LinkError>) -> Option<Happened<M>> {
         match received {
-            Ok((message, _fds)) => Some(Happened::Said(message)),
+            Ok((message, _)) => Some(Happened::Said(message)),
             Err(LinkError::Closed) => {
                 self.link = None;
                 self.kill_at = Some(Instant::now() + HANGUP_GRACE);
@@ -342,7 +342,7 @@ impl Process {
     #[cfg(test)]
     pub(super) fn play(&mut self) -> (Socket, Option<Link>) {
         let (ours, theirs) = Socket::pair().expect("a socket pair");
-        let link = Link::new(ours).expect("a runtime");
+        let link = Link::new(ours.with_foreign_peer()).expect("a runtime");
         self.confined.iter_mut().for_each(|confined| confined.reported(Report::default()));
         (theirs, self.link.replace(link))
     }

@@ -1,19 +1,30 @@
 //! SEQPACKET sockets: one message a packet, descriptors beside it.
+//!
+//! Whoever holds the other end may send descriptors, wanted or not, and who closes the last one of a TCP socket waits for as
+//! long as its sender has set (SO_LINGER). So what a foreign end has sent is closed on a thread that has nothing else to do.
 
 use super::{check, check_size, uninterrupted};
 use libc::c_void;
 use std::io::{Error, ErrorKind, Result};
-use std::mem::{size_of, zeroed};
+use std::mem::{ManuallyDrop, size_of, zeroed};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::Builder;
 
-/// Descriptors beside one packet; a receiver closes what is more.
+/// Descriptors that we send beside one packet.
 pub const MAX_FDS: usize = 4;
+
+/// Descriptors that the kernel takes beside one packet (SCM_MAX_FD), all of which are received: it would close the others
+/// in the receiver's call.
+const MOST_FDS: usize = 253;
+
+/// Bytes: a thread that closes descriptors calls the kernel and nothing else.
+const CLOSER_STACK: usize = 64 * 1024;
 
 /// Where [`super::Executable::spawn`] puts the control socket.
 pub(super) const CONTROL_FD: RawFd = 3;
 
-const FD_BYTES: u32 = (MAX_FDS * size_of::<RawFd>()) as u32;
+const FD_BYTES: u32 = (MOST_FDS * size_of::<RawFd>()) as u32;
 
 // SAFETY: computes a size from a size.
 const CONTROL_BYTES: usize = unsafe { libc::CMSG_SPACE(FD_BYTES) } as usize;
@@ -27,7 +38,11 @@ union ControlBuffer {
 
 /// A connected SEQPACKET socket, close-on-exec, non-blocking: one message a packet, descriptors beside it.
 #[derive(Debug)]
-pub struct Socket(OwnedFd);
+pub struct Socket {
+    /// Until it is given away.
+    fd: Option<OwnedFd>,
+    foreign: bool,
+}
 
 impl Socket {
     /// A connected pair.
@@ -37,7 +52,8 @@ impl Socket {
         // SAFETY: `fds` has room for the two descriptors that the call writes.
         check(unsafe { libc::socketpair(libc::AF_UNIX, kind, 0, fds.as_mut_ptr()) })?;
         // SAFETY: the call has just made both and nobody else knows them.
-        Ok(unsafe { (Socket(OwnedFd::from_raw_fd(fds[0])), Socket(OwnedFd::from_raw_fd(fds[1]))) })
+        let [one, other] = fds.map(|fd| Socket { fd: Some(unsafe { OwnedFd::from_raw_fd(fd) }), foreign: false });
+        Ok((one, other))
     }
 
     /// Takes over an inherited or received descriptor; sets it non-blocking and close-on-exec. Anything but a SEQPACKET
@@ -50,7 +66,19 @@ impl Socket {
             let flags = check(libc::fcntl(fd.as_raw_fd(), libc::F_GETFL))?;
             check(libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, flags | libc::O_NONBLOCK))?;
         }
-        Ok(Socket(fd))
+        Ok(Socket { fd: Some(fd), foreign: false })
+    }
+
+    /// The other end is held by who may mean no good, and has no descriptors to give: if some come, they are an error. To
+    /// receive from it and to close it takes no time, whatever it has sent.
+    pub fn with_foreign_peer(mut self) -> Socket {
+        self.foreign = true;
+        self
+    }
+
+    /// Whether [`Socket::with_foreign_peer`] says so.
+    pub fn has_foreign_peer(&self) -> bool {
+        self.foreign
     }
 
     /// Sends one packet. `WouldBlock` when the peer does not read; never raises SIGPIPE. Empty packets are refused, as
@@ -72,8 +100,8 @@ impl Socket {
         Ok(())
     }
 
-    /// Receives one packet into `buffer`: length and descriptors (close-on-exec, at most [`MAX_FDS`]; more are closed).
-    /// Length 0 is the end of the stream; a packet longer than the buffer is an `InvalidData` error.
+    /// Receives one packet into `buffer`: length and descriptors (close-on-exec). Length 0 is the end of the stream; a packet
+    /// longer than the buffer is an `InvalidData` error, and so are descriptors of a foreign peer.
     pub fn receive(&self, buffer: &mut [u8]) -> Result<(usize, Vec<OwnedFd>)> {
         let mut io = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
         let mut control = ControlBuffer { bytes: [0; CONTROL_BYTES] };
@@ -88,6 +116,10 @@ impl Socket {
         let length = once().or_else(|e| if e.kind() == ErrorKind::ConnectionReset { once() } else { Err(e) })?;
         // SAFETY: the kernel has just filled `message`, whose control buffer is still alive.
         let fds = unsafe { received(&message) };
+        if self.foreign && !fds.is_empty() {
+            close_apart(fds);
+            return Err(Error::new(ErrorKind::InvalidData, "descriptors came with it, and none are taken"));
+        }
         if message.msg_flags & libc::MSG_TRUNC != 0 {
             return Err(Error::new(ErrorKind::InvalidData, "a packet is longer than the buffer"));
         }
@@ -95,21 +127,38 @@ impl Socket {
     }
 
     /// The descriptor.
-    pub fn into_fd(self) -> OwnedFd {
-        self.0
+    pub fn into_fd(mut self) -> OwnedFd {
+        self.fd.take().expect("given away once")
     }
 }
 
 impl AsFd for Socket {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.fd.as_ref().expect("not given away").as_fd()
     }
 }
 
 impl AsRawFd for Socket {
     fn as_raw_fd(&self) -> RawFd {
-        self.0.as_raw_fd()
+        self.as_fd().as_raw_fd()
     }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        // Packets may wait in it, and descriptors in them.
+        close_apart(self.fd.take().filter(|_| self.foreign).into_iter().collect());
+    }
+}
+
+/// Closes them without waiting. Where there is no thread to be had they stay open, which is better than to wait.
+fn close_apart(fds: Vec<OwnedFd>) {
+    if fds.is_empty() {
+        return;
+    }
+    let fds = ManuallyDrop::new(fds);
+    let close = move || drop(ManuallyDrop::into_inner(fds));
+    let _ = Builder::new().name("closer".into()).stack_size(CLOSER_STACK).spawn(close);
 }
 
 /// Descriptor 3, in a child started by [`super::Executable::spawn`]; once per process, before it opens anything.

@@ -31,7 +31,9 @@ impl Spawner {
         let tally = entry.confined.as_ref().map(|confined| copy("page", confined.tally)).transpose()?;
         let child = watch(Pidfd(child)).map_err(|e| failed("pidfd", &e))?;
         let link = control.map(|fd| Socket::from_fd(fd).map_err(|e| failed("control socket", &e))).transpose()?;
-        let link = link.map(|socket| Link::new(socket).map_err(|e| failed("control socket", &e))).transpose()?;
+        let link = link
+            .map(|socket| Link::new(socket.with_foreign_peer()).map_err(|e| failed("control socket", &e)))
+            .transpose()?;
         let ear = stderr.map(Ear::new).transpose().map_err(|e| failed("standard error", &e))?;
         let leaf = entry.leaf.and_then(|leaf| {
             let adopted = self.cgroups.as_mut()?.adopt(leaf.path, leaf.limits);

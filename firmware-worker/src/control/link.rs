@@ -1,12 +1,12 @@
 //! A control socket in tokio: typed messages, size and rate checked.
 
-use super::{MAX_MESSAGE, MAX_RATE, Owned, watch};
+use super::{MAX_MESSAGE, MAX_RATE, Owned, Rate, watch};
 use hal::process::Socket;
 use serde::{Serialize, de::DeserializeOwned};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use tokio::io::unix::AsyncFd;
 
 /// What can go wrong on a control socket. Every variant but `Full` means: detach the peer.
@@ -42,15 +42,16 @@ pub enum LinkError {
 pub struct Link {
     socket: AsyncFd<Owned<Socket>>,
     buffer: Box<[u8; MAX_MESSAGE]>,
-    window: Instant,
-    in_window: u32,
+    /// Of a peer that is not trusted: a job may cause as many messages between those that are.
+    rate: Option<Rate>,
 }
 
 impl Link {
-    /// Takes the socket into the current tokio runtime.
+    /// Takes the socket into the current tokio runtime. A foreign peer is held to [`MAX_RATE`].
     pub fn new(socket: Socket) -> Result<Self, LinkError> {
+        let rate = socket.has_foreign_peer().then(|| Rate::new(MAX_RATE, Instant::now()));
         let socket = watch(socket).map_err(|source| LinkError::System { call: "register", source })?;
-        Ok(Self { socket, buffer: Box::new([0; MAX_MESSAGE]), window: Instant::now(), in_window: 0 })
+        Ok(Self { socket, buffer: Box::new([0; MAX_MESSAGE]), rate })
     }
 
     /// Sends at once or fails with `Full`: control sockets never make their sender wait.
@@ -111,18 +112,11 @@ impl Link {
             Err(e) if e.kind() == io::ErrorKind::InvalidData => return Err(LinkError::Malformed(e.to_string())),
             Err(source) => return Err(LinkError::System { call: "receive", source }),
         };
-        self.count()?;
+        if self.rate.as_mut().is_some_and(|rate| rate.is_exceeded(Instant::now())) {
+            return Err(LinkError::Flooded);
+        }
         let message = postcard::from_bytes(&self.buffer[..length]).map_err(|e| LinkError::Malformed(e.to_string()))?;
         Ok((message, fds))
-    }
-
-    fn count(&mut self) -> Result<(), LinkError> {
-        if self.window.elapsed() > Duration::from_secs(1) {
-            self.window = Instant::now();
-            self.in_window = 0;
-        }
-        self.in_window += 1;
-        if self.in_window > MAX_RATE { Err(LinkError::Flooded) } else { Ok(()) }
     }
 }
 
@@ -139,7 +133,7 @@ mod tests {
 
     fn pair() -> (Link, Socket) {
         let (ours, theirs) = Socket::pair().unwrap();
-        (Link::new(ours).unwrap(), theirs)
+        (Link::new(ours.with_foreign_peer()).unwrap(), theirs)
     }
 
     #[tokio::test]
@@ -154,6 +148,16 @@ mod tests {
                     return assert!(matches!(error, LinkError::Flooded) && sent == MAX_RATE, "{sent} {error}");
                 }
             }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_trusted_peer_may_say_as_much_as_jobs_make_it_say() {
+        let (ours, peer) = Socket::pair().unwrap();
+        let mut link = Link::new(ours).unwrap();
+        for _ in 0..=MAX_RATE {
+            peer.send(&postcard::to_stdvec(&FromJob::Left).unwrap(), &[]).unwrap();
+            link.receive::<FromJob>().await.unwrap();
         }
     }
 

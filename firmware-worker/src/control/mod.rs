@@ -8,6 +8,7 @@ mod latency;
 mod link;
 mod operator;
 pub mod panic;
+mod rate;
 mod stats;
 mod watch;
 pub mod watchdog;
@@ -18,6 +19,7 @@ pub use operator::{
     FailedJob, FromOperator, JobReport, MAX_JOBS, OPERATOR_VERSION, SandboxReport, ToOperator, UsageReport, WorkerJobs,
     operator_socket, runtime_directories, runtime_directory,
 };
+pub use rate::Rate;
 pub use stats::{Encoder, JobStats, OwnerStats, SoundLevel};
 pub use watch::{Owned, watch};
 
@@ -42,8 +44,12 @@ pub fn is_spoken(version: u32) -> bool {
 /// Bytes of one message.
 pub const MAX_MESSAGE: usize = 4096;
 
-/// Messages a second that a child may send before it is detached: far above any honest need.
+/// Messages a second that a job or an owner may send before it is detached: far above any honest need.
 pub const MAX_RATE: u32 = 500;
+
+/// Those of them that make the supervisor do more than note a fact (look for a device or a name, write to the log or to a
+/// file), which a job may send in a second: as many sources as there can be, each asked for once more.
+pub const MAX_REQUESTS: u32 = 50;
 
 /// From a job to the supervisor.
 #[derive(Debug, Serialize, Deserialize)]
@@ -283,6 +289,13 @@ pub enum FromOwner {
         message: String,
         /// file:line
         location: String,
+    },
+    /// A reader broke the rules of its socket, and was detached.
+    Violated {
+        /// As [`ToOwner::Reader`] named it.
+        job: String,
+        /// In plain words.
+        why: String,
     },
 }
 

@@ -117,6 +117,7 @@ fn what_owners_and_supervisor_say_is_what_they_said_in_version_1() {
         FromOwner::State(OwnerState::Lost("unplugged".into())),
         FromOwner::Pong { id: 8, stats },
         FromOwner::Panic { message: "no lens".into(), location: "main.rs:1".into() },
+        FromOwner::Violated { job: "AJ_1".into(), why: "attached twice".into() },
     ];
     assert_spoken("FromOwner", &today);
     let today = [

@@ -207,7 +207,7 @@ impl Owner {
         }
         let added = Socket::from_fd(socket)
             .map_err(|source| Ended::System { call: "take a reader's socket", source })
-            .and_then(|socket| self.readers.add(job.clone(), socket));
+            .and_then(|socket| self.readers.add(job.clone(), socket.with_foreign_peer()));
         if let Err(why) = added {
             tracing::warn!(job, %why, "reader refused");
         }
@@ -253,6 +253,10 @@ impl Owner {
         let Some(reader) = self.readers.remove(id) else { return };
         match why {
             Ended::Detached | Ended::Link(LinkError::Closed) => tracing::debug!(job = reader.job, "reader left"),
+            Ended::Violation(_) | Ended::Link(LinkError::Malformed(_) | LinkError::Flooded) => {
+                tracing::warn!(job = reader.job, %why, "reader detached");
+                self.report(&FromOwner::Violated { job: reader.job.clone(), why: bounded(&why.to_string()) });
+            }
             _ => tracing::warn!(job = reader.job, %why, "reader detached"),
         }
         self.handle(Input::Detached(id));

@@ -274,7 +274,7 @@ mod tests {
         let rate = Rate { milli_fps: 30_000, bitrate: 2_000_000 };
         let mut writer = VideoWriter::new((TrackId("drawing-0".into()), watched), rate, requests);
         let (slice, idr) = (&[0x41, 1, 2, 3][..], &[0x65, 4, 5, 6][..]);
-        let written = [&[&SPS, &PPS, idr][..], &[slice], &[idr]];
+        let written: [&[&[u8]]; 3] = [&[&SPS, &PPS, idr], &[slice], &[idr]];
         let sent: [&[&[u8]]; 3] = [&[&FIT, &PPS, idr], &[slice], &[&FIT, &PPS, idr]];
         for (written, sent) in written.into_iter().zip(sent) {
             let unit = written.iter().flat_map(|nal| [&[0, 0, 0, 1], *nal].concat()).collect();

@@ -6,11 +6,14 @@ use super::run::Supervisor;
 use super::{Event, commands, holder, nodes};
 use crate::control::{FromOwner, OwnerState, ToJob, ToOwner, VERSION};
 use hal::process::Socket;
-use protocol::worker::Exit;
+use protocol::worker::{Exit, JobId};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::time::Instant;
 use tracing::{debug, info, warn};
+
+/// Characters.
+const MAX_LABEL: usize = 128;
 
 impl Supervisor {
     /// A job wants a device.
@@ -90,9 +93,19 @@ impl Supervisor {
             FromOwner::Pong { id, stats } => {
                 if owner.pulse.pong(id) {
                     owner.counted(stats, Instant::now());
+                    self.serve_postponed(name);
                 }
             }
+            FromOwner::Violated { job, why } => self.violated(name, &job, &why),
             FromOwner::Panic { message, location } => owner.panic = Some(format!("panic: {message} ({location})")),
+        }
+    }
+
+    /// It lives: so those that it could not take before, as its socket was full, need not wait for the next one.
+    fn serve_postponed(&mut self, name: &str) {
+        let waiting = self.owners.table.get_mut(name).map(|owner| std::mem::take(&mut owner.waiting));
+        for reader in waiting.unwrap_or_default() {
+            self.open_source(reader, name.to_owned(), Instant::now());
         }
     }
 
@@ -176,6 +189,11 @@ impl Supervisor {
 
     fn reader_label(&self, reader: ProcessId) -> String {
         let job = self.jobs.processes.get(&reader).and_then(|process| process.job());
-        job.map_or_else(|| "process without a job".to_owned(), |job| job.0.chars().take(128).collect())
+        job.map_or_else(|| "process without a job".to_owned(), label)
     }
+}
+
+/// What owners call a job.
+pub(super) fn label(job: &JobId) -> String {
+    job.0.chars().take(MAX_LABEL).collect()
 }

@@ -9,6 +9,7 @@
 
 mod handover;
 
+use super::asks::Asks;
 use super::cgroup::Limits;
 use super::process::{Happened, Kind, Plan, Process, Spawner};
 use super::pulse::Pulse;
@@ -67,8 +68,8 @@ pub(super) struct JobProcess {
     pub resolvers: Vec<PathBuf>,
     /// Said Hello.
     pub greeted: bool,
-    /// Questions to the resolver that are not answered.
-    pub resolving: u32,
+    /// What it asks of us.
+    pub asks: Asks,
     /// Its user runtime was reported as blocked.
     pub blocked: bool,
     /// Its use of memory was reported.
@@ -368,7 +369,7 @@ impl Jobs {
             started: now,
             resolvers,
             greeted: false,
-            resolving: 0,
+            asks: Asks::new(now),
             blocked: false,
             large: false,
         };

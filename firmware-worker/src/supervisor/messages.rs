@@ -1,19 +1,21 @@
 //! What job processes say and how they end.
 
 use super::Event;
+use super::broker::label;
 use super::cgroup::Memory;
-use super::jobs::{Phase, ProcessId};
+use super::hearing::masked;
+use super::jobs::{JobProcess, Phase, ProcessId};
 use super::process::Happened;
 use super::pulse::Check;
 use super::run::Supervisor;
-use crate::control::{FromJob, JobStats, ToJob, VERSION};
+use crate::control::{FromJob, JobStats, MAX_REQUESTS, ToJob, VERSION};
 use protocol::worker::{Answer, Exit, Input, JobEvent, JobResult, complaint};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 use tracing::{debug, info, warn};
 
-/// Questions of one job that may wait for the resolver; more are refused.
-const MAX_QUESTIONS: u32 = 8;
+/// Bytes of a participant's sid at most: the server's are shorter.
+const MAX_SID: usize = 64;
 
 /// A room driver says this of itself when its own turns take as long; the limit is that of a missing pong.
 const DRIVER_LIMIT: Duration = super::pulse::SILENCE_LIMIT;
@@ -34,6 +36,9 @@ impl Supervisor {
         let Some(process) = self.jobs.processes.get_mut(&id) else { return };
         if !process.greeted && !matches!(message, FromJob::Hello { version: VERSION } | FromJob::Panic { .. }) {
             return self.condemn(id, format!("did not greet in version {VERSION} of the control protocol"));
+        }
+        if costs(&message) && !process.asks.may_ask(Instant::now()) {
+            return self.condemn(id, format!("asked for more than {MAX_REQUESTS} things in a second"));
         }
         match message {
             FromJob::Hello { .. } => process.greeted = true,
@@ -79,6 +84,10 @@ impl Supervisor {
     }
 
     fn joined(&mut self, id: ProcessId, sid: String) {
+        // It goes to the log, and into the sign-off.
+        if sid.len() > MAX_SID || !sid.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte)) {
+            return self.condemn(id, "joined as what is no participant".into());
+        }
         let Some(job) = self.jobs.processes.get(&id).and_then(|p| p.job()).cloned() else { return };
         let Some(record) = self.jobs.records.get_mut(&job) else { return };
         match &record.sid {
@@ -95,21 +104,30 @@ impl Supervisor {
 
     fn resolve(&mut self, id: ProcessId, question: u32, host: String, port: u16) {
         let Some(process) = self.jobs.processes.get_mut(&id) else { return };
-        if process.resolving >= MAX_QUESTIONS {
+        let Some(turn) = process.asks.take_question(question) else {
             return self.resolved_with(id, question, Err("too many questions at a time".into()));
-        }
-        process.resolving += 1;
-        let (resolver, events) = (self.resolver.clone(), self.events.clone());
+        };
+        let (resolver, events) = (self.resolver_of_jobs.clone(), self.events.clone());
         tokio::spawn(async move {
+            let _turn = turn.acquire_owned().await;
             let result = resolver.resolve(&host, port).await;
             let _ = events.send(Event::Resolved { process: id, id: question, result }).await;
         });
     }
 
     pub(super) fn resolved(&mut self, id: ProcessId, question: u32, result: Result<Vec<SocketAddr>, String>) {
-        if let Some(process) = self.jobs.processes.get_mut(&id) {
-            process.resolving -= 1;
+        if self.jobs.processes.get_mut(&id).is_some_and(|process| process.asks.is_answered(question)) {
             self.resolved_with(id, question, result);
+        }
+    }
+
+    /// A successor of this supervisor would not know of them.
+    pub(super) fn give_up_questions(&mut self) {
+        let asked = self.jobs.processes.iter_mut().map(|(id, process)| (*id, process.asks.give_up()));
+        for (id, questions) in asked.collect::<Vec<_>>() {
+            for question in questions {
+                self.resolved_with(id, question, Err("the worker is being replaced: ask again".into()));
+            }
         }
     }
 
@@ -188,6 +206,14 @@ impl Supervisor {
         self.conclude(id, why);
     }
 
+    /// It broke the rules of an owner's socket: with the next one it would do so again.
+    pub(super) fn violated(&mut self, device: &str, job: &str, why: &str) {
+        let culprit = |process: &JobProcess| process.job().is_some_and(|id| label(id) == job);
+        if let Some(id) = self.jobs.processes.iter().find(|(_, process)| culprit(process)).map(|(id, _)| *id) {
+            self.condemn(id, format!("device {device}: {why}"));
+        }
+    }
+
     fn conclude(&mut self, id: ProcessId, error: String) {
         let error = self.with_causes(id, error);
         match self.jobs.processes.get(&id).and_then(|p| p.job()).cloned() {
@@ -200,6 +226,7 @@ impl Supervisor {
     /// with the last that its process wrote to its standard error.
     fn with_causes(&mut self, id: ProcessId, error: String) -> String {
         let Some(process) = self.jobs.processes.get_mut(&id).map(|job| &mut job.process) else { return error };
+        let error = masked(&error);
         let error = match process.out_of_processes() {
             Some(limit) => format!("process limit {limit} reached; {error}"),
             None => error,
@@ -231,5 +258,26 @@ impl Supervisor {
         if let Some(record) = self.jobs.records.get_mut(job) {
             change(record);
         }
+    }
+}
+
+/// Whether a message makes us do more than note a fact.
+fn costs(message: &FromJob) -> bool {
+    match message {
+        FromJob::OpenSource { .. }
+        | FromJob::Joined { .. }
+        | FromJob::Token(_)
+        | FromJob::Ending(_)
+        | FromJob::Failing(_)
+        | FromJob::Resolve { .. }
+        | FromJob::Panic { .. } => true,
+        FromJob::Hello { .. }
+        | FromJob::Prewarmed
+        | FromJob::Answer(_)
+        | FromJob::Ready
+        | FromJob::Rejoining
+        | FromJob::Rejoined
+        | FromJob::Left
+        | FromJob::Pong { .. } => false,
     }
 }

@@ -14,6 +14,7 @@ mod accounts;
 mod actions;
 mod admission;
 mod announce;
+mod asks;
 mod brain;
 mod broker;
 mod cgroup;
@@ -81,6 +82,9 @@ use tracing::{error, warn};
 
 /// Events of helper tasks that may wait for the loop. Full means that the tasks wait: the server by TCP's own queue.
 const EVENTS: usize = 64;
+
+/// Threads that may block at a time: the six that look up names, and as many for drivers, `/proc` and programs.
+const BLOCKING: usize = 12;
 
 /// A join token minted for `connect`. The room refreshes it from then on.
 const JOIN_TTL: Duration = Duration::from_secs(3600);
@@ -190,7 +194,7 @@ fn run(
     // One thread turns everything; lookups and opening nodes block on few others, which go when idle.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .max_blocking_threads(6)
+        .max_blocking_threads(BLOCKING)
         .thread_keep_alive(Duration::from_secs(5))
         .build();
     succession.iter().for_each(Succession::announce);

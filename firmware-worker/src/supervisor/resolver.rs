@@ -5,9 +5,10 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
-/// Lookups that run at a time. More wait their turn, so that a dead name server costs four small threads and not one
-/// per question.
-const PARALLEL: usize = 4;
+/// Lookups that run at a time, of all jobs, and of the supervisor's own, which no job must hold up. More wait their turn, so
+/// that a dead name server costs a few small threads and not one per question.
+const PARALLEL_OF_JOBS: usize = 4;
+const PARALLEL_OF_OURS: usize = 2;
 
 /// Addresses that are kept of one name: more would not be tried in the time a connection has.
 const MAX_ADDRESSES: usize = 8;
@@ -19,8 +20,18 @@ pub(super) struct Resolver {
 }
 
 impl Resolver {
-    pub(super) fn new() -> Self {
-        Self { permits: Arc::new(Semaphore::new(PARALLEL)) }
+    /// For jobs.
+    pub(super) fn of_jobs() -> Self {
+        Self::new(PARALLEL_OF_JOBS)
+    }
+
+    /// For the supervisor's own connections.
+    pub(super) fn of_ours() -> Self {
+        Self::new(PARALLEL_OF_OURS)
+    }
+
+    fn new(parallel: usize) -> Self {
+        Self { permits: Arc::new(Semaphore::new(parallel)) }
     }
 
     /// The addresses of `host`, as the system prefers them.
@@ -49,7 +60,7 @@ mod tests {
 
     #[tokio::test]
     async fn literal_addresses_need_no_lookup_and_names_are_named_in_errors() {
-        let resolver = Resolver::new();
+        let resolver = Resolver::of_jobs();
         assert_eq!(resolver.resolve("127.0.0.1", 5).await, Ok(vec!["127.0.0.1:5".parse().unwrap()]));
         assert_eq!(resolver.resolve("::1", 5).await, Ok(vec!["[::1]:5".parse().unwrap()]));
         assert!(resolver.resolve("localhost", 5).await.unwrap().iter().all(|a| a.ip().is_loopback()));

@@ -55,7 +55,9 @@ pub(super) struct Supervisor {
     pub(super) uplinks: Uplinks,
     pub(super) uplink: Option<Uplink>,
     pub(super) closing: Option<JoinHandle<()>>,
+    /// For our own connections.
     pub(super) resolver: Resolver,
+    pub(super) resolver_of_jobs: Resolver,
     pub(super) tls: Tls,
     pub(super) events: Events,
     pub(super) signoffs: BTreeMap<JobId, super::actions::SigningOff>,
@@ -141,7 +143,7 @@ impl Supervisor {
         let now = Instant::now();
         let ca_pem = extra_certificates(config.server.ca_file.as_deref())?;
         let tls = Tls::new(&ca_pem)?;
-        let resolver = Resolver::new();
+        let resolver = Resolver::of_ours();
         let program = std::env::current_exe().map_err(|e| format!("own executable: {e}"))?;
         let isolation = Isolation::new(config.isolation.clone(), secrets(&config));
         let spawner = Spawner::new(cgroups, isolation, config.log_level).map_err(|e| format!("own executable: {e}"))?;
@@ -165,6 +167,7 @@ impl Supervisor {
             uplink: None,
             closing: None,
             resolver,
+            resolver_of_jobs: Resolver::of_jobs(),
             tls,
             events,
             signoffs: BTreeMap::new(),

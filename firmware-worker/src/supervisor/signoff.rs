@@ -121,7 +121,7 @@ mod tests {
         };
         let began = tokio::time::Instant::now();
         let outcome = tokio::select! {
-            outcome = sign_off_within(LIMIT, ghost, Tls::new("").unwrap(), Resolver::new(), 1) => outcome,
+            outcome = sign_off_within(LIMIT, ghost, Tls::new("").unwrap(), Resolver::of_ours(), 1) => outcome,
             () = busy => unreachable!("it has no end of its own"),
         };
         assert_eq!(outcome, Outcome::GivenUp);
@@ -144,7 +144,7 @@ mod tests {
             }
             paths
         };
-        let (outcome, paths) = tokio::join!(sign_off(ghost, Tls::new("").unwrap(), Resolver::new(), 1), server);
+        let (outcome, paths) = tokio::join!(sign_off(ghost, Tls::new("").unwrap(), Resolver::of_ours(), 1), server);
         assert_eq!(outcome, Outcome::Refused(401));
         assert!(paths.iter().all(|path| path.starts_with("GET /rtc/v1?")), "{paths:?}");
     }

@@ -125,6 +125,7 @@ impl Supervisor {
         if let Some(uplink) = self.uplink.take() {
             let _ = timeout(GOODBYE, uplink.close()).await;
         }
+        self.give_up_questions();
         self.write_ledger();
         let sealed = self.table(Instant::now()).and_then(|table| Ok((table.seal()?, table.descriptors())));
         let why = match sealed {
@@ -143,9 +144,6 @@ impl Supervisor {
     fn table(&mut self, now: Instant) -> Result<Table, String> {
         let Brain::Worker(worker) = &self.brain else { return Err("there is no registration".into()) };
         let worker = worker.export(now).map_err(|busy| busy.to_string())?;
-        if let Some((id, _)) = self.jobs.processes.iter().find(|(_, process)| process.resolving > 0) {
-            return Err(format!("job process {} waits for an address", id.0));
-        }
         let devices = self.owners.export()?;
         let owners = self.owners.table.values().flat_map(|owner| [&owner.process, &owner.command.keeper]);
         let mut children = self.jobs.processes.values().map(|job| &job.process).chain(owners.flatten());

@@ -102,7 +102,7 @@ impl Uplink {
 
 /// Connects once and closes; the server hears of no worker.
 pub(super) async fn try_once(server: &Server, tls: &Tls) -> Result<(), LinkError> {
-    open(server, tls, &Resolver::new()).await?.close().await;
+    open(server, tls, &Resolver::of_ours()).await?.close().await;
     Ok(())
 }
 
@@ -183,7 +183,7 @@ mod tests {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let url = format!("ws://{}", listener.local_addr().unwrap());
         let (events, mut happened) = mpsc::channel(8);
-        let mut uplinks = Uplinks::new(server(url), Tls::new("").unwrap(), Resolver::new(), events);
+        let mut uplinks = Uplinks::new(server(url), Tls::new("").unwrap(), Resolver::of_ours(), events);
         let mut uplink = uplinks.connect();
         let mut socket = accept_async(listener.accept().await.unwrap().0).await.unwrap();
         assert!(matches!(happened.recv().await, Some(Event::Link { generation: 1, link: Link::Up })));
@@ -204,7 +204,7 @@ mod tests {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let url = format!("ws://{}", listener.local_addr().unwrap());
         let (events, _happened) = mpsc::channel(8);
-        let uplink = Uplinks::new(server(url), Tls::new("").unwrap(), Resolver::new(), events).connect();
+        let uplink = Uplinks::new(server(url), Tls::new("").unwrap(), Resolver::of_ours(), events).connect();
         let refused = (0..=QUEUE).position(|_| !uplink.send(vec![0; 10]));
         assert_eq!(refused, Some(QUEUE));
     }

@@ -44,7 +44,7 @@ impl Jobs {
             // It has its job already, or ends.
             resolvers: Vec::new(),
             greeted: true,
-            resolving: 0,
+            asks: Asks::new(now),
             blocked: false,
             large: false,
         };

@@ -136,7 +136,9 @@ impl Day {
                     continue;
                 }
                 FromOwner::Hello { .. } => continue,
-                unasked @ (FromOwner::Pong { .. } | FromOwner::Panic { .. }) => panic!("{unasked:?}"),
+                unasked @ (FromOwner::Pong { .. } | FromOwner::Panic { .. } | FromOwner::Violated { .. }) => {
+                    panic!("{unasked:?}")
+                }
             };
             self.owner.turn(answer, self.now);
         }

@@ -73,12 +73,41 @@ async fn a_thousand_messages_a_second_end_their_job() {
 }
 
 #[tokio::test]
-async fn foreign_descriptors_are_closed_as_they_come() {
+async fn foreign_descriptors_are_closed_and_end_their_job() {
     let (mut rig, socket, _alive) = hostile().await;
     let (mut reader, writer) = std::io::pipe().expect("a pipe");
     socket.send(&bytes(&FromJob::Rejoined), &[writer.as_fd(), writer.as_fd()]).expect("room");
     drop(writer);
     rig.listen().await;
     assert_eq!(reader.read(&mut [0; 1]).expect("readable"), 0, "nobody holds the other end");
-    assert_eq!(rig.supervisor.jobs.records.len(), 1, "and the job goes on");
+    rig.server_hears("descriptors").await;
+}
+
+#[tokio::test]
+async fn a_job_that_asks_for_a_device_again_and_again_ends_before_its_owner_is_flooded() {
+    let (mut rig, socket, _alive) = hostile().await;
+    let message = bytes(&FromJob::OpenSource { name: "camera".into() });
+    for _ in 0..=control::MAX_REQUESTS {
+        socket.send(&message, &[]).expect("room");
+        rig.listen().await;
+    }
+    rig.server_hears("things in a second").await;
+}
+
+#[tokio::test]
+async fn a_participant_whose_name_would_forge_a_line_of_the_log_ends_its_job() {
+    let (mut rig, socket, _alive) = hostile().await;
+    socket.send(&bytes(&FromJob::Joined { sid: "PA_2\n<3>all is lost".into() }), &[]).expect("room");
+    rig.listen().await;
+    rig.server_hears("no participant").await;
+    assert!(rig.supervisor.jobs.records.values().all(|record| record.sid.as_deref() == Some("PA_1")));
+}
+
+#[tokio::test]
+async fn a_token_in_the_text_of_an_error_is_told_to_nobody() {
+    let (mut rig, socket, _alive) = hostile().await;
+    let error = "connect: wss://host/?access_token=eyJhbGciOiJIUzI1NiJ9.eyJleHAiOjF9.c2lnbmF0dXJl failed".into();
+    socket.send(&bytes(&FromJob::Failing(error)), &[]).expect("room");
+    rig.listen().await;
+    rig.server_hears("access_token=*** failed").await;
 }

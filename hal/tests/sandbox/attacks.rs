@@ -3,10 +3,11 @@
 use super::board::{self, GRANTED, SECRETS, VICTIM};
 use super::{Role, landlock, start, urgency};
 use hal::process::{Socket, await_readable};
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io::{self, Error, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsFd;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 use std::ptr::null;
@@ -191,7 +192,8 @@ fn names_resolve_by_the_newest_file_though_it_is_replaced() {
 
 fn replace(path: &str, text: &str) {
     let new = format!("{path}.new");
-    fs::write(&new, text).and_then(|()| fs::rename(&new, path)).expect("the board is ours");
+    let for_all = |()| fs::set_permissions(&new, Permissions::from_mode(0o644));
+    fs::write(&new, text).and_then(for_all).and_then(|()| fs::rename(&new, path)).expect("the board is ours");
 }
 
 fn a_card_that_comes_later_is_seen() {

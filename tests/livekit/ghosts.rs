@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tests::server::{KEY, SECRET};
 use tests::token::Token;
 use tests::worker::{AGENT, Setup, Worker};
-use tests::{Judge, Server, poll, process, procfs};
+use tests::{Judge, Proxy, Server, poll, process, procfs};
 
 /// The server's own timeout for a participant that fell silent is about 20 s; a sign-off takes a fraction of this.
 const SIGNED_OFF: Duration = Duration::from_secs(5);
@@ -83,6 +83,28 @@ fn a_worker_that_is_started_again_signs_off_whom_a_dead_job_has_left_before_it_r
     let (gone, registered) = (log.find("participant signed off"), log.find("registered as"));
     assert!(gone.is_some() && gone < registered, "{log}");
     assert!(server.api().identities("studio").is_empty());
+}
+
+#[test]
+fn a_job_that_is_stopped_while_its_signal_connection_is_away_is_signed_off_and_ends_as_it_should() {
+    let server = Server::start();
+    let proxy = Proxy::start(server.address());
+    let worker = Setup::with_url(&proxy.url()).binary(env!("CARGO_BIN_EXE_participant").into()).start();
+    server.api().dispatch("studio", AGENT, "named");
+    wait_active(&server, "studio", NAMED);
+    let (_, job) = worker.started("studio");
+    worker.wait_log("media connected as", SOON);
+    proxy.refuse(true);
+    assert_eq!(proxy.cut("/rtc"), 1);
+    worker.wait_log("signalling lost, resuming", SOON);
+    let id = worker.state()["jobs"][0]["id"].as_str().expect("there is one").to_owned();
+    assert!(worker.operator(&["jobs", "stop", &id]).status.success());
+    assert!(!procfs::alive(job));
+    assert_eq!(server.api().identities("studio"), [NAMED], "the server has not noticed yet");
+    proxy.refuse(false);
+    poll::until("the participant is gone", SIGNED_OFF, || server.api().identities("studio").is_empty().then_some(()));
+    let end = server.job_end("studio", SOON);
+    assert_eq!((end.status.as_str(), end.error.as_str()), ("JS_SUCCESS", "stopped by an operator"));
 }
 
 /// Whose jobs are not started again.

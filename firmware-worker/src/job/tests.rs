@@ -254,6 +254,20 @@ async fn the_job_ends_by_itself_within_250_ms_when_the_supervisor_is_gone() {
 }
 
 #[tokio::test]
+async fn a_job_that_ends_well_but_cannot_say_goodbye_to_its_room_says_so_by_its_exit_code() {
+    let entrypoint = async |context: JobContext| Ok(context.connect().await?);
+    let mut supervisor = Supervisor::start(WorkerOptions::new(entrypoint)).await;
+    supervisor.send_body(&ToJob::Spec, &JobSpec { url: Some("ws://server.invalid".into()), ..spec() });
+    assert!(matches!(supervisor.next().await, FromJob::Prewarmed));
+    assert!(matches!(supervisor.next().await, FromJob::Ready));
+    // Nobody answers: its room has a signal connection never.
+    assert!(matches!(supervisor.next().await, FromJob::Resolve { .. }));
+    supervisor.send(&ToJob::Terminate { reason: "drained".into(), grace_ms: 5000 });
+    assert_eq!(supervisor.ending().await, success("drained"));
+    assert_eq!(supervisor.finish(), ExitCode::FAILURE);
+}
+
+#[tokio::test]
 async fn a_missing_acknowledgement_does_not_keep_the_job() {
     let mut supervisor = Supervisor::running(WorkerOptions::new(async |_| Err("x".into()))).await;
     assert_eq!(supervisor.ending().await, failed("x"));

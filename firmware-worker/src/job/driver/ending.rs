@@ -178,7 +178,9 @@ impl Driver {
         if self.gone {
             self.tell(&FromJob::Left);
         }
-        self.phase = Phase::Over(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS });
+        // The result is told. What success says now is that nobody of ours is left in the room: else the supervisor signs off.
+        let stays = self.session.is_some() && !self.gone;
+        self.phase = Phase::Over(if failed || stays { ExitCode::FAILURE } else { ExitCode::SUCCESS });
     }
 }
 

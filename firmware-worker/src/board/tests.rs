@@ -125,6 +125,13 @@ fn a_wrong_file_is_reported_and_the_last_good_one_goes_on() {
 }
 
 #[test]
+fn a_password_without_quotes_is_not_in_the_report() {
+    let disk = Disk::with(format!("{SERVER}[board]\ntoken = \"{TOKEN}\"\n[wifi]\npassword = 47114711\n"));
+    assert_eq!(disk.mistake(), "firmware-worker.toml:6: a secret must be a text in quotes");
+    assert!(!disk.read("boot/firmware/firmware-worker-report.txt").contains("4711"));
+}
+
+#[test]
 fn settings_that_only_a_newer_program_understands_give_way_to_those_before() {
     let with = |ntp: &str| format!("{SERVER}[board]\ntoken = \"{TOKEN}\"\nntp = [\"{ntp}\"]\n");
     let disk = Disk::with(with("old.example"));

@@ -23,6 +23,14 @@ pub enum SecretFileError {
         /// Why.
         source: io::Error,
     },
+    /// There is no file of this name, and it names no folder either. It is not shown: it may be the secret itself.
+    #[error(
+        "cannot read the secret: {source}; what is to be named is its file, with the folder, and not the secret itself"
+    )]
+    Unnamed {
+        /// Why.
+        source: io::Error,
+    },
     /// Others can read it.
     #[error("{path}: others can read this secret (mode {mode:04o}); run: chmod 600 {path}")]
     Exposed {
@@ -42,7 +50,10 @@ pub enum SecretFileError {
 /// Reads a secret from a file that only its owner can read. White space around it is left out.
 pub fn read_secret(path: &Path) -> Result<Secret, SecretFileError> {
     let failed = |source| SecretFileError::Read { path: path.to_owned(), source };
-    let file = File::open(path).map_err(failed)?;
+    let file = File::open(path).map_err(|source| match path.parent() {
+        Some(folder) if folder.is_dir() || source.kind() == io::ErrorKind::PermissionDenied => failed(source),
+        _ => SecretFileError::Unnamed { source },
+    })?;
     // Asked of the open file: a path could be exchanged between the check and the reading.
     let mode = file.metadata().map_err(failed)?.permissions().mode() & 0o7777;
     if mode & OTHERS != 0 {

@@ -14,7 +14,15 @@ fn explain(error: &toml::de::Error, text: &str, path: &Path) -> Error {
     let path = path.to_owned();
     match unknown_key(error.message()) {
         Some((key, known)) => Error::UnknownKey { path, line, hint: hint(&key, &known), key },
-        None => Error::Syntax { path, line, message: error.message().replace('\n', ", ") },
+        None => Error::Syntax { path, line, message: in_words(error.message()) },
+    }
+}
+
+/// What stands where a table belongs is not quoted: it may be a token (`board = "..."`).
+fn in_words(message: &str) -> String {
+    match message.strip_prefix("invalid type: ") {
+        Some(rest) if rest.contains(", expected struct ") => "must be a table with keys of its own".into(),
+        _ => message.replace('\n', ", "),
     }
 }
 

@@ -57,3 +57,32 @@ fn a_secret_file_holds_one_line() {
         assert!(matches!(refused, SecretFileError::NotOneLine { .. }), "{refused}");
     }
 }
+
+#[test]
+fn a_secret_that_is_written_wrong_is_not_quoted() {
+    for key in ["[wifi]\npassword", "[board]\ntoken", "[board]\napi_secret"] {
+        for value in
+            ["47114711", "-47114711", "0x2cd_e9b7", "4711.4711", "4711-11-04", "true", "[\"4711\"]", "{ a = \"4711\" }"]
+        {
+            let error = error_of(&format!("{key} = {value}"));
+            assert_eq!(error, "config.toml:2: a secret must be a text in quotes", "{value}");
+        }
+        let error = error_of(&format!("{key} = x4711"));
+        assert!(error.starts_with("config.toml:2: ") && !error.contains("4711"), "{error}");
+    }
+    for table in ["wifi", "board", "server"] {
+        assert_eq!(error_of(&format!("{table} = \"4711\"")), "config.toml:1: must be a table with keys of its own");
+    }
+    let odd = error_of("[board]\ntoken = \"47 11\"");
+    assert!(odd.starts_with("board token: holds a space") && !odd.contains("11"), "{odd}");
+    let short = error_of("[wifi]\ncountry = \"DE\"\nssid = \"x\"\npassword = \"4711\"");
+    assert!(short.starts_with("wifi password: is not 8 to 63") && !short.contains("4711"), "{short}");
+}
+
+#[test]
+fn a_secret_that_stands_where_its_file_belongs_is_not_quoted() {
+    for secret in ["eyJhbGciOiJIUzI1NiJ9.e30.c2ln".to_owned(), "s3cret/with+slash".into(), "x".repeat(400)] {
+        let refused = read_secret(Path::new(&secret)).unwrap_err().to_string();
+        assert!(refused.contains("not the secret itself") && !refused.contains(&secret), "{refused}");
+    }
+}

@@ -14,6 +14,10 @@ pub(super) const AUDIO_BACKLOG: usize = 64;
 /// Access units that a slow reader may fall behind by: half a second at 30 fps.
 pub(super) const VIDEO_BACKLOG: usize = 16;
 
+/// Undecodable frames after which a keyframe is asked for once more, half a second at 30 fps: the first request, or what it
+/// brought, may be lost, and the server passes one on every 500 ms at most.
+const ASK_AGAIN: u64 = 15;
+
 /// The longest Opus packet, 120 ms at 48 kHz.
 const MAX_PACKET_SAMPLES: usize = 5760;
 
@@ -115,31 +119,37 @@ pub struct VideoStream {
     sid: TrackSid,
     frames: broadcast::Receiver<VideoFrame>,
     requests: mpsc::Sender<Request>,
-    needs_keyframe: bool,
+    /// Frames skipped while it waits for a keyframe; `None` while it does not.
+    skipped: Option<u64>,
     missed: u64,
 }
 
 impl VideoStream {
     pub(super) fn new(sid: TrackSid, frames: broadcast::Receiver<VideoFrame>, requests: mpsc::Sender<Request>) -> Self {
-        Self { sid, frames, requests, needs_keyframe: true, missed: 0 }
+        Self { sid, frames, requests, skipped: Some(0), missed: 0 }
     }
 
     /// The next frame that can be decoded; `None` when the track or the job is over. A reader that is too slow loses
-    /// the oldest frames, goes on at the next keyframe, and [`VideoStream::missed`] counts them. Cancel-safe.
+    /// the oldest frames, goes on at the next keyframe, for which it asks, and [`VideoStream::missed`] counts them. Cancel-safe.
     pub async fn next(&mut self) -> Option<VideoFrame> {
         loop {
-            match self.frames.recv().await {
-                Ok(frame) if self.needs_keyframe && !frame.keyframe => self.missed += 1,
-                Ok(frame) => {
-                    self.needs_keyframe = false;
+            match (self.frames.recv().await, self.skipped) {
+                (Ok(frame), Some(skipped)) if !frame.keyframe => {
+                    self.missed += 1;
+                    self.skipped = Some(skipped + 1);
+                    if skipped % ASK_AGAIN == 0 {
+                        self.request_keyframe();
+                    }
+                }
+                (Ok(frame), _) => {
+                    self.skipped = None;
                     return Some(frame);
                 }
-                Err(RecvError::Lagged(missed)) => {
+                (Err(RecvError::Lagged(missed)), skipped) => {
                     self.missed += missed;
-                    self.needs_keyframe = true;
-                    self.request_keyframe();
+                    self.skipped = skipped.or(Some(0));
                 }
-                Err(RecvError::Closed) => return None,
+                (Err(RecvError::Closed), _) => return None,
             }
         }
     }
@@ -151,7 +161,7 @@ impl VideoStream {
 
     /// Asks the publisher for a keyframe.
     pub fn request_keyframe(&self) {
-        // With a full queue the request is lost; the room asks by itself when frames are missing.
+        // With a full queue the request is lost. A stream that needs it asks again.
         let _ = self.requests.try_send(Request::WantKeyframe(self.sid.clone()));
     }
 }
@@ -159,6 +169,7 @@ impl VideoStream {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use futures_util::FutureExt;
     use opusic_c::{Application, Encoder};
     use std::time::Instant;
 
@@ -191,6 +202,31 @@ mod tests {
         assert_eq!(stream.next().await.map(|f| f.timestamp), Some(4));
         assert!(matches!(asked.try_recv(), Ok(Request::WantKeyframe(sid)) if sid.0 == "TR_1"));
         assert_eq!(stream.missed(), 3);
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_begins_amid_frames_asks_for_a_keyframe_until_it_comes() {
+        let (sender, receiver) = broadcast::channel(64);
+        let (requests, mut asked) = mpsc::channel(1);
+        let mut stream = VideoStream::new(TrackSid("TR_1".into()), receiver, requests);
+        let frame = |timestamp, keyframe| VideoFrame { timestamp, captured: None, data: vec![], keyframe };
+        // The first request, which finds the queue full, is lost.
+        stream.request_keyframe();
+        sender.send(frame(0, false)).expect("the stream listens");
+        assert!(stream.next().now_or_never().is_none(), "it cannot be decoded");
+        assert!(asked.try_recv().is_ok());
+        let mut asks = 0;
+        for timestamp in 1..45 {
+            sender.send(frame(timestamp, false)).expect("the stream listens");
+            assert!(stream.next().now_or_never().is_none(), "it cannot be decoded");
+            asks += u32::from(asked.try_recv().is_ok());
+        }
+        assert_eq!(asks, 2, "every fifteenth frame");
+        sender.send(frame(45, true)).expect("the stream listens");
+        sender.send(frame(46, false)).expect("the stream listens");
+        assert_eq!(stream.next().await.map(|f| f.timestamp), Some(45));
+        assert_eq!(stream.next().await.map(|f| f.timestamp), Some(46));
+        assert_eq!((stream.missed(), asked.try_recv().is_err()), (45, true));
     }
 
     #[tokio::test]

@@ -6,12 +6,14 @@ use protocol::secret::Secret;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-/// Frames waiting for the server to read; a server that takes none is as good as gone.
-const OUTGOING: usize = 64;
+/// Frames waiting for the server to read: a room that is back gives all that has waited, 256 requests at most, before the
+/// socket's task gets its turn, and some of its own. With more, the server reads no longer.
+const OUTGOING: usize = 512;
 
 /// Frames waiting for the driver; when it is full the socket is not read.
 const INCOMING: usize = 64;
@@ -49,18 +51,21 @@ pub struct Signal {
     generation: u64,
     outgoing: Option<mpsc::Sender<Vec<u8>>>,
     task: Option<JoinHandle<()>>,
+    /// Given up, which [`Signal::next`] has to tell yet.
+    stalled: bool,
 }
 
 impl Signal {
     /// No socket yet.
     pub fn new(tls: Tls) -> Self {
         let (report, events) = mpsc::channel(INCOMING);
-        Self { tls: Arc::new(tls), report, events, generation: 0, outgoing: None, task: None }
+        Self { tls: Arc::new(tls), report, events, generation: 0, outgoing: None, task: None, stalled: false }
     }
 
     /// Opens a socket after the old one, if any, is closed.
     pub fn open(&mut self, url: String, token: Secret, place: Where) {
         self.generation += 1;
+        self.stalled = false;
         let (outgoing, frames) = mpsc::channel(OUTGOING);
         self.outgoing = Some(outgoing);
         let previous = self.task.take();
@@ -68,19 +73,27 @@ impl Signal {
         let tls = Arc::clone(&self.tls);
         self.task = Some(tokio::spawn(async move {
             if let Some(previous) = previous {
-                // A panic aborts the process, so the only outcome is that it has ended.
+                // A panic aborts the process, so whatever comes, it has ended.
                 let _ = previous.await;
             }
             socket.run(&url, &token, place, &tls).await;
         }));
     }
 
-    /// Queues a frame. Without a socket, or with one that takes none, it is dropped; the room repeats what matters
-    /// when it resumes.
+    /// Queues a frame. Without a socket it is dropped; the room repeats what matters when it resumes. So it does when the
+    /// server takes none, as the socket is given up then.
     pub fn send(&mut self, frame: Vec<u8>) {
-        let sent = self.outgoing.as_ref().map(|outgoing| outgoing.try_send(frame));
-        if !matches!(sent, Some(Ok(()))) {
-            tracing::debug!("signal frame dropped");
+        match self.outgoing.as_ref().map(|outgoing| outgoing.try_send(frame)) {
+            Some(Ok(())) => {}
+            Some(Err(TrySendError::Full(_))) => {
+                self.outgoing = None;
+                self.stalled = true;
+                if let Some(task) = &self.task {
+                    // It would wait for the server to take what it has.
+                    task.abort();
+                }
+            }
+            Some(Err(TrySendError::Closed(_))) | None => tracing::debug!("signal frame dropped"),
         }
     }
 
@@ -92,7 +105,7 @@ impl Signal {
     /// Waits until a closed socket has said its goodbye.
     pub async fn closed(&mut self) {
         if let Some(task) = self.task.as_mut() {
-            // A panic aborts the process, so the only outcome is that it has ended.
+            // A panic aborts the process, so whatever comes, it has ended.
             let _ = task.await;
             self.task = None;
         }
@@ -100,6 +113,9 @@ impl Signal {
 
     /// The next event. Cancel-safe.
     pub async fn next(&mut self) -> SignalEvent {
+        if std::mem::take(&mut self.stalled) {
+            return SignalEvent::Closed(SignalError::Broken("the server does not read what it is sent".into()));
+        }
         loop {
             let (generation, event) = self.events.recv().await.expect("a sender is kept beside the receiver");
             if generation == self.generation {
@@ -174,4 +190,70 @@ async fn connect(url: &str, token: &Secret, place: Where, tls: &Tls) -> Result<W
         ConnectError::Tls { .. } => SignalError::Tls(error.to_string()),
         ConnectError::Broken { .. } => SignalError::Broken(error.to_string()),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::{FutureExt, StreamExt};
+    use std::net::Ipv4Addr;
+    use tokio::net::TcpListener;
+    use tokio_tungstenite::accept_async;
+
+    async fn listen() -> (TcpListener, Signal) {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("loopback has free ports");
+        let address = listener.local_addr().expect("it is bound");
+        let mut signal = Signal::new(Tls::new("").expect("no certificates"));
+        signal.open(format!("ws://{address}"), Secret::new("t"), Where::Known(address));
+        (listener, signal)
+    }
+
+    #[tokio::test]
+    async fn all_that_waited_for_a_resume_goes_out_at_once() {
+        let (listener, mut signal) = listen().await;
+        let server = async {
+            let mut socket = accept_async(listener.accept().await.unwrap().0).await.unwrap();
+            let mut frames = Vec::new();
+            while let Some(Ok(message)) = socket.next().await {
+                if message.is_binary() {
+                    frames.push(message.into_data().to_vec());
+                }
+            }
+            frames
+        };
+        let room = async {
+            assert!(matches!(signal.next().await, SignalEvent::Open));
+            (0..300u16).for_each(|n| signal.send(n.to_be_bytes().into()));
+            signal.close();
+            signal.closed().await;
+        };
+        let (frames, ()) = tokio::join!(server, room);
+        assert_eq!(frames, (0..300u16).map(|n| n.to_be_bytes().to_vec()).collect::<Vec<_>>());
+    }
+
+    #[tokio::test]
+    async fn a_server_that_reads_nothing_is_given_up_and_can_be_asked_again() {
+        let (listener, mut signal) = listen().await;
+        let (_socket, open) =
+            tokio::join!(async { accept_async(listener.accept().await.unwrap().0).await }, signal.next());
+        assert!(matches!(open, SignalEvent::Open));
+        // Its socket takes some megabytes before it is full.
+        let stalled = async {
+            loop {
+                signal.send(vec![0; 1 << 16]);
+                tokio::task::yield_now().await;
+                if let Some(event) = signal.next().now_or_never() {
+                    break event;
+                }
+            }
+        };
+        let stalled = timeout(Duration::from_secs(10), stalled).await.expect("it is found out");
+        let SignalEvent::Closed(SignalError::Broken(why)) = stalled else { panic!("it is open") };
+        assert_eq!(why, "the server does not read what it is sent");
+        let again = listener.local_addr().expect("it is bound");
+        signal.open(format!("ws://{again}"), Secret::new("t"), Where::Known(again));
+        let (_socket, open) =
+            tokio::join!(async { accept_async(listener.accept().await.unwrap().0).await }, signal.next());
+        assert!(matches!(open, SignalEvent::Open), "{open:?}");
+    }
 }

@@ -1,9 +1,11 @@
 //! The entrypoint of the shipped binary, written on the public API alone.
 
+mod audible;
 mod mix;
 mod player;
 
 use super::{BoxError, Event, JobContext};
+use audible::Audible;
 use futures_util::future::try_join_all;
 use player::Player;
 use serde::Deserialize;
@@ -58,17 +60,17 @@ pub async fn bridge(context: JobContext) -> Result<(), BoxError> {
     let mut events = context.events();
     context.connect().await?;
     tracing::info!(room = context.room_name(), identity = context.identity(), sources = ?names, "joined");
+    let mut audible = Audible::default();
     while let Some(event) = events.next().await {
+        if let Some(player) = &player {
+            audible.news(&event, || context.participants()).into_iter().for_each(|track| player.hear(track));
+        }
         match event {
             Event::ParticipantJoined(who) => {
                 tracing::info!(identity = who.identity, sid = who.sid, "participant joined")
             }
             Event::ParticipantLeft(who) => tracing::info!(identity = who.identity, sid = who.sid, "participant left"),
-            Event::TrackPublished { track, .. } => {
-                if let Some(player) = &player {
-                    player.hear(track);
-                }
-            }
+            Event::Missed(count) => tracing::debug!(count, "events missed"),
             Event::Quality(quality) => tracing::debug!(quality, "connection"),
             _ => {}
         }

@@ -2,7 +2,7 @@
 
 use super::mix::{BLOCK, Mix};
 use crate::job::{BoxError, Error, Frame, JobContext, PcmChannels};
-use protocol::room::{Kind, RemoteTrack, TrackSid};
+use protocol::room::{RemoteTrack, TrackSid};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
@@ -47,11 +47,8 @@ impl Player {
         Self { context, heard }
     }
 
-    /// Subscribes to a track, if it is sound.
+    /// Subscribes to a track of sound.
     pub(super) fn hear(&self, track: RemoteTrack) {
-        if track.kind != Kind::Audio {
-            return;
-        }
         let (context, heard) = (self.context.clone(), self.heard.clone());
         tokio::spawn(async move {
             if let Err(error) = decode(&context, &track.sid, &heard).await {

@@ -27,13 +27,15 @@ pub(super) fn join_url(base: &str, join: &lk::JoinRequest) -> String {
         compression: lk::wrapped_join_request::Compression::None.into(),
         join_request: join.encode_to_vec(),
     };
-    let base = base.trim_end_matches('/');
     let base = match base.split_once("://") {
         Some(("http", rest)) => format!("ws://{rest}"),
         Some(("https", rest)) => format!("wss://{rest}"),
         _ => base.to_owned(),
     };
-    format!("{base}/rtc/v1?join_request={}", URL_SAFE.encode(wrapped.encode_to_vec()))
+    // What a proxy in front of the server wants to see of us stays the query's.
+    let (path, own) = base.split_once('?').map_or((&*base, String::new()), |(path, own)| (path, format!("&{own}")));
+    let path = path.trim_end_matches('/');
+    format!("{path}/rtc/v1?join_request={}{own}", URL_SAFE.encode(wrapped.encode_to_vec()))
 }
 
 /// A join with tracks and offer, so that one round trip publishes.
@@ -198,4 +200,25 @@ pub(super) fn candidate(trickle: &lk::TrickleRequest) -> Option<String> {
     let init: serde_json::Value = serde_json::from_str(&trickle.candidate_init).ok()?;
     let line = init.get("candidate")?.as_str()?;
     (!line.is_empty()).then(|| line.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_room_path_is_joined_to_any_base_and_keeps_its_query() {
+        let url = |base: &str| {
+            let url = join_url(base, &lk::JoinRequest { reconnect: true, ..Default::default() });
+            let (path, query) = url.split_once("?join_request=").expect("it carries the request");
+            let own = query.find('&').map_or("", |at| &query[at..]);
+            assert!(!query[..query.len() - own.len()].is_empty() && !query.contains('?'), "{url}");
+            format!("{path} {own}")
+        };
+        assert_eq!(url("ws://h:7880"), "ws://h:7880/rtc/v1 ");
+        assert_eq!(url("https://h/"), "wss://h/rtc/v1 ");
+        assert_eq!(url("http://h/base/"), "ws://h/base/rtc/v1 ");
+        assert_eq!(url("wss://h/base/?a=b&c=d/"), "wss://h/base/rtc/v1 &a=b&c=d/");
+        assert_eq!(url("ws://h?a=b"), "ws://h/rtc/v1 &a=b");
+    }
 }

@@ -59,6 +59,9 @@ pub enum DownloadError {
 /// An open file on a server.
 #[derive(Debug)]
 pub struct Download {
+    /// As it was given. Each connection begins here: what it redirects to may be for minutes only.
+    first: String,
+    /// Where that has led.
     url: String,
     tls: Tls,
     body: Option<BufReader<Box<dyn Transport>>>,
@@ -94,7 +97,8 @@ impl Download {
     /// Waits for the head of the answer.
     pub async fn open(url: &str, tls: Tls) -> Result<Self, DownloadError> {
         let backoff = Backoff::new(RETRY.0, RETRY.1);
-        let mut new = Self { url: url.into(), tls, body: None, length: None, etag: None, position: 0, backoff };
+        let (first, url) = (url.to_owned(), url.to_owned());
+        let mut new = Self { first, url, tls, body: None, length: None, etag: None, position: 0, backoff };
         new.connect().await?;
         Ok(new)
     }
@@ -135,6 +139,9 @@ impl Download {
     async fn connect(&mut self) -> Result<(), DownloadError> {
         let mut redirects = 0;
         loop {
+            if redirects == 0 {
+                self.url.clone_from(&self.first);
+            }
             match self.attempt().await {
                 Try::Open(body) => {
                     self.body = Some(body);
@@ -148,7 +155,10 @@ impl Download {
                     self.url = self.target(&to)?;
                 }
                 Try::Refused(why) => return Err(self.refused(why)),
-                Try::Failed(why) => self.failed(why).await?,
+                Try::Failed(why) => {
+                    redirects = 0;
+                    self.failed(why).await?;
+                }
             }
         }
     }

@@ -75,15 +75,39 @@ async fn a_server_without_ranges_sends_it_all_again_and_one_with_another_file_is
 async fn redirects_are_followed_a_few_times_and_a_busy_server_is_asked_again() {
     let moved = answer("302 Found\r\nLocation: /there?key=hidden", b"");
     let busy = answer("503 Busy\r\nContent-Length: 0", b"");
-    let (address, serving) = serve(vec![moved, busy, answer("200 OK\r\nContent-Length: 2", b"ok")]).await;
+    let whole = answer("200 OK\r\nContent-Length: 2", b"ok");
+    let (address, serving) = serve(vec![moved.clone(), busy, moved, whole]).await;
     let mut download = open(&format!("http://{address}/here")).await.unwrap();
     let mut read = [0; 2];
     download.fill(&mut read).await.unwrap();
     assert_eq!(&read, b"ok");
-    assert!(serving.await.unwrap()[2].starts_with("GET /there?key=hidden "));
+    let asked = serving.await.unwrap();
+    let places: Vec<_> = asked.iter().map(|head| head.split(' ').nth(1).unwrap()).collect();
+    assert_eq!(places, ["/here", "/there?key=hidden", "/here", "/there?key=hidden"]);
     let (address, _serving) = serve(vec![answer("302 Found\r\nLocation: /", b""); 9]).await;
     let why = open(&format!("http://{address}/")).await.unwrap_err().to_string();
     assert!(why.contains("more than 5 redirects"), "{why}");
+}
+
+#[tokio::test]
+async fn a_link_that_breaks_off_is_taken_up_where_a_redirect_that_has_expired_began() {
+    let moved = |to: &str| answer(&format!("302 Found\r\nLocation: {to}"), b"");
+    let rest = "206 Partial Content\r\nContent-Length: 4\r\nContent-Range: bytes 2-5/6";
+    let answers = vec![
+        moved("/signed?until=12:00"),
+        answer("200 OK\r\nContent-Length: 6", b"ab"),
+        moved("/signed?until=12:05"),
+        answer(rest, b"cdef"),
+    ];
+    let (address, serving) = serve(answers).await;
+    let mut download = open(&format!("http://{address}/release")).await.unwrap();
+    let mut read = [0; 6];
+    download.fill(&mut read).await.unwrap();
+    assert_eq!(&read, b"abcdef");
+    let asked = serving.await.unwrap();
+    let places: Vec<_> = asked.iter().map(|head| head.split(' ').nth(1).unwrap()).collect();
+    assert_eq!(places, ["/release", "/signed?until=12:00", "/release", "/signed?until=12:05"]);
+    assert!(asked[3].contains("Range: bytes=2-\r\n"), "{}", asked[3]);
 }
 
 #[tokio::test]
@@ -105,6 +129,7 @@ async fn what_no_second_try_would_mend_is_refused_at_once_and_without_the_query(
 async fn what_is_not_http_is_no_download() {
     let (address, _serving) = serve(vec![b"SSH-2.0-x\r\n\r\n".to_vec()]).await;
     let mut download = Download {
+        first: format!("http://{address}/"),
         url: format!("http://{address}/"),
         tls: Tls::new("").unwrap(),
         body: None,

@@ -20,6 +20,7 @@ mod system;
 mod tests;
 
 use crate::config::{self, Board, Config, Defaults, Written};
+use crate::net::shown;
 use file::Boot;
 use kept::Kept;
 use std::io;
@@ -127,7 +128,7 @@ fn take(
     let config = config::check(secrets.fill(written.clone()), &|_| None, defaults).map_err(|e| e.to_string())?;
     kept.network_is_known(&written, &config.board)?;
     keep(kept, &text, &written, &secrets, &config).map_err(|e| e.to_string())?;
-    report.notes.push(format!("The worker connects to {}.", config.server.url));
+    report.notes.push(format!("The worker connects to {}.", shown(&config.server.url)));
     report.notes.extend(config.board.wifi.iter().map(|wifi| format!("Wi-Fi: {:?} ({}).", wifi.ssid, wifi.country)));
     // Only now, and only if it lasts: a secret is in two places rather than in none.
     if let Some(without) = file::without_secrets(&text).filter(|_| kept.trouble().is_none()) {

@@ -132,6 +132,12 @@ fn a_password_without_quotes_is_not_in_the_report() {
 }
 
 #[test]
+fn the_report_shows_where_the_worker_connects_without_what_a_query_may_hold() {
+    let disk = Disk::with(format!("[server]\nurl = \"wss://h/base?key=hidden\"\n[board]\ntoken = \"{TOKEN}\"\n"));
+    assert_eq!(disk.good().notes[0], "The worker connects to wss://h/base.");
+}
+
+#[test]
 fn settings_that_only_a_newer_program_understands_give_way_to_those_before() {
     let with = |ntp: &str| format!("{SERVER}[board]\ntoken = \"{TOKEN}\"\nntp = [\"{ntp}\"]\n");
     let disk = Disk::with(with("old.example"));

@@ -7,6 +7,7 @@ use crate::config::{
     read_secret,
 };
 use crate::device::speaker::choose;
+use crate::net::shown;
 use crate::supervisor;
 use hal::audio::{Card, Error, Identity, find};
 use hal::video::Camera;
@@ -77,7 +78,7 @@ fn describe(config: &Config, credentials: &str, board: &Board) -> String {
     let kind = format!("{:?}", worker.job_type).to_lowercase();
     let http = config.http.map_or_else(|| "off".into(), |address| format!("http://{address}"));
     // Writing to a string cannot fail.
-    let _ = writeln!(out, "server      {}{}", config.server.url, unencrypted(&config.server.url));
+    let _ = writeln!(out, "server      {}{}", shown(&config.server.url), unencrypted(&config.server.url));
     let _ = writeln!(out, "as          {credentials}");
     let _ = writeln!(out, "jobs        {kind} jobs, {dispatch}, at most {} at a time", worker.max_jobs);
     for device in &config.devices {

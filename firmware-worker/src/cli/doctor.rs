@@ -4,6 +4,7 @@ mod boot;
 mod checks;
 
 use super::{Settings, load};
+use crate::net::shown;
 use crate::supervisor;
 use checks::{Finding, State};
 use hal::board::Board;
@@ -48,7 +49,7 @@ fn server(settings: Settings) -> Finding {
         Ok(config) => config,
         Err(error) => return Finding::wrong("server", error.to_string()),
     };
-    let url = config.server.url.clone();
+    let url = shown(&config.server.url);
     match supervisor::try_server(config.server) {
         Ok(()) => Finding::good("server", format!("{url} takes our credentials")),
         Err(why) => Finding::wrong("server", why),

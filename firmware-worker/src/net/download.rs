@@ -2,7 +2,7 @@
 
 use super::dial::{self, Transport};
 use super::tls::Tls;
-use super::url::Target;
+use super::url::{Target, shown};
 use protocol::backoff::Backoff;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
@@ -33,7 +33,7 @@ pub enum DownloadError {
     /// Another try would bring the same.
     #[error("{url}: {why}")]
     Refused {
-        /// Without query.
+        /// Without query and password.
         url: String,
         /// In plain words.
         why: String,
@@ -41,7 +41,7 @@ pub enum DownloadError {
     /// The last of many tries.
     #[error("{url}: given up after {MAX_FAILURES} tries: {why}")]
     Unreachable {
-        /// Without query.
+        /// Without query and password.
         url: String,
         /// In plain words.
         why: String,
@@ -49,7 +49,7 @@ pub enum DownloadError {
     /// There are not so many bytes.
     #[error("{url}: has {length} bytes, and ends too early")]
     Ended {
-        /// Without query.
+        /// Without query and password.
         url: String,
         /// Bytes.
         length: u64,
@@ -250,9 +250,8 @@ impl Download {
         DownloadError::Refused { url: self.shown(), why }
     }
 
-    /// A query may hold a token.
     fn shown(&self) -> String {
-        self.url.split(['?', '#']).next().unwrap_or_default().to_owned()
+        shown(&self.url)
     }
 }
 

@@ -8,7 +8,7 @@ mod url;
 
 pub use download::{Download, DownloadError};
 pub use tls::Tls;
-pub use url::host_and_port;
+pub use url::{host_and_port, shown};
 
 use dial::Transport;
 use futures_util::{SinkExt, StreamExt};

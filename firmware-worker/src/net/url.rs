@@ -1,4 +1,4 @@
-//! What a server URL says: transport, host, port. Errors never quote the query, which may hold a token.
+//! What a server URL says: transport, host, port. Errors never quote the query, which may hold a token, or a password.
 
 use tokio_tungstenite::tungstenite::http::Uri;
 
@@ -28,7 +28,7 @@ pub fn host_and_port(url: &str) -> Result<(String, u16), String> {
 
 impl Target {
     pub(super) fn parse(url: &str) -> Result<Self, String> {
-        let shown = without_query(url);
+        let shown = shown(url);
         let uri: Uri = url.parse().map_err(|_| format!("{shown}: not a URL"))?;
         let (scheme, default_port) = match uri.scheme_str() {
             Some("ws" | "http") => ("ws", 80),
@@ -44,6 +44,10 @@ impl Target {
         if host.is_empty() {
             return Err(format!("{shown}: the host is missing"));
         }
+        let port = authority.as_str().trim_start_matches(authority.host()).trim_start_matches(':');
+        if !port.is_empty() && authority.port_u16().is_none() {
+            return Err(format!("{shown}: the port is no number up to 65535"));
+        }
         let path = uri.path_and_query().map_or("/", |p| p.as_str());
         Ok(Self {
             secure: scheme == "wss",
@@ -57,9 +61,17 @@ impl Target {
     }
 }
 
-fn without_query(url: &str) -> &str {
-    let end = url.find(['?', '#', '@']).unwrap_or(url.len());
-    &url[..end]
+/// The same URL for logs: without query, user name and password, even where it is none.
+pub fn shown(url: &str) -> String {
+    let scheme = url.split_once("://").filter(|(scheme, _)| scheme.bytes().all(|byte| byte.is_ascii_alphabetic()));
+    let (scheme, rest) = scheme.map_or((String::new(), url), |(scheme, rest)| (format!("{scheme}://"), rest));
+    let (place, query) = rest.split_at(rest.find(['?', '#']).unwrap_or(rest.len()));
+    match (query.contains('@'), place.rsplit_once('@')) {
+        // A password may hold either character, and then this was none.
+        (true, _) => format!("{scheme}***"),
+        (false, Some((_, place))) => format!("{scheme}***@{place}"),
+        (false, None) => format!("{scheme}{place}"),
+    }
 }
 
 #[cfg(test)]
@@ -84,8 +96,28 @@ mod tests {
     }
 
     #[test]
+    fn a_log_shows_where_a_url_leads_and_no_more() {
+        assert_eq!(shown("wss://a.example:7/base?access_token=hidden#x"), "wss://a.example:7/base");
+        assert_eq!(shown("https://a.example/pkg@1/x.fwu"), "https://***@1/x.fwu");
+        assert_eq!(shown("ws://user:hid^den@a.example/x"), "ws://***@a.example/x");
+        assert_eq!(shown("a.example"), "a.example");
+    }
+
+    #[test]
     fn refusals_name_the_url_but_never_its_query_or_password() {
-        for url in ["ftp://h/?access_token=hidden", "h/?access_token=hidden", "ws://u:hidden@h/", "ws:// ?hidden"] {
+        for url in [
+            "ftp://h/?access_token=hidden",
+            "h/?access_token=hidden",
+            "ws://u:hidden@h/",
+            "ws:// ?hidden",
+            "ws://u:hidden^@h/",
+            "ws://u:hidden?^@h/",
+            "ws://u:hidden#/^@h/",
+            "ws://u:^/hidden@h/",
+            "u:hidden@h",
+            "u:hidden://^@h",
+            "ws://u:hidden?@h/",
+        ] {
             let error = host_and_port(url).unwrap_err();
             assert!(!error.contains("hidden"), "{error}");
         }

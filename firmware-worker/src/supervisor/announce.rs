@@ -1,6 +1,7 @@
 //! What operators and the service manager are told without asking.
 
 use super::run::Supervisor;
+use crate::net::shown;
 use std::time::Instant;
 use tracing::{info, warn};
 
@@ -15,7 +16,8 @@ impl Supervisor {
         let was_registered = before.as_ref().is_some_and(|b| b.registered);
         if now.registered && (!was_registered || before.as_ref().is_some_and(|b| b.worker_id != now.worker_id)) {
             let worker = &self.config.worker;
-            info!("registered as {} with {} agent_name {:?}", now.worker_id, self.config.server.url, worker.agent_name);
+            let server = shown(&self.config.server.url);
+            info!("registered as {} with {server} agent_name {:?}", now.worker_id, worker.agent_name);
             notify(&[sd_notify::NotifyState::Status("registered")]);
             self.totals.registrations += 1;
         } else if !now.registered && !now.draining && before.is_some_and(|b| b.problem != now.problem) {

@@ -1,7 +1,7 @@
 //! Where an update comes from.
 
 use super::Error;
-use crate::net::{Download, Tls};
+use crate::net::{Download, Tls, shown};
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
@@ -38,11 +38,10 @@ impl Source {
     }
 
     fn fetch(url: &str, tls: Tls) -> Result<Self, Error> {
-        let wrong = |source| Error::File { call: "fetch", path: url.into(), source };
+        let name = shown(url);
+        let wrong = |source| Error::File { call: "fetch", path: Path::new(&name).to_owned(), source };
         let runtime = Builder::new_current_thread().enable_all().build().map_err(wrong)?;
         let download = runtime.block_on(Download::open(url, tls))?;
-        // A query may hold a token.
-        let name = url.split(['?', '#']).next().unwrap_or_default().to_owned();
         Ok(Self { name, length: download.length(), from: From::Server(runtime, Box::new(download)) })
     }
 

@@ -121,6 +121,8 @@ async fn what_no_second_try_would_mend_is_refused_at_once_and_without_the_query(
         let why = refusal(head).await;
         assert!(why.contains(words) && why.contains("/x") && !why.contains("hidden"), "{why}");
     }
+    let why = open("http://u:hid^den@h/x").await.unwrap_err().to_string();
+    assert!(why.starts_with("http://***@h/x: ") && !why.contains("hid"), "{why}");
     let why = open("http:///x").await.unwrap_err().to_string();
     assert!(why.contains("URL") || why.contains("host"), "{why}");
 }

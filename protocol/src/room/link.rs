@@ -174,6 +174,14 @@ impl Backlog {
         }
     }
 
+    /// Tracks to be announced, which may not wait for the end of a resume: their offer does not, and of two tracks of one kind
+    /// that it offers unannounced the server may take one for the other.
+    pub(super) fn take_tracks(&mut self) -> impl Iterator<Item = Vec<u8>> {
+        let (tracks, rest) = std::mem::take(&mut self.0).into_iter().partition(|r| matches!(r, Request::AddTrack(_)));
+        self.0 = rest;
+        VecDeque::into_iter(tracks).map(signal::encode)
+    }
+
     pub(super) fn take(&mut self) -> impl Iterator<Item = Vec<u8>> {
         std::mem::take(&mut self.0).into_iter().map(signal::encode)
     }

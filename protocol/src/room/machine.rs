@@ -249,6 +249,7 @@ impl Room {
     pub(super) fn request(&mut self, request: Request) {
         match self.phase {
             Phase::Connecting { .. } | Phase::Live => self.request_now(request),
+            Phase::Syncing { .. } if matches!(request, Request::AddTrack(_)) => self.request_now(request),
             _ => self.backlog.push(request),
         }
     }

@@ -247,6 +247,7 @@ impl Room {
         self.roster.expect_complete_list();
         let state = self.sync_state();
         self.request_now(Request::SyncState(state));
+        self.out.extend(self.backlog.take_tracks().map(Output::Signal));
         self.data.replay(response.last_message_seq);
         // A track that appeared meanwhile is only told in an answer.
         self.negotiation.request();

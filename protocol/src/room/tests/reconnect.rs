@@ -75,6 +75,36 @@ fn requests_made_while_the_signal_is_away_are_sent_after_the_resume() {
 }
 
 #[test]
+fn tracks_published_during_a_resume_are_announced_before_they_are_offered() {
+    let mut world = World::live(vec![]);
+    world.down = true;
+    world.drop_signal();
+    world.command(Command::Publish(camera()));
+    world.run(SECOND);
+    world.down = false;
+    while world.sfu.sent(|r| matches!(r, Request::SyncState(_))) == 0 {
+        world.run(Duration::from_millis(1));
+    }
+    world.command(Command::Publish(microphone()));
+    world.run(SECOND * 2);
+    assert_eq!((world.count(resumed), world.count(|e| matches!(e, Event::Published(..)))), (1, 2));
+    let requests = &world.sfu.requests;
+    let announced: Vec<_> = requests
+        .iter()
+        .enumerate()
+        .filter_map(|(at, request)| match request {
+            Request::AddTrack(track) => Some((at, track.cid.as_str())),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(announced.len(), 2);
+    for (at, cid) in announced {
+        let offered = requests.iter().position(|r| matches!(r, Request::Offer(offer) if offer.sdp.contains(cid)));
+        assert!(offered.is_some_and(|offered| at < offered), "{cid}: {requests:?}");
+    }
+}
+
+#[test]
 fn a_refused_resume_becomes_a_rejoin_that_publishes_once() {
     let mut world = World::live(vec![microphone(), camera()]);
     world.sfu.refuse_resume = true;

@@ -14,6 +14,7 @@ mod allocate;
 mod data;
 mod deadlines;
 mod link;
+mod lost;
 mod machine;
 mod negotiate;
 mod participants;

@@ -19,10 +19,13 @@ pub(super) const MEDIA_TIMEOUT: Duration = Duration::from_secs(15);
 pub(super) const SYNC_TIMEOUT: Duration = Duration::from_secs(8);
 /// The server forgets a participant about 20 s after its media died: later resumes are refused.
 pub(super) const RESUME_WINDOW: Duration = Duration::from_secs(20);
-/// The worker ends a job that did not join in 60 s; this leaves it the true reason.
+/// The worker ends a job that did not join in 60 s; this leaves it the true reason. Nor is a room tried for longer whose media
+/// never stood.
 pub(super) const JOIN_WINDOW: Duration = Duration::from_secs(55);
 /// How long a room that worked is tried again: a server update with a slow start.
 pub(super) const REJOIN_WINDOW: Duration = Duration::from_secs(180);
+/// Media that stood for so long were well: their loss begins another outage.
+const STOOD: Duration = Duration::from_secs(5);
 
 /// Requests kept while the signal connection is away; further ones are dropped, and the log says so.
 const MAX_QUEUED: usize = 256;
@@ -75,6 +78,11 @@ impl Phase {
         matches!(self, Self::Connecting { .. } | Self::Syncing { .. } | Self::Live)
     }
 
+    /// The last session is over and no other begun: what its peer connection still says is of no interest.
+    pub(super) fn without_session(self) -> bool {
+        matches!(self, Self::Ended | Self::Waiting { attempt: Attempt::Join | Attempt::Rejoin, .. })
+    }
+
     /// The attempt under way.
     pub(super) fn attempt(self) -> Option<Attempt> {
         match self {
@@ -84,16 +92,24 @@ impl Phase {
     }
 }
 
-/// Retries of one outage.
+/// Retries of one outage. What ends as soon as it began belongs to it: a server that is about to go takes joins and ends
+/// them, and one whose media nobody reaches would do so for ever.
 #[derive(Debug)]
 pub(super) struct Retries {
     backoff: Backoff,
     since: Instant,
+    /// Since when media stand.
+    live: Option<Instant>,
+    /// Media have stood before.
+    pub(super) worked: bool,
+    /// How often they were lost without having stood for long.
+    losses: u32,
 }
 
 impl Retries {
     pub(super) fn new(now: Instant) -> Self {
-        Self { backoff: Backoff::new(FIRST_DELAY, LARGEST_DELAY), since: now }
+        let backoff = Backoff::new(FIRST_DELAY, LARGEST_DELAY);
+        Self { backoff, since: now, live: None, worked: false, losses: 0 }
     }
 
     /// Nothing has failed yet: the first failure is news, the others are details.
@@ -104,6 +120,28 @@ impl Retries {
     /// The delay before the next attempt, or `None` when `window` is over.
     pub(super) fn fail(&mut self, window: Duration, random: u64, now: Instant) -> Option<Duration> {
         (now.saturating_duration_since(self.since) < window).then(|| self.backoff.fail(random))
+    }
+
+    /// Media stand.
+    pub(super) fn live(&mut self, now: Instant) {
+        (self.live, self.worked) = (Some(now), true);
+    }
+
+    /// They are lost, or their signal connection is: the delay before the first attempt, none unless that is usual. That
+    /// they stood, however shortly, is reason enough to try for as long as ever.
+    pub(super) fn lost(&mut self, random: u64, now: Instant) -> Duration {
+        if self.live.take().is_some_and(|since| now >= since + STOOD) {
+            self.forgive();
+        }
+        self.since = now;
+        self.losses = self.losses.saturating_add(1);
+        if self.losses == 1 { Duration::ZERO } else { self.backoff.fail(random) }
+    }
+
+    /// What has failed so far does not count.
+    pub(super) fn forgive(&mut self) {
+        self.backoff.reset();
+        self.losses = 0;
     }
 }
 

@@ -293,7 +293,7 @@ impl Room {
                     self.media.goes(source, destination, &payload, now);
                     self.out.push_back(Output::Transmit { proto, source, destination, payload });
                 }
-                _ if self.phase == Phase::Ended => {}
+                _ if self.phase.without_session() => {}
                 PeerEvent::Connected => self.media_connected(now),
                 PeerEvent::Closed => self.media_closed(now),
                 PeerEvent::KeyframeNeeded(section) => {

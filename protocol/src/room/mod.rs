@@ -4,6 +4,7 @@
 //! Joining --join--> Connecting --ICE+DTLS+channels--> Live
 //! Live --signal lost, Leave RESUME, media dead--> Resuming --reconnect + re-offer--> Live
 //! Live, Resuming --Leave RECONNECT, resume refused--> Rejoining (event Rejoining, then Connect) --join--> Connecting
+//! Connecting --no media, signal lost, Leave RECONNECT--> Rejoining, after a delay that grows
 //! any --Leave DISCONNECT, our leave, 401/403, attempts used up--> Ended
 //! ```
 //!

@@ -1,8 +1,7 @@
 //! Join, resume, rejoin, leave: how phases change.
 
 use super::link::{
-    Attempt, Backlog, JOIN_WINDOW, MEDIA_TIMEOUT, OPEN_TIMEOUT, Phase, REJOIN_WINDOW, RESUME_WINDOW, Retries,
-    SYNC_TIMEOUT,
+    Attempt, Backlog, JOIN_WINDOW, MEDIA_TIMEOUT, OPEN_TIMEOUT, Phase, REJOIN_WINDOW, RESUME_WINDOW, SYNC_TIMEOUT,
 };
 use super::machine::Room;
 use super::negotiate::Negotiation;
@@ -103,24 +102,46 @@ impl Room {
         tracing::info!(why, "resuming");
         self.out.push_back(Output::CloseSignal);
         self.event(Event::Resuming(why.to_owned()));
-        self.retries = Retries::new(now);
-        self.open_resume(now);
+        let delay = self.retries.lost(self.random.next(), now);
+        if delay.is_zero() {
+            return self.open_resume(now);
+        }
+        self.phase = Phase::Waiting { until: now + delay, attempt: Attempt::Resume };
     }
 
-    /// Starts a new session.
+    /// Starts a new session: at once where the last one had media, or after a delay.
     pub(super) fn rejoin(&mut self, why: &str, now: Instant) {
         if matches!(self.phase.attempt(), Some(Attempt::Join | Attempt::Rejoin)) {
+            self.media.closed = None;
             return self.attempt_failed(why.to_owned(), now);
         }
         tracing::info!(why, "rejoining");
+        let delay = match self.phase {
+            Phase::Live => Some(self.retries.lost(self.random.next(), now)),
+            Phase::Connecting { .. } => self.retries.fail(self.window(Attempt::Rejoin), self.random.next(), now),
+            _ => Some(Duration::ZERO),
+        };
+        let Some(delay) = delay else { return self.end(End::Unreachable(why.to_owned()), now) };
         self.out.push_back(Output::CloseSignal);
         self.retire_peer();
+        self.media = MediaPath::new(now);
         let gone = self.subscriptions.clear();
         self.out.extend(gone.into_iter().map(Output::Event));
         self.stats.rejoins += 1;
-        self.retries = Retries::new(now);
         self.event(Event::Rejoining(why.to_owned()));
-        self.join(now);
+        if delay.is_zero() {
+            return self.join(now);
+        }
+        self.phase = Phase::Waiting { until: now + delay, attempt: Attempt::Rejoin };
+    }
+
+    /// How long attempts of this kind may fail.
+    fn window(&self, attempt: Attempt) -> Duration {
+        match attempt {
+            Attempt::Resume => RESUME_WINDOW,
+            Attempt::Rejoin if self.retries.worked => REJOIN_WINDOW,
+            Attempt::Join | Attempt::Rejoin => JOIN_WINDOW,
+        }
     }
 
     /// The old connection says goodbye as far as it can.
@@ -136,15 +157,10 @@ impl Room {
     /// An attempt failed: try again later, or otherwise.
     pub(super) fn attempt_failed(&mut self, why: String, now: Instant) {
         let Some(attempt) = self.phase.attempt() else { return };
-        let window = match attempt {
-            Attempt::Join => JOIN_WINDOW,
-            Attempt::Resume => RESUME_WINDOW,
-            Attempt::Rejoin => REJOIN_WINDOW,
-        };
         if self.retries.fresh() {
             tracing::warn!(why, "cannot connect to the room; trying again");
         }
-        match self.retries.fail(window, self.random.next(), now) {
+        match self.retries.fail(self.window(attempt), self.random.next(), now) {
             Some(delay) => {
                 tracing::debug!(why, ?attempt, ?delay, "room connection attempt failed");
                 self.out.push_back(Output::CloseSignal);
@@ -261,6 +277,7 @@ impl Room {
             return;
         }
         self.phase = Phase::Live;
+        self.retries.live(now);
         self.stats.resumes += 1;
         if std::mem::take(&mut self.media.restarted) {
             self.peer.reset_bandwidth(FIRST_ESTIMATE);
@@ -283,6 +300,7 @@ impl Room {
         }
         if let Phase::Connecting { .. } = self.phase {
             self.phase = Phase::Live;
+            self.retries.live(now);
             if self.own.may_change && self.publications.iter().next().is_none() {
                 self.request_now(signal::announcement());
             }

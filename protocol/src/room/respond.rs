@@ -229,9 +229,14 @@ impl Room {
                 self.own.attributes.extend(change.attributes);
             }
             Command::Leave { within } => self.leave(within, now),
-            Command::Reconnect { full: true } => self.rejoin("asked for", now),
-            Command::Reconnect { full: false } if self.phase == Phase::Live => self.resume("asked for", now),
-            Command::Reconnect { full: false } => {}
+            Command::Reconnect { full } => {
+                self.retries.forgive();
+                match full {
+                    true => self.rejoin("asked for", now),
+                    false if self.phase == Phase::Live => self.resume("asked for", now),
+                    false => {}
+                }
+            }
         }
     }
 

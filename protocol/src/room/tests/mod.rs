@@ -11,3 +11,4 @@ mod data;
 mod hostile;
 mod media;
 mod reconnect;
+mod retries;

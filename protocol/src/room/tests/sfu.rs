@@ -41,6 +41,8 @@ pub struct Sfu {
     mapped: Vec<(Mid, String)>,
     pub others: Vec<lk::ParticipantInfo>,
     pub refuse_resume: bool,
+    /// It is about to go: what joins or resumes is told so at once.
+    pub draining: bool,
     /// It checks the path by itself. Such an agent may lose the room's first DTLS flight, because it cannot answer before
     /// the nomination.
     pub checks: bool,
@@ -65,6 +67,7 @@ impl Sfu {
             mapped: Vec::new(),
             others: Vec::new(),
             refuse_resume: false,
+            draining: false,
             checks: false,
             silent: false,
             sessions: 0,
@@ -91,6 +94,9 @@ impl Sfu {
             false => self.join(join, now),
             true if self.refuse_resume => self.leave(lk::leave_request::Action::Reconnect, "STATE_MISMATCH"),
             true => self.say(Response::Reconnect(lk::ReconnectResponse::default())),
+        }
+        if self.draining {
+            self.leave(lk::leave_request::Action::Disconnect, "SERVER_SHUTDOWN");
         }
     }
 

@@ -197,6 +197,7 @@ impl Room {
         self.keep_alive = super::link::KeepAlive::new(join.ping_interval, join.ping_timeout, now);
         self.phase = Phase::Connecting { until: now + MEDIA_TIMEOUT };
         let participants = self.roster.join(&me, &join.other_participants);
+        self.subscriptions.forget_exceptions(&self.roster);
         self.leave_when_delivered(now);
         if self.phase == Phase::Ended {
             return;

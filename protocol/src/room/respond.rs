@@ -125,6 +125,7 @@ impl Room {
             return self.end(End::DuplicateIdentity, now);
         }
         let mut events = self.roster.update(infos);
+        self.subscriptions.forget_exceptions(&self.roster);
         events.extend(self.subscriptions.announce(&self.roster));
         self.out.extend(events.into_iter().map(Output::Event));
     }
@@ -161,7 +162,10 @@ impl Room {
             lk::SubscriptionError::SeTrackNotfound => "there is no such track",
             lk::SubscriptionError::SeUnknown => "the server does not say why",
         };
-        self.event(Event::SubscribeFailed(TrackSid(response.track_sid.clone()), why.to_owned()));
+        let sid = TrackSid(response.track_sid.clone());
+        // Nobody waits for it any more: the next session need not try again.
+        self.subscriptions.exceptions.remove(&sid);
+        self.event(Event::SubscribeFailed(sid, why.to_owned()));
     }
 
     fn request_refused(&mut self, response: lk::RequestResponse) {

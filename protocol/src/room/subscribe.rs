@@ -16,7 +16,8 @@ const VIDEO_RATE: u32 = 90_000;
 #[derive(Debug, Default)]
 pub(super) struct Subscriptions {
     tracks: BTreeMap<TrackSid, Subscription>,
-    /// Tracks whose subscription differs from auto_subscribe.
+    /// Tracks whose subscription differs from auto_subscribe, as long as they are published: each resume and rejoin tells
+    /// all of them.
     pub(super) exceptions: BTreeSet<TrackSid>,
 }
 
@@ -71,6 +72,11 @@ impl Subscriptions {
             events.push(Event::Subscribed { track: track.clone(), identity: identity.to_owned() });
         }
         events
+    }
+
+    /// What is published no more does not come back under its sid.
+    pub(super) fn forget_exceptions(&mut self, roster: &Roster) {
+        self.exceptions.retain(|sid| roster.track(sid).is_some());
     }
 
     fn remove(&mut self, sid: &TrackSid) -> Option<Event> {

@@ -311,6 +311,43 @@ fn who_left_during_a_resume_is_told() {
 }
 
 #[test]
+fn only_tracks_that_are_still_there_are_named_in_a_resume_and_a_rejoin() {
+    let mut world = World::new(vec![]);
+    world.sfu.others = vec![guest("TR_stays")];
+    world.run(SECOND * 3);
+    let other =
+        |state, track: &str| lk::ParticipantInfo { sid: "PA_2nd".to_owned(), state, version: 1, ..guest(track) };
+    let update = |who| lk::signal_response::Message::Update(lk::ParticipantUpdate { participants: vec![who] });
+    for n in 0..20 {
+        let sid = format!("TR_{n}");
+        world.sfu.say(update(other(lk::participant_info::State::Active.into(), &sid)));
+        world.run(SECOND / 10);
+        world.command(Command::Subscribe(TrackSid(sid.clone()), false));
+        world.sfu.say(update(other(lk::participant_info::State::Disconnected.into(), &sid)));
+        world.run(SECOND / 10);
+    }
+    world.command(Command::Subscribe(TrackSid("TR_stays".to_owned()), false));
+    world.drop_signal();
+    world.run(SECOND * 2);
+    let named = world.sfu.requests.iter().find_map(|r| match r {
+        Request::SyncState(state) => Some(state.subscription.clone().unwrap_or_default().track_sids),
+        _ => None,
+    });
+    assert_eq!(named, Some(vec!["TR_stays".to_owned()]));
+    for expected in [vec![vec!["TR_stays".to_owned()]], vec![]] {
+        world.sfu.requests.clear();
+        world.command(Command::Reconnect { full: true });
+        world.run(SECOND * 3);
+        let named = world.sfu.requests.iter().filter_map(|r| match r {
+            Request::Subscription(update) => Some(update.track_sids.clone()),
+            _ => None,
+        });
+        assert_eq!(named.collect::<Vec<_>>(), expected);
+        world.sfu.others.clear();
+    }
+}
+
+#[test]
 fn a_resume_into_the_session_of_a_successor_ends_the_room_and_leaves_the_successor_alone() {
     let mut world = World::live(vec![]);
     world.drop_signal();

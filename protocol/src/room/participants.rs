@@ -14,6 +14,8 @@ pub(super) struct Roster {
     pub(super) me: String,
     identity: String,
     others: BTreeMap<String, Known>,
+    /// Levels of those who speak, by their sid. The server tells changes only.
+    speaking: BTreeMap<String, f32>,
     /// After a resume the server sends a complete list: who is not in it has left.
     resync: bool,
 }
@@ -50,6 +52,7 @@ impl Roster {
     /// Takes an update; older versions are ignored.
     pub(super) fn update(&mut self, infos: &[lk::ParticipantInfo]) -> Vec<Event> {
         let mut events = Vec::new();
+        let speaking = self.speaking.len();
         if self.resync && infos.iter().any(|i| i.sid == self.me) {
             self.resync = false;
             let absent: Vec<String> =
@@ -66,10 +69,38 @@ impl Roster {
                 events.extend(self.insert(info).map(Event::ParticipantChanged));
             }
         }
+        events.extend((self.speaking.len() < speaking).then(|| Event::Speakers(self.speakers())));
         events
     }
 
+    /// Takes changes of who speaks; false where there are none.
+    pub(super) fn speak(&mut self, changes: &[lk::SpeakerInfo]) -> bool {
+        let mut changed = false;
+        for info in changes {
+            changed |= if info.active && self.others.contains_key(&info.sid) {
+                self.speaking.insert(info.sid.clone(), info.level) != Some(info.level)
+            } else {
+                self.speaking.remove(&info.sid).is_some()
+            };
+        }
+        changed
+    }
+
+    /// Nobody speaks, as far as is known; false where nobody did.
+    pub(super) fn silence(&mut self) -> bool {
+        !std::mem::take(&mut self.speaking).is_empty()
+    }
+
+    /// Identities of all who speak, loudest first, with their levels.
+    pub(super) fn speakers(&self) -> Vec<(String, f32)> {
+        let named = |(sid, level): (&String, &f32)| Some((self.others.get(sid)?.participant.identity.clone(), *level));
+        let mut speakers: Vec<_> = self.speaking.iter().filter_map(named).collect();
+        speakers.sort_by(|a, b| b.1.total_cmp(&a.1));
+        speakers
+    }
+
     fn remove(&mut self, sid: &str) -> Option<Event> {
+        self.speaking.remove(sid);
         self.others.remove(sid).map(|k| Event::ParticipantLeft(k.participant))
     }
 
@@ -93,10 +124,5 @@ impl Roster {
         let publisher = &self.others.values().find(|k| of(k))?.participant;
         let track = publisher.tracks.iter().find(|t| t.sid == *sid)?;
         Some((track, &publisher.identity))
-    }
-
-    /// The identity behind a sid; `None` for our own.
-    pub(super) fn identity(&self, sid: &str) -> Option<&str> {
-        self.others.get(sid).map(|k| k.participant.identity.as_str())
     }
 }

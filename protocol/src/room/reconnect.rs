@@ -196,6 +196,7 @@ impl Room {
         };
         self.keep_alive = super::link::KeepAlive::new(join.ping_interval, join.ping_timeout, now);
         self.phase = Phase::Connecting { until: now + MEDIA_TIMEOUT };
+        self.silence();
         let participants = self.roster.join(&me, &join.other_participants);
         self.subscriptions.forget_exceptions(&self.roster);
         self.leave_when_delivered(now);
@@ -209,6 +210,13 @@ impl Room {
         }
         self.flush_backlog();
         self.resubscribe();
+    }
+
+    /// Who has fallen silent meanwhile is not told; who still speaks is, with the next change of level.
+    fn silence(&mut self) {
+        if self.roster.silence() {
+            self.event(Event::Speakers(Vec::new()));
+        }
     }
 
     /// Subscriptions that differ from auto_subscribe are not part of a join.
@@ -236,6 +244,7 @@ impl Room {
             return;
         }
         self.roster.expect_complete_list();
+        self.silence();
         let state = self.sync_state();
         self.request_now(Request::SyncState(state));
         self.out.extend(self.backlog.take_tracks().map(Output::Signal));

@@ -186,14 +186,10 @@ impl Room {
         }
     }
 
-    fn speakers(&mut self, speakers: &[lk::SpeakerInfo]) {
-        let mut speaking: Vec<(String, f32)> = speakers
-            .iter()
-            .filter(|s| s.active)
-            .filter_map(|s| Some((self.roster.identity(&s.sid)?.to_owned(), s.level)))
-            .collect();
-        speaking.sort_by(|a, b| b.1.total_cmp(&a.1));
-        self.event(Event::Speakers(speaking));
+    fn speakers(&mut self, changes: &[lk::SpeakerInfo]) {
+        if self.roster.speak(changes) {
+            self.event(Event::Speakers(self.roster.speakers()));
+        }
     }
 
     fn quality(&mut self, updates: &[lk::ConnectionQualityInfo]) {

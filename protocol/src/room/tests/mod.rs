@@ -12,3 +12,4 @@ mod hostile;
 mod media;
 mod reconnect;
 mod retries;
+mod speakers;

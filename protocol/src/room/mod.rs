@@ -241,7 +241,8 @@ pub enum Event {
     KeyframeNeeded(TrackId),
     /// Bit/s that all video together may take, from congestion control; changes under 5 % are not told.
     Bandwidth(u32),
-    /// Any receiver wants this local track (dynacast); true until the server says otherwise.
+    /// Any receiver wants this local track (dynacast); true until the server says otherwise. What is written to it goes out
+    /// all the same, at the rate that the path allows.
     Wanted(TrackId, bool),
     /// A remote track's media can be received from now on.
     Subscribed {

@@ -38,6 +38,7 @@ pub(super) struct Publication {
     pub(super) info: Option<lk::TrackInfo>,
     /// To be taken out as soon as its section can be stopped.
     pub(super) removed: bool,
+    /// Any receiver wants it. It is sent all the same, and congestion control must know of it.
     pub(super) wanted: bool,
     stream: Stream,
 }
@@ -61,9 +62,9 @@ impl Publication {
         Self { track, cid, stage: Stage::New, info: None, removed: false, wanted: true, stream }
     }
 
-    /// Neither muted nor unwanted.
+    /// Its frames are sent.
     pub(super) fn running(&self) -> bool {
-        self.wanted && !self.track.muted
+        !self.track.muted
     }
 
     /// Its sid, once published.

@@ -3,6 +3,7 @@
 use super::link::Link;
 use super::sfu::Packet;
 use super::world::{World, camera, microphone};
+use crate::room::signal::lk::{self, signal_response::Message};
 use crate::room::*;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -192,6 +193,31 @@ fn video_published_after_the_join_follows_the_path_too() {
     let mut call = Call::with(world);
     call.run(SECOND * 15);
     assert!(call.rate < 800_000, "{} bit/s into 800 kbit/s", call.rate);
+}
+
+/// The server's word that a track is wanted by somebody, or by nobody.
+fn wanted(sid: &str, enabled: bool) -> Message {
+    let qualities = [lk::VideoQuality::Low, lk::VideoQuality::Medium, lk::VideoQuality::High];
+    let quality = |quality: lk::VideoQuality| lk::SubscribedQuality { quality: quality.into(), enabled };
+    let codec = lk::SubscribedCodec { codec: "h264".to_owned(), qualities: qualities.map(quality).to_vec() };
+    Message::SubscribedQualityUpdate(lk::SubscribedQualityUpdate {
+        track_sid: sid.to_owned(),
+        subscribed_codecs: vec![codec],
+        ..Default::default()
+    })
+}
+
+#[test]
+fn video_that_nobody_watches_follows_the_path_too() {
+    let mut call = Call::start();
+    call.world.sfu.say(wanted("TR_2", false));
+    call.run(SECOND);
+    assert!(call.world.saw(|e| matches!(e, Event::Wanted(_, false))));
+    call.world.link.limit = Some(800_000);
+    call.run(SECOND * 12);
+    assert!(call.rate < FULL / 2, "{} bit/s into 800 kbit/s", call.rate);
+    call.world.sfu.say(wanted("TR_2", true));
+    assert!(call.recovery() < 10.0);
 }
 
 #[test]

@@ -239,7 +239,8 @@ pub enum Event {
     Muted(TrackId, bool),
     /// A receiver needs a keyframe of this local track.
     KeyframeNeeded(TrackId),
-    /// Bit/s that all video together may take, from congestion control; changes under 5 % are not told.
+    /// Bit/s that all video together may take, from congestion control; changes under 5 % are not told. Told again when
+    /// tracks come, go, mute or unmute: the others' shares change with it.
     Bandwidth(u32),
     /// Any receiver wants this local track (dynacast); true until the server says otherwise. What is written to it goes out
     /// all the same, at the rate that the path allows.

@@ -127,7 +127,7 @@ impl Bandwidth {
     }
 
     /// The sums of what all unmuted tracks want at most, bit/s. More than before is granted at once as long as no
-    /// estimate speaks against it.
+    /// estimate speaks against it. What video may take is told again even if it stays: other tracks share it now.
     pub fn wanted(&mut self, video: u32, audio: u32, now: Instant) {
         if self.video == 0 {
             self.estimate = None;
@@ -136,6 +136,7 @@ impl Bandwidth {
         (self.video, self.audio) = (video, audio);
         self.allowed = if unlimited || self.estimate.is_none() { video } else { self.allowed.min(video) };
         self.peak = self.peak.min(video);
+        self.told = 0;
         self.settle(now);
     }
 

@@ -195,6 +195,24 @@ fn video_published_after_the_join_follows_the_path_too() {
     assert!(call.rate < 800_000, "{} bit/s into 800 kbit/s", call.rate);
 }
 
+#[test]
+fn what_video_may_take_is_told_again_when_a_camera_mutes_or_comes_back() {
+    let second = LocalTrack { id: TrackId("second".to_owned()), ..camera() };
+    let mut call = Call::with(World::live(vec![microphone(), camera(), second.clone()]));
+    call.world.link.limit = Some(800_000);
+    call.run(SECOND * 12);
+    for muted in [true, false] {
+        call.world.events.clear();
+        call.seen = 0;
+        call.world.command(Command::Mute(second.id.clone(), muted));
+        let told = call.world.events.iter().find_map(|e| match e {
+            Event::Bandwidth(bps) => Some(*bps),
+            _ => None,
+        });
+        assert!(told.is_some_and(|bps| bps < 1_000_000), "{told:?}, muted: {muted}");
+    }
+}
+
 /// The server's word that a track is wanted by somebody, or by nobody.
 fn wanted(sid: &str, enabled: bool) -> Message {
     let qualities = [lk::VideoQuality::Low, lk::VideoQuality::Medium, lk::VideoQuality::High];

@@ -185,11 +185,15 @@ fn without_video_nothing_is_asked_and_nothing_wakes_up() {
 }
 
 #[test]
-fn a_second_camera_on_a_narrow_link_gets_no_more_than_the_link_has() {
+fn a_second_camera_on_a_narrow_link_gets_no_more_than_the_link_has_and_both_are_told_to_share_it() {
     let mut sim = Sim::running();
     sim.estimate(1_000_000);
-    sim.policy.wanted(2 * VIDEO, AUDIO, sim.now);
-    assert!(!sim.actions().iter().any(|action| matches!(action, Video(_))));
+    let carried = Video(1_000_000 / 100 * 88 - AUDIO);
+    for video in [2 * VIDEO, VIDEO] {
+        sim.policy.wanted(video, AUDIO, sim.now);
+        let told = sim.actions();
+        assert_eq!(told.iter().filter(|a| matches!(a, Video(_))).collect::<Vec<_>>(), [&carried], "{told:?}");
+    }
 }
 
 #[test]

@@ -24,6 +24,9 @@ pub(super) const RESUME_WINDOW: Duration = Duration::from_secs(20);
 pub(super) const JOIN_WINDOW: Duration = Duration::from_secs(55);
 /// How long a room that worked is tried again: a server update with a slow start.
 pub(super) const REJOIN_WINDOW: Duration = Duration::from_secs(180);
+/// A proxy answers 404 too, for as long as the server behind it is away. A room of which nothing else is heard for this long
+/// is gone.
+pub(super) const ROOM_GONE: Duration = Duration::from_secs(30);
 /// Media that stood for so long were well: their loss begins another outage.
 const STOOD: Duration = Duration::from_secs(5);
 
@@ -104,12 +107,14 @@ pub(super) struct Retries {
     pub(super) worked: bool,
     /// How often they were lost without having stood for long.
     losses: u32,
+    /// Since when every answer is that there is no such room.
+    pub(super) missing: Option<Instant>,
 }
 
 impl Retries {
     pub(super) fn new(now: Instant) -> Self {
         let backoff = Backoff::new(FIRST_DELAY, LARGEST_DELAY);
-        Self { backoff, since: now, live: None, worked: false, losses: 0 }
+        Self { backoff, since: now, live: None, worked: false, losses: 0, missing: None }
     }
 
     /// Nothing has failed yet: the first failure is news, the others are details.
@@ -119,12 +124,13 @@ impl Retries {
 
     /// The delay before the next attempt, or `None` when `window` is over.
     pub(super) fn fail(&mut self, window: Duration, random: u64, now: Instant) -> Option<Duration> {
+        self.missing = None;
         (now.saturating_duration_since(self.since) < window).then(|| self.backoff.fail(random))
     }
 
     /// Media stand.
     pub(super) fn live(&mut self, now: Instant) {
-        (self.live, self.worked) = (Some(now), true);
+        (self.live, self.worked, self.missing) = (Some(now), true, None);
     }
 
     /// They are lost, or their signal connection is: the delay before the first attempt, none unless that is usual. That

@@ -1,6 +1,6 @@
 //! What it means that the signal socket is gone, or was refused.
 
-use super::link::{Attempt, Phase};
+use super::link::{Attempt, Phase, ROOM_GONE};
 use super::machine::Room;
 use super::{End, SignalError};
 use crate::clock::Clocks;
@@ -17,8 +17,7 @@ impl Room {
                 SignalError::Refused { status: status @ 401..=403, clocks } => {
                     self.end(End::Refused(refusal(status, clocks)), now);
                 }
-                // We were in it, so it was closed behind us, and this server makes no room for who joins.
-                SignalError::Refused { status: 404, .. } if rejoining => self.end(End::RoomClosed, now),
+                SignalError::Refused { status: 404, .. } if rejoining => self.room_missing(now),
                 SignalError::Refused { status: 400..=499, .. } if resuming => self.rejoin("resume refused", now),
                 SignalError::Refused { status, clocks } if (400..500).contains(&status) && status != 429 => {
                     self.end(End::Refused(refusal(status, clocks)), now);
@@ -30,6 +29,17 @@ impl Room {
             }
             Phase::Connecting { .. } | Phase::Syncing { .. } | Phase::Live => self.resume(&describe(&why), now),
         }
+    }
+
+    /// We were in this room. It was closed behind us, and the server makes none for who joins; or a proxy answers for a
+    /// server that will be back.
+    fn room_missing(&mut self, now: Instant) {
+        let since = self.retries.missing.unwrap_or(now);
+        if now >= since + ROOM_GONE {
+            return self.end(End::RoomClosed, now);
+        }
+        self.attempt_failed("the server answered HTTP 404".to_owned(), now);
+        self.retries.missing = Some(since);
     }
 }
 

@@ -240,24 +240,6 @@ fn a_refused_token_of_a_board_whose_clock_is_off_is_explained_by_it() {
 }
 
 #[test]
-fn a_room_that_is_gone_at_the_rejoin_was_closed_even_if_media_never_came_up() {
-    let mut world = World::new(vec![microphone()]);
-    world.cut = true;
-    world.run(SECOND);
-    assert!(world.saw(|e| matches!(e, Event::Joined { .. })) && !world.saw(|e| matches!(e, Event::Connected)));
-    world.deleted = true;
-    world.drop_signal();
-    world.run(SECOND);
-    assert_eq!((world.count(rejoined), world.end()), (1, Some(&End::RoomClosed)));
-
-    let mut world = World::live(vec![microphone()]);
-    world.deleted = true;
-    world.drop_signal();
-    world.run(SECOND);
-    assert_eq!(world.end(), Some(&End::RoomClosed), "nor does a resume find it");
-}
-
-#[test]
 fn a_room_that_does_not_exist_at_the_first_join_is_an_error() {
     let mut world = World::new(vec![]);
     world.deleted = true;

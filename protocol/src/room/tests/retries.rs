@@ -84,3 +84,43 @@ fn nothing_is_sent_to_a_peer_connection_that_is_over_while_the_next_waits() {
     assert!(world.sfu.packets.is_empty());
     assert!(world.wakes - wakes < 1000, "{} wake-ups in 5 s", world.wakes - wakes);
 }
+
+#[test]
+fn a_room_that_stays_gone_at_the_rejoin_was_closed_even_if_media_never_came_up() {
+    let mut world = World::new(vec![microphone()]);
+    world.cut = true;
+    world.run(SECOND);
+    assert!(world.saw(|e| matches!(e, Event::Joined { .. })) && !world.saw(|e| matches!(e, Event::Connected)));
+    world.deleted = true;
+    world.drop_signal();
+    world.run(SECOND * 35);
+    assert_eq!(world.end(), Some(&End::RoomClosed));
+
+    let mut world = World::live(vec![microphone()]);
+    world.deleted = true;
+    world.drop_signal();
+    world.run(SECOND * 35);
+    assert_eq!(world.end(), Some(&End::RoomClosed), "nor does a resume find it");
+}
+
+#[test]
+fn a_proxy_that_knows_no_room_while_the_server_restarts_ends_none() {
+    let mut world = World::live(vec![microphone()]);
+    world.sfu.refuse_resume = true;
+    world.drop_signal();
+    for (deleted, down) in [(true, false), (false, true), (true, false)] {
+        (world.deleted, world.down, world.cut) = (deleted, down, true);
+        world.run(SECOND * 20);
+        assert_eq!(world.end(), None);
+    }
+    (world.deleted, world.down, world.cut) = (false, false, false);
+    world.events.clear();
+    world.run(SECOND * 4);
+    assert!(world.saw(|e| matches!(e, Event::Connected)), "{:?}", world.events);
+
+    world.run(SECOND * 10);
+    world.deleted = true;
+    world.drop_signal();
+    world.run(SECOND * 20);
+    assert_eq!(world.end(), None, "what was answered in an earlier outage does not count");
+}

@@ -40,11 +40,23 @@ pub(super) struct JobHandover {
 /// Where it stands. `left` is the time to its deadline.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) enum PhaseHandover {
-    Joining { left: Duration },
+    Joining {
+        left: Duration,
+    },
     Inside,
-    Rejoining { left: Duration, terminated: bool },
-    Back { left: Duration },
-    Waiting { left: Duration },
+    Rejoining {
+        left: Duration,
+        terminated: bool,
+        /// Left out where it is not, so that this adds no version.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        successor: bool,
+    },
+    Back {
+        left: Duration,
+    },
+    Waiting {
+        left: Duration,
+    },
 }
 
 /// What a server was told and has not confirmed; it is told again after the next registration.

@@ -10,7 +10,7 @@
 //!                 '--- Exited with a failure ---------------------------^     as often as Restarts allows
 //! ```
 //!
-//! Every state but Running has a deadline. The result is told to the server once, as soon as it is known: a failure that
+//! Every state but Running has a deadline, and so has the first join of a process that was started again. The result is told to the server once, as soon as it is known: a failure that
 //! is followed by a restart is none.
 
 mod due;
@@ -173,7 +173,8 @@ impl Job {
         let successor = std::mem::replace(&mut self.may_be_inside, true);
         match self.phase {
             Phase::Starting { .. } if successor => {
-                self.phase = Phase::Running(Presence::Rejoining { until: now + JOIN_LIMIT, terminated: false });
+                let until = now + JOIN_LIMIT;
+                self.phase = Phase::Running(Presence::Rejoining { until, terminated: false, successor });
             }
             Phase::Starting { .. } => self.phase = Phase::Joining { until: now + JOIN_LIMIT },
             Phase::Joining { .. }
@@ -209,7 +210,7 @@ impl Job {
     /// A job that tries several times is away since the first.
     fn rejoining(&mut self, now: Instant) -> Vec<Step> {
         if let Phase::Running(presence @ (Presence::Inside | Presence::Back { .. })) = &mut self.phase {
-            *presence = Presence::Rejoining { until: now + JOIN_LIMIT, terminated: false };
+            *presence = Presence::Rejoining { until: now + JOIN_LIMIT, terminated: false, successor: false };
         }
         vec![]
     }

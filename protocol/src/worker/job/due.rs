@@ -15,7 +15,10 @@ impl Job {
         match &self.phase {
             Phase::Starting { until } => Some((*until, Reason::ReadyTimeout)),
             Phase::Joining { until } => Some((*until, Reason::JoinTimeout)),
-            Phase::Running(Presence::Inside | Presence::Rejoining { terminated: false, .. }) => None,
+            Phase::Running(Presence::Inside | Presence::Rejoining { terminated: false, successor: false, .. }) => None,
+            Phase::Running(Presence::Rejoining { until, terminated: false, successor: true }) => {
+                Some((*until, Reason::JoinTimeout))
+            }
             Phase::Running(Presence::Rejoining { until, .. } | Presence::Back { until }) => {
                 Some((*until, Reason::RejoinGrace))
             }
@@ -37,8 +40,10 @@ impl Job {
         }
         match &mut self.phase {
             Phase::Starting { .. } => self.give_up_starting(now),
-            Phase::Joining { .. } => self.give_up_joining(now),
-            Phase::Running(Presence::Rejoining { .. }) => {
+            Phase::Joining { .. } | Phase::Running(Presence::Rejoining { terminated: false, .. }) => {
+                self.give_up_joining(now)
+            }
+            Phase::Running(Presence::Rejoining { terminated: true, .. }) => {
                 self.terminated = true;
                 self.stop("terminated by the server while it could not rejoin its room", now)
             }

@@ -16,8 +16,8 @@ impl Job {
         let phase = match &self.phase {
             Phase::Joining { until } => PhaseHandover::Joining { left: left(until) },
             Phase::Running(Presence::Inside) => PhaseHandover::Inside,
-            Phase::Running(Presence::Rejoining { until, terminated }) => {
-                PhaseHandover::Rejoining { left: left(until), terminated: *terminated }
+            Phase::Running(Presence::Rejoining { until, terminated, successor }) => {
+                PhaseHandover::Rejoining { left: left(until), terminated: *terminated, successor: *successor }
             }
             Phase::Running(Presence::Back { until }) => PhaseHandover::Back { left: left(until) },
             Phase::Waiting { until } => PhaseHandover::Waiting { left: left(until) },
@@ -50,8 +50,8 @@ impl Job {
         let phase = match job.phase {
             PhaseHandover::Joining { left } => Phase::Joining { until: until(left) },
             PhaseHandover::Inside => Phase::Running(Presence::Inside),
-            PhaseHandover::Rejoining { left, terminated } => {
-                Phase::Running(Presence::Rejoining { until: until(left), terminated })
+            PhaseHandover::Rejoining { left, terminated, successor } => {
+                Phase::Running(Presence::Rejoining { until: until(left), terminated, successor })
             }
             PhaseHandover::Back { left } => Phase::Running(Presence::Back { until: until(left) }),
             PhaseHandover::Waiting { left } => Phase::Waiting { until: until(left) },

@@ -40,10 +40,12 @@ pub(super) enum Phase {
 pub(super) enum Presence {
     Inside,
     /// A second join with the same identity is under way, by the same process or by its successor. `terminated`: the
-    /// server asked to end the job meanwhile.
+    /// server asked to end the job meanwhile. `successor`: of a process that has not been in the room yet, and must be in
+    /// time; one that was tries for as long as its room does.
     Rejoining {
         until: Instant,
         terminated: bool,
+        successor: bool,
     },
     /// Back, but terminations caused by the rejoin may still be on their way.
     Back {

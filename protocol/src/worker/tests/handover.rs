@@ -107,6 +107,18 @@ fn a_rejoin_under_way_keeps_the_termination_that_it_caused_from_ending_the_job()
 }
 
 #[test]
+fn a_restarted_job_that_has_not_joined_keeps_its_deadline() {
+    let mut s = Script::running(restarting(), "A");
+    s.job("A", exited(Exit::Signal(9)));
+    s.job("A", JobEvent::Ready);
+    s.pass(seconds(20));
+    let mut s = s.handed_over(restarting());
+    s.register();
+    assert!(s.pass(seconds(39)).iter().all(|line| line != "kill A"));
+    assert!(s.pass(seconds(1)).contains(&"kill A".to_owned()));
+}
+
+#[test]
 fn what_is_over_in_seconds_is_waited_for_by_name() {
     let mut s = Script::registered(options());
     s.message(server::offer("A", "cam", "room"));

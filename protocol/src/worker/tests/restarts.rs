@@ -130,6 +130,31 @@ fn a_restarted_job_that_does_not_get_ready_is_killed_and_counts_as_a_failure() {
 }
 
 #[test]
+fn a_restarted_job_that_does_not_join_counts_as_a_failure_and_one_that_rejoins_for_long_does_not() {
+    let mut s = Script::running(restarting(), "A");
+    s.job("A", KILLED);
+    s.job("A", JobEvent::Ready);
+    assert_eq!(s.pass(seconds(59)), [""; 0]);
+    assert_eq!(s.pass(seconds(1)), ["kill A"]);
+    assert_eq!(s.job("A", KILLED), ["A failed, again in 2 s: no join in 60 s"]);
+    s.pass(seconds(2));
+    back(&mut s);
+    s.job("A", JobEvent::Rejoining);
+    assert_eq!(s.pass(seconds(170)), [""; 0], "its room gives up by itself");
+}
+
+#[test]
+fn a_job_of_an_earlier_life_that_does_not_join_fails_and_gives_its_slot_back() {
+    let mut s = Script::new(options());
+    s.give(Input::Adopt(Box::new(server::spec("A")), vec![]));
+    s.register();
+    s.job("A", JobEvent::Ready);
+    let said = s.pass(seconds(60));
+    assert!(said.contains(&"send job A failed: no join in 60 s".to_owned()), "{said:?}");
+    assert!(said.contains(&"terminate A in 10 s: no join in 60 s".to_owned()), "{said:?}");
+}
+
+#[test]
 fn a_failed_process_that_cannot_be_killed_has_no_successor() {
     let mut s = Script::running(restarting(), "A");
     s.job("A", JobEvent::Failing("room driver silent".to_owned()));

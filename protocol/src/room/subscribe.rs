@@ -2,7 +2,7 @@
 
 use super::participants::Roster;
 use super::peer::{Arrived, Peer, Section};
-use super::rtp::report::Report;
+use super::rtp::report::Newest;
 use super::rtp::video::{Received, Receiver};
 use super::{Event, Kind, TrackSid};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -30,8 +30,7 @@ struct Subscription {
     ssrc: Option<u32>,
     /// The stream of the track that had this section before; its tail may still arrive.
     retired: Option<u32>,
-    /// The newest of its stream.
-    report: Option<Report>,
+    report: Newest,
     video: Receiver,
 }
 
@@ -51,7 +50,7 @@ impl Subscriptions {
                 kind: Kind::Audio,
                 ssrc: None,
                 retired: former.get(&section).copied(),
-                report: None,
+                report: Newest::default(),
                 video: Receiver::new(),
             });
         }
@@ -100,8 +99,9 @@ impl Subscriptions {
         if s.ssrc != Some(packet.ssrc) {
             s.ssrc = Some(packet.ssrc);
             s.video = Receiver::new();
+            s.report = Newest::default();
         }
-        s.report = packet.report;
+        s.report.take(packet.report, packet.at);
         match s.kind {
             Kind::Audio => vec![Event::Audio {
                 track: sid.clone(),
@@ -143,7 +143,7 @@ impl Subscriptions {
 
 impl Subscription {
     fn captured(&self, timestamp: u64, rate: u32) -> Option<SystemTime> {
-        self.report?.captured(timestamp, rate)
+        self.report.captured(timestamp, rate)
     }
 
     fn drain(&mut self, sid: &TrackSid, peer: &mut Peer) -> Vec<Event> {

@@ -62,6 +62,8 @@ impl Room {
             tracing::warn!(%error, "answer refused");
             return self.rejoin("the server's SDP answer is not usable", now);
         }
+        // An answer with new credentials takes ICE down, on which depends whether TCP is worth a try.
+        self.drain(now);
         for section in self.publications.answered() {
             self.peer.prepare_video(section);
         }

@@ -148,6 +148,15 @@ fn dead_media_give_the_signal_up_and_come_back_by_an_ice_restart() {
 }
 
 #[test]
+fn tcp_is_tried_with_a_candidate_that_only_the_answer_of_a_resume_holds() {
+    let mut world = World::live(vec![microphone()]);
+    world.sfu.candidate = Some("candidate:9 1 tcp 1671430143 10.0.0.1 7881 typ host tcptype passive".to_owned());
+    world.cut = true;
+    world.run(SECOND * 6);
+    assert_eq!(world.streams, ["10.0.0.1:7881".parse().expect("literal")]);
+}
+
+#[test]
 fn media_that_stay_dead_after_a_resume_lead_to_a_rejoin() {
     let mut world = World::live(vec![microphone()]);
     world.cut = true;

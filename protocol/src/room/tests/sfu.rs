@@ -47,6 +47,8 @@ pub struct Sfu {
     /// the nomination.
     pub checks: bool,
     pub silent: bool,
+    /// A candidate line that answers hold.
+    pub candidate: Option<String>,
     pub sessions: u32,
     published: u32,
     pub deadline: Instant,
@@ -70,6 +72,7 @@ impl Sfu {
             draining: false,
             checks: false,
             silent: false,
+            candidate: None,
             sessions: 0,
             published: 0,
             deadline: now,
@@ -145,7 +148,7 @@ impl Sfu {
         self.map();
         self.say(Response::Answer(lk::SessionDescription {
             r#type: "answer".to_owned(),
-            sdp: answer.to_sdp_string(),
+            sdp: answer.to_sdp_string() + &self.candidate.iter().map(|c| format!("a={c}\r\n")).collect::<String>(),
             id: offer.id,
             mid_to_track_id: self.mapped.iter().map(|(mid, sid)| (mid.to_string(), sid.clone())).collect(),
         }));

@@ -34,6 +34,8 @@ pub struct World {
     pub nominated: Option<Instant>,
     /// Deadlines of the room that passed.
     pub wakes: usize,
+    /// ICE-TCP streams asked for; none is ever opened.
+    pub streams: Vec<std::net::SocketAddr>,
     signal: bool,
     up: Vec<(Instant, Vec<u8>)>,
     to_sfu: Vec<(Instant, Vec<u8>)>,
@@ -119,6 +121,7 @@ impl World {
             slow_signal: Duration::ZERO,
             nominated: None,
             wakes: 0,
+            streams: Vec::new(),
             signal: false,
             up: Vec::new(),
             to_sfu: Vec::new(),
@@ -224,7 +227,8 @@ impl World {
             match output {
                 Output::Connect { url, .. } => self.connect(&url),
                 Output::Signal(frame) if self.signal => self.sfu.request(&frame),
-                Output::Signal(_) | Output::OpenTcp(_) => {}
+                Output::Signal(_) => {}
+                Output::OpenTcp(remote) => self.streams.push(remote),
                 Output::CloseSignal => self.signal = false,
                 Output::Transmit { payload, .. } => {
                     if nominates(&payload) {

@@ -31,6 +31,25 @@ fn a_cut_signal_connection_is_resumed_without_a_gap() {
     assert!(!judge.events().iter().any(|event| event.name() == "participant_left"));
 }
 
+/// The server may remove the participant before it can be resumed, and then says that the job is over (livekit#4887).
+#[test]
+fn a_job_whose_signal_connection_is_away_rejoins_for_its_worker_until_it_is_resumed() {
+    let server = Server::start();
+    let proxy = Proxy::start(server.address());
+    let worker = Setup::with_url(&proxy.url()).start();
+    server.api().dispatch("studio", AGENT, "");
+    let judge = Judge::join(&server, "studio", "judge");
+    judge.sees_and_hears(0, 13.0, SOON);
+    let is = |state| (worker.state()["jobs"][0]["state"] == state).then_some(());
+    proxy.refuse(true);
+    assert_eq!(proxy.cut("/rtc"), 1);
+    poll::until("the job rejoins", SOON, || is("rejoining"));
+    proxy.refuse(false);
+    poll::until("the job is back", SOON, || is("running"));
+    assert_eq!(worker.metric("firmware_worker_job_rejoins_total"), 0.0, "it was resumed");
+    assert!(!judge.events().iter().any(|event| event.name() == "participant_left"));
+}
+
 #[test]
 fn jobs_go_on_while_the_worker_reconnects() {
     let server = Server::start();

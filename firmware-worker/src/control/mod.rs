@@ -77,7 +77,7 @@ pub enum FromJob {
     },
     /// The server gave a new token. Left out when it does not fit a message.
     Token(Secret),
-    /// About to open a new WebSocket with the same identity.
+    /// About to open a new WebSocket with the same identity, to resume its session or to begin another.
     Rejoining,
     /// Back in the room.
     Rejoined,

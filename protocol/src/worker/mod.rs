@@ -88,7 +88,7 @@ pub enum JobState {
     Joining,
     /// It is in its room.
     Running,
-    /// It joins its room again.
+    /// It joins its room again, or resumes its session there.
     Rejoining,
     /// It was asked to end, or ends.
     Ending,
@@ -189,7 +189,7 @@ pub enum JobEvent {
     Ready,
     /// Is in the room.
     Joined,
-    /// Is about to open a new WebSocket with the same identity (livekit#4887).
+    /// Is about to open a new WebSocket with the same identity (livekit#4887), to resume its session or to begin another.
     Rejoining,
     /// Is back.
     Rejoined,

@@ -182,9 +182,14 @@ impl Driver {
             }
             room::Event::Resuming(why) => {
                 tracing::warn!(why, "signalling lost, resuming");
+                // A server that removes the participant before it can be resumed says that the job is over.
+                self.tell(&FromJob::Rejoining);
                 self.publish([Event::Reconnecting(why)]);
             }
-            room::Event::Resumed => self.publish([Event::Reconnected]),
+            room::Event::Resumed => {
+                self.tell(&FromJob::Rejoined);
+                self.publish([Event::Reconnected]);
+            }
             room::Event::ParticipantChanged(participant) => self.change(|roster| roster.changed(participant)),
             room::Event::ParticipantLeft(participant) => self.change(|roster| roster.left(&participant)),
             room::Event::Audio { track, sequence, timestamp, payload, arrived, captured } => {

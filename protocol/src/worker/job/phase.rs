@@ -39,9 +39,9 @@ pub(super) enum Phase {
 #[derive(Debug)]
 pub(super) enum Presence {
     Inside,
-    /// A second join with the same identity is under way, by the same process or by its successor. `terminated`: the
-    /// server asked to end the job meanwhile. `successor`: of a process that has not been in the room yet, and must be in
-    /// time; one that was tries for as long as its room does.
+    /// A resume, or a second join with the same identity, is under way, by the same process or by its successor.
+    /// `terminated`: the server asked to end the job meanwhile. `successor`: of a process that has not been in the room yet,
+    /// and must be in time; one that was tries for as long as its room does.
     Rejoining {
         until: Instant,
         terminated: bool,

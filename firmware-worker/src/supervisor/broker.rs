@@ -116,7 +116,7 @@ impl Supervisor {
             owner.state = OwnerState::Closed;
             info!("device {name}: owner process of the program before ended: {exit}");
             let configured = self.config.devices.iter().find(|device| device.name == name);
-            return self.owners.renew(name, configured);
+            return self.owners.renew(name, configured).into_iter().for_each(|keeper| self.spawner.let_go(keeper));
         }
         self.totals.owner_deaths += 1;
         let why = owner.panic.take().unwrap_or_else(|| exit.to_string());

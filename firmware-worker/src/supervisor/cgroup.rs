@@ -20,6 +20,7 @@ pub(super) use leaf::{Leaf, Role};
 pub(super) use protocol::worker::Limits;
 pub(super) use usage::{Memory, Usage};
 
+use super::burial::Burial;
 use files::{has_word, make_directory, read, write};
 use std::ffi::OsStr;
 use std::fmt;
@@ -27,6 +28,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
+use std::time::Instant;
 
 /// What is asked of the kernel, in this order; the flag: without it a leaf limits nothing that matters on a board.
 const CONTROLLERS: [(&str, bool); 4] = [("memory", true), ("pids", true), ("cpu", false), ("io", false)];
@@ -82,8 +84,28 @@ pub(super) struct Cgroups {
     base: PathBuf,
     prefix: String,
     missing: Vec<Missing>,
-    /// Every leaf that is not removed yet, and whether a child still has it.
-    leaves: Vec<(PathBuf, Weak<()>)>,
+    /// Every leaf that is not removed yet.
+    leaves: Vec<Known>,
+}
+
+/// A leaf that is not removed yet.
+#[derive(Debug)]
+struct Known {
+    path: PathBuf,
+    /// Whether a child still has it.
+    used: Weak<()>,
+    /// Its own: one that hangs does not hold up others.
+    burial: Burial,
+}
+
+impl Known {
+    fn new(path: PathBuf, used: Weak<()>) -> Self {
+        Self { path, used, burial: Burial::new() }
+    }
+
+    fn is_dead(&self) -> bool {
+        self.used.strong_count() == 0
+    }
 }
 
 impl Cgroups {
@@ -100,7 +122,7 @@ impl Cgroups {
         make_directory(&probe)?;
         leaf::bury(&probe);
         cgroups.enable(&place, pid)?;
-        cgroups.sweep();
+        cgroups.sweep(Instant::now());
         Ok(cgroups)
     }
 
@@ -114,7 +136,7 @@ impl Cgroups {
         let path = self.base.join(format!("{}{name}", self.prefix));
         make_directory(&path)?;
         let used = Arc::new(());
-        self.leaves.push((path.clone(), Arc::downgrade(&used)));
+        self.leaves.push(Known::new(path.clone(), Arc::downgrade(&used)));
         let leaf = Leaf::open(path, used)?;
         leaf.favour(role);
         leaf.limited(limits)
@@ -127,7 +149,7 @@ impl Cgroups {
             return Err(Error::Unfit { path, why: "no cgroup of this worker's children".into() });
         }
         let used = Arc::new(());
-        self.leaves.push((path.clone(), Arc::downgrade(&used)));
+        self.leaves.push(Known::new(path.clone(), Arc::downgrade(&used)));
         Leaf::adopt(path, used, limits)
     }
 
@@ -136,21 +158,29 @@ impl Cgroups {
         let entries = fs::read_dir(&self.base).into_iter().flatten().flatten();
         for path in entries.map(|entry| entry.path()) {
             let ours = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&self.prefix));
-            if ours && self.leaves.iter().all(|(known, _)| *known != path) {
-                self.leaves.push((path, Weak::new()));
+            if ours && self.leaves.iter().all(|known| known.path != path) {
+                self.leaves.push(Known::new(path, Weak::new()));
             }
         }
     }
 
-    /// Ends and removes leaves that no child has any more; true if that must be tried again.
-    pub(super) fn sweep(&mut self) -> bool {
-        self.leaves.retain(|(path, used)| used.strong_count() > 0 || !leaf::bury(path));
-        self.leaves.iter().any(|(_, used)| used.strong_count() == 0)
+    /// When [`Cgroups::sweep`] has something to do.
+    pub(super) fn sweep_at(&self) -> Option<Instant> {
+        self.leaves.iter().filter(|leaf| leaf.is_dead()).map(|leaf| leaf.burial.due()).min()
     }
 
-    /// There is a leaf that no child has any more.
-    pub(super) fn has_dead(&self) -> bool {
-        self.leaves.iter().any(|(_, used)| used.strong_count() == 0)
+    /// Ends and removes leaves that no child has any more, if their time has come.
+    pub(super) fn sweep(&mut self, now: Instant) {
+        self.leaves.retain_mut(|leaf| {
+            let due = leaf.is_dead() && leaf.burial.due() <= now;
+            if due && leaf::bury(&leaf.path) {
+                return false;
+            }
+            if due {
+                leaf.burial.put_off(now);
+            }
+            true
+        });
     }
 
     fn enable(&mut self, place: &locate::Place, pid: u32) -> Result<(), Error> {
@@ -206,7 +236,7 @@ impl Cgroups {
             let (Ok(pid), Ok(start)) = (pid.parse::<u32>(), start.parse::<u64>()) else { continue };
             // Pids are used again, but not with the same start.
             if start_time(proc, pid) != Some(start) {
-                self.leaves.push((path, Weak::new()));
+                self.leaves.push(Known::new(path, Weak::new()));
             }
         }
     }

@@ -48,6 +48,9 @@ pub(super) struct Table {
     pub ledger: Option<LedgerEntry>,
     /// Users whose last child may still be going.
     pub users: Vec<UserEntry>,
+    /// Children that were killed and not reaped yet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub leaving: Vec<ChildEntry>,
     /// What users are shared by with other workers on the board.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claims: Option<RawFd>,
@@ -182,7 +185,7 @@ impl Table {
     pub(super) fn descriptors(&self) -> Vec<RawFd> {
         let jobs = self.processes.iter().map(|process| &process.child);
         let devices = self.devices.iter().flat_map(|device| device.owner.iter().chain(&device.keeper));
-        let children = jobs.chain(devices).flat_map(ChildEntry::descriptors);
+        let children = jobs.chain(devices).chain(&self.leaving).flat_map(ChildEntry::descriptors);
         children.chain(self.ledger.as_ref().map(|ledger| ledger.lock)).chain(self.claims).collect()
     }
 

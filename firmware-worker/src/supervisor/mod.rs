@@ -17,6 +17,7 @@ mod announce;
 mod asks;
 mod brain;
 mod broker;
+mod burial;
 mod cgroup;
 mod commands;
 mod credentials;

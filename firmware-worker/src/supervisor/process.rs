@@ -3,6 +3,7 @@
 mod confining;
 mod gone;
 mod handover;
+mod leaving;
 
 use super::cgroup::{Cgroups, Leaf, Limits, Memory, Role, Usage};
 use super::hearing::{self, Ear};
@@ -13,6 +14,7 @@ use crate::cli::log;
 use crate::control::confinement::Report;
 use crate::control::{KEEPER_SETUP, Link, LinkError, Owned, SandboxReport, watch};
 use hal::process::{Child, Ended, Executable, Inheritance, Socket};
+use leaving::Leaving;
 use protocol::worker::Exit;
 use serde::{Serialize, de::DeserializeOwned};
 use std::io;
@@ -25,10 +27,6 @@ use tracing::warn;
 
 /// A child that closed its control socket is on its way out; one that stays for longer is stuck and is killed.
 const HANGUP_GRACE: Duration = Duration::from_secs(1);
-
-/// Between tries to remove a cgroup, from first to longest: the members of one die within milliseconds, but for those
-/// that hang in the kernel.
-const BURIAL: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(10));
 
 /// SIGKILL.
 const KILL: i32 = 9;
@@ -44,20 +42,7 @@ pub(super) struct Spawner {
     /// The same for the keepers of commands, whose standard error is ours.
     keeper_environment: Vec<(&'static str, String)>,
     started: u64,
-    burial: Burial,
-}
-
-/// The next try to remove cgroups of the dead.
-#[derive(Debug)]
-struct Burial {
-    due: Instant,
-    wait: Duration,
-}
-
-impl Default for Burial {
-    fn default() -> Self {
-        Self { due: Instant::now(), wait: BURIAL.0 }
-    }
+    leaving: Vec<Leaving>,
 }
 
 /// What a child is to be.
@@ -127,8 +112,8 @@ impl Spawner {
     pub(super) fn new(cgroups: Option<Cgroups>, isolation: Isolation, log_level: tracing::Level) -> io::Result<Self> {
         let (environment, keeper_environment) =
             (log::read_child_environment(log_level), log::child_environment(log_level));
-        let (executable, burial) = (Executable::current()?, Burial::default());
-        Ok(Self { executable, cgroups, isolation, environment, keeper_environment, started: 0, burial })
+        let (executable, leaving) = (Executable::current()?, Vec::new());
+        Ok(Self { executable, cgroups, isolation, environment, keeper_environment, started: 0, leaving })
     }
 
     /// Starts a child. Its first message, `setup`, waits for it in the socket.
@@ -139,8 +124,13 @@ impl Spawner {
         body: &B,
     ) -> Result<Process, String> {
         let process = self.start(plan)?;
-        process.send_long(setup, "setup", body).map_err(|e| e.to_string())?;
-        Ok(process)
+        match process.send_long(setup, "setup", body) {
+            Ok(()) => Ok(process),
+            Err(error) => {
+                self.let_go(process);
+                Err(error.to_string())
+            }
+        }
     }
 
     fn start(&mut self, plan: Plan<'_>) -> Result<Process, String> {
@@ -151,6 +141,8 @@ impl Spawner {
         let confined = self.isolation.confine(plan.kind, processes, leaf.as_ref().and_then(directory), &ours)?;
         let environment = pairs(&self.environment);
         let (ear, stderr) = hearing::pipe().map_err(|e| format!("standard error: {e}"))?;
+        // Before there is a child that this could leave behind.
+        let link = Link::new(ours.with_foreign_peer()).map_err(|e| e.to_string())?;
         let name = format!("firmware-worker-{}", plan.name);
         let cgroup = leaf.as_ref().map(Leaf::directory);
         let child = self
@@ -160,7 +152,6 @@ impl Spawner {
         oom::mark_child(Path::new("/proc"), child.pid, plan.kind.role());
         let label = format!("{} process {}", plan.name, child.pid);
         let child = watch(Pidfd(child)).map_err(|e| format!("{} process: pidfd: {e}", plan.name))?;
-        let link = Link::new(ours.with_foreign_peer()).map_err(|e| e.to_string())?;
         let (link, confined, ear) = (Some(link), Some(confined), Some(ear));
         Ok(Process { child, link, leaf, confined, ear, label, kill_at: None, ended: None })
     }
@@ -204,19 +195,6 @@ impl Spawner {
                 Ok(None)
             }
         }
-    }
-
-    /// When [`Spawner::sweep`] has something to do.
-    pub(super) fn sweep_at(&self) -> Option<Instant> {
-        let dead = self.cgroups.as_ref().is_some_and(Cgroups::has_dead);
-        dead.then_some(self.burial.due)
-    }
-
-    /// Ends and removes cgroups that could not be removed when their process ended.
-    pub(super) fn sweep(&mut self, now: Instant) {
-        let Some(cgroups) = &mut self.cgroups else { return };
-        self.burial.wait = if cgroups.sweep() { (self.burial.wait * 2).min(BURIAL.1) } else { BURIAL.0 };
-        self.burial.due = now + self.burial.wait;
     }
 }
 

@@ -166,6 +166,7 @@ impl Supervisor {
             ghosts: self.signoffs.values().map(|ghost| ghost.entry.clone()).collect(),
             ledger: self.ledger.as_ref().map(Ledger::export),
             users,
+            leaving: self.spawner.export_leaving(),
             claims: self.spawner.isolation().claims(),
             missing,
         })
@@ -191,7 +192,11 @@ impl Supervisor {
         table.jobs.into_iter().for_each(|job| self.jobs.resume_job(job, now));
         for mut device in table.devices {
             let (owner, keeper) = self.adopt_device(&mut device, inheritance)?;
-            self.owners.resume(device, owner, keeper, now);
+            self.owners.resume(device, owner, keeper, now).into_iter().for_each(|keeper| self.spawner.let_go(keeper));
+        }
+        for child in table.leaving {
+            let child = self.spawner.adopt(child, inheritance)?;
+            self.spawner.let_go(child);
         }
         if let Some(LedgerEntry { path, lock }) = table.ledger {
             let lock = inheritance.copy(lock).map_err(|e| format!("ledger: {e}"))?;

@@ -3,6 +3,7 @@ use crate::config::{self, IsolationMode};
 use crate::supervisor::isolation::Isolation;
 use crate::supervisor::process::{Kind, Plan, Spawner};
 use protocol::worker::MemoryLimit;
+use std::time::Duration;
 
 /// A stand-in for `/proc` and a cgroup2 mount, with us as process 77. Removed on drop.
 struct Tree(PathBuf);
@@ -240,12 +241,13 @@ fn leaves_of_a_dead_supervisor_are_removed_and_those_of_a_living_one_stay() {
     assert!(!killed(gone[3]), "ours, from before an exec");
     assert!(!killed("fw-6-600-job-1") && !killed("other") && !killed("fw-x"));
     // A plain file in the way keeps these stand-ins, as a dying process keeps the kernel's.
-    assert!(cgroups.has_dead() && cgroups.sweep());
+    let due = cgroups.sweep_at().expect("they are still there");
     for name in &gone[..3] {
         fs::remove_file(tree.own().join(name).join("cgroup.kill")).unwrap();
         fs::remove_file(tree.own().join(name).join("cgroup.events")).unwrap();
     }
-    assert!(!cgroups.sweep());
+    cgroups.sweep(due);
+    assert_eq!(cgroups.sweep_at(), None);
     assert!(!tree.own().join(gone[0]).exists() && tree.own().join("fw-6-600-job-1").exists());
 }
 
@@ -255,16 +257,40 @@ fn a_leaf_is_swept_only_when_no_child_has_it_any_more() {
     let mut cgroups = tree.set_up();
     let path = tree.kernel_files(&job(1), &["memory.max", "memory.oom.group", "pids.max", "memory.events"]);
     let leaf = cgroups.leaf("job-1", Limits::default(), Role::Job).unwrap();
-    assert!(!cgroups.sweep() && !cgroups.has_dead());
+    cgroups.sweep(Instant::now());
+    assert_eq!(cgroups.sweep_at(), None);
     assert!(path.join("memory.events").exists(), "how its child died can still be read");
     drop(leaf);
-    assert!(cgroups.has_dead(), "files keep this stand-in");
+    let due = cgroups.sweep_at().expect("files keep this stand-in");
     for file in ["memory.max", "memory.oom.group", "pids.max", "memory.events"] {
         fs::remove_file(path.join(file)).unwrap();
     }
     // What the child has made in it goes too.
     fs::create_dir_all(path.join("mine/inner")).unwrap();
-    assert!(!cgroups.sweep() && !path.exists());
+    cgroups.sweep(due);
+    assert!(cgroups.sweep_at().is_none() && !path.exists());
+}
+
+#[test]
+fn a_leaf_whose_processes_hang_in_the_kernel_does_not_hold_up_the_removal_of_others() {
+    let tree = Tree::new("hangs", "memory pids\n");
+    let mut cgroups = tree.set_up();
+    // A plain file in the way keeps a stand-in, as a process that hangs or dies keeps the kernel's.
+    let [hangs, dies] = [1, 2].map(|number| tree.kernel_files(&job(number), &["memory.max"]));
+    let [hanging, dying] =
+        ["job-1", "job-2"].map(|name| cgroups.leaf(name, Limits::default(), Role::Job).unwrap());
+    drop(hanging);
+    let mut now = Instant::now();
+    for _ in 0..20 {
+        now = cgroups.sweep_at().expect("it is still there");
+        cgroups.sweep(now);
+    }
+    assert!(cgroups.sweep_at().is_some_and(|at| at >= now + Duration::from_secs(10)), "it may take long");
+    drop(dying);
+    fs::remove_file(dies.join("memory.max")).unwrap();
+    assert!(cgroups.sweep_at().is_some_and(|at| at <= now));
+    cgroups.sweep(now);
+    assert!(!dies.exists() && hangs.exists());
 }
 
 #[test]

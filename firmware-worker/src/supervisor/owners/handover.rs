@@ -13,17 +13,18 @@ impl Owners {
         }
     }
 
-    /// The same in that program. What is configured otherwise now counts for the next owner.
+    /// The same in that program. What is configured otherwise now counts for the next owner. Given back is the keeper of a
+    /// camera that is not configured any more and has no owner.
     pub(in crate::supervisor) fn resume(
         &mut self,
         entry: DeviceEntry,
         process: Option<Process>,
         keeper: Option<Process>,
         now: Instant,
-    ) {
+    ) -> Option<Process> {
         let DeviceEntry { device, owner: _, greeted, parked, state, starts, waiting, keeper: _ } = entry;
         if process.is_none() && !self.table.contains_key(&device.name) {
-            return;
+            return keeper;
         }
         let name = device.name.clone();
         let owner = self.table.entry(name).or_insert_with(|| Owner::new(&device, now));
@@ -37,6 +38,7 @@ impl Owners {
         } else {
             owner.retry_at = Some(now);
         }
+        None
     }
 
     /// Lets owners of the program before this one go that nobody reads.
@@ -52,15 +54,17 @@ impl Owners {
         }
     }
 
-    /// An owner of the program before is gone: the device is what is configured now, if it still is.
-    pub(in crate::supervisor) fn renew(&mut self, name: &str, configured: Option<&Device>) {
+    /// An owner of the program before is gone: the device is what is configured now, if it still is. If not, what kept its
+    /// command is given back.
+    pub(in crate::supervisor) fn renew(&mut self, name: &str, configured: Option<&Device>) -> Option<Process> {
         match (configured, self.table.get_mut(name)) {
             (Some(device), Some(owner)) => {
                 owner.device = device.clone();
                 owner.backoff.reset();
+                None
             }
-            (None, _) => drop(self.table.remove(name)),
-            (Some(_), None) => {}
+            (None, _) => self.table.remove(name)?.command.keeper,
+            (Some(_), None) => None,
         }
     }
 }

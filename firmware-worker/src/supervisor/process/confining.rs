@@ -18,8 +18,12 @@ impl Spawner {
         let end = poll_fn(|cx| child.poll_next::<()>(cx));
         let ended = timeout(TRIAL, end).await;
         let confined = child.confined.as_ref().filter(|confined| confined.has_reported());
-        match confined {
-            Some(confined) => self.isolation.judge(confined.missing()),
+        let missing = confined.map(Confined::missing);
+        if ended.is_err() {
+            self.let_go(child);
+        }
+        match missing {
+            Some(missing) => self.isolation.judge(missing),
             None => Err(format!("isolation could not be tried: {ended:?}")),
         }
     }

@@ -48,6 +48,9 @@ pub const TRIAL: &str = "__trial";
 /// First argument of the process that keeps a camera's command.
 pub const KEEPER: &str = "__keeper";
 
+/// First argument of a process that opens a camera's node for its owner.
+pub const OPENER: &str = "__opener";
+
 /// Read without being asked to where it exists, but for flashed boards.
 pub(crate) const CONFIG_FILE: &str = "/etc/firmware-worker/config.toml";
 
@@ -58,6 +61,7 @@ pub fn run(arguments: Vec<OsString>, options: WorkerOptions) -> ExitCode {
         Some(OWNER) => child(confined(device::main)),
         Some(TRIAL) => child(confined(|_| ExitCode::SUCCESS)),
         Some(KEEPER) => child(device::keep_command),
+        Some(OPENER) => child(supervisor::open_for_owner),
         Some(START) => started(arguments, &options),
         _ => match Arguments::try_parse_from(arguments) {
             Ok(parsed) => command(parsed.command, &options, None),

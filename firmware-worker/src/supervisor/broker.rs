@@ -3,11 +3,11 @@
 use super::jobs::ProcessId;
 use super::process::Happened;
 use super::run::Supervisor;
-use super::{Event, commands, holder, nodes};
+use super::{Event, holder};
 use crate::control::{FromOwner, OwnerState, ToJob, ToOwner, VERSION};
 use hal::process::Socket;
 use protocol::worker::{Exit, JobId};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::Instant;
 use tracing::{debug, info, warn};
@@ -122,36 +122,6 @@ impl Supervisor {
         let why = owner.panic.take().unwrap_or_else(|| exit.to_string());
         warn!("device {name}: owner process ended: {why}");
         owner.state = OwnerState::Lost(format!("owner process ended: {why}"));
-    }
-
-    /// Drivers may take their time to wake hardware, so the node is opened off the loop.
-    fn open_node(&mut self, name: &str, path: &str) {
-        let Some(owner) = self.owners.table.get_mut(name) else { return };
-        if commands::of(&owner.device).is_some() {
-            return self.start_command(name);
-        }
-        debug!("device {name}: node asked for ({path:?})");
-        owner.opening = true;
-        let (device, start, events) = (owner.device.clone(), owner.starts, self.events.clone());
-        tokio::spawn(async move {
-            let name = device.name.clone();
-            let opened = tokio::task::spawn_blocking(move || nodes::open(Path::new("/proc"), &device)).await;
-            let result = opened.unwrap_or_else(|_| Err("shutting down".into()));
-            let _ = events.send(Event::Node { device: name, start, result }).await;
-        });
-    }
-
-    pub(super) fn node_opened(&mut self, name: &str, start: u32, result: Result<Vec<OwnedFd>, String>) {
-        let Some(owner) = self.owners.table.get_mut(name).filter(|owner| owner.starts == start) else { return };
-        owner.opening = false;
-        let Some(process) = &owner.process else { return };
-        let sent = match result {
-            Ok(nodes) => process.send(&ToOwner::Node, &nodes.iter().map(AsFd::as_fd).collect::<Vec<_>>()),
-            Err(why) => process.send(&ToOwner::NoNode { why }, &[]),
-        };
-        if let Err(e) = sent {
-            debug!("device {name}: {e}");
-        }
     }
 
     /// It reads some thousand links, so off the loop.

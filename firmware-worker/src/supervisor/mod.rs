@@ -7,7 +7,7 @@
 //!     --> Supervisor: table --> machine.handle(input) --> actions --> children, link, helper tasks
 //! ```
 //!
-//! Helper tasks (the WebSocket, lookups, sign-offs, opening nodes, HTTP) hold no state of ours; what they find out comes
+//! Helper tasks (the WebSocket, lookups, sign-offs, openers, HTTP) hold no state of ours; what they find out comes
 //! back through one bounded queue.
 
 mod accounts;
@@ -36,6 +36,7 @@ mod ledger;
 mod messages;
 mod nodes;
 mod oom;
+mod opening;
 mod operators;
 mod owners;
 mod peers;
@@ -58,6 +59,7 @@ pub use isolation::BOUNDING_SET;
 
 pub(crate) use holder::describe as describe_holder;
 pub(crate) use nodes::open as open_node;
+pub use opening::main as open_for_owner;
 
 use crate::config::{self, Config, Credentials, Server};
 use crate::control::{FromOperator, panic, runtime_directory};
@@ -106,8 +108,8 @@ enum Event {
     Link { generation: u32, link: uplink::Link },
     /// A job's question has its answer.
     Resolved { process: jobs::ProcessId, id: u32, result: Result<Vec<SocketAddr>, String> },
-    /// A camera node for an owner, if it is still the `start`-th process of its device.
-    Node { device: String, start: u32, result: Result<Vec<OwnedFd>, String> },
+    /// A camera node for an owner, if it is still the `start`-th process of its device, from the opener of this pid.
+    Node { device: String, start: u32, opener: i32, result: Result<Vec<OwnedFd>, opening::Failure> },
     /// Who holds a busy device, for its `start`-th process.
     Holder { device: String, start: u32, who: String },
     /// The new program has said whether it can take over, in words.
@@ -192,7 +194,7 @@ fn run(
     if let Err(e) = panic::install(panic::Kind::Supervisor, None) {
         error!("panic hook: {e}");
     }
-    // One thread turns everything; lookups and opening nodes block on few others, which go when idle.
+    // One thread turns everything; lookups block on few others, which go when idle.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(BLOCKING)

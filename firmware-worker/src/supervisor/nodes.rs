@@ -5,14 +5,20 @@ use crate::config::{CameraDevice, Device, DeviceKind, EncoderWish};
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::os::unix::process::parent_id;
+use std::path::{Path, PathBuf};
 
 /// Encoders that an owner may try: a board has one, and a message has room for the camera and three more.
 const MAX_ENCODERS: usize = 2;
 
 /// Opens the node that `device` is configured to be, or says why there is none, and after it encoders where one may be
-/// used; who holds a busy node is looked up under `proc`. Blocks while drivers wake hardware.
-pub(crate) fn open(proc: &Path, device: &Device) -> Result<Vec<OwnedFd>, String> {
+/// used; who holds a busy node is looked up under `proc`. Each node is named to `touch` before its driver is called, which
+/// says whether that may be. Blocks while drivers wake hardware.
+pub(crate) fn open(
+    proc: &Path,
+    device: &Device,
+    touch: &mut dyn FnMut(&Path) -> bool,
+) -> Result<Vec<OwnedFd>, String> {
     let DeviceKind::Camera(camera) = &device.kind else {
         return Err(format!("{} is no camera", device.name));
     };
@@ -20,21 +26,46 @@ pub(crate) fn open(proc: &Path, device: &Device) -> Result<Vec<OwnedFd>, String>
         CameraDevice::TestPattern => return Err("the test pattern has no device node".into()),
         CameraDevice::Pipe { .. } => return Err("a pipe has no device node".into()),
         CameraDevice::Path(path) => path.clone(),
-        named => named.find(&hal::video::list())?.path.clone(),
+        named => find(named, touch)?,
     };
+    if !touch(&real(&path)) {
+        return Err(hangs(&path));
+    }
     let node = hal::video::open(&path)
         .map_err(|error| format!("{}: {}", path.display(), in_plain_words(proc, device, &path, &error)))?;
     let encoders = match camera.encoder {
-        EncoderWish::Auto | EncoderWish::Hardware => encoders(),
+        EncoderWish::Auto | EncoderWish::Hardware => encoders(touch),
         EncoderWish::Passthrough | EncoderWish::Software => Vec::new(),
     };
     Ok([node].into_iter().chain(encoders).collect())
 }
 
+/// What is said of a node whose driver does not come back.
+pub(super) fn hangs(node: &Path) -> String {
+    format!("{}: its driver hangs: unplug the camera, or restart the board", node.display())
+}
+
+/// Where it is among all cameras, without those whose drivers hang.
+fn find(named: &CameraDevice, touch: &mut dyn FnMut(&Path) -> bool) -> Result<PathBuf, String> {
+    let mut left_out = Vec::new();
+    let cameras = hal::video::list_of(|node| {
+        let may = touch(node);
+        left_out.extend((!may).then(|| hangs(node)));
+        may
+    });
+    let found = named.find(&cameras).map(|camera| camera.path.clone());
+    found.map_err(|why| [why].into_iter().chain(left_out).collect::<Vec<_>>().join("; "))
+}
+
 /// What is missing here is said by who looks for an encoder among these.
-fn encoders() -> Vec<OwnedFd> {
-    let fit = hal::video::encoders().into_iter().filter(hal::video::Encoder::suits_cameras);
-    fit.filter_map(|encoder| hal::video::open(&encoder.path).ok()).take(MAX_ENCODERS).collect()
+fn encoders(touch: &mut dyn FnMut(&Path) -> bool) -> Vec<OwnedFd> {
+    let fit = hal::video::encoders_of(&mut *touch).into_iter().filter(hal::video::Encoder::suits_cameras);
+    let fit: Vec<_> = fit.take(MAX_ENCODERS).collect();
+    fit.iter().filter(|encoder| touch(&encoder.path)).filter_map(|encoder| hal::video::open(&encoder.path).ok()).collect()
+}
+
+fn real(path: &Path) -> PathBuf {
+    fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())
 }
 
 fn in_plain_words(proc: &Path, device: &Device, path: &Path, error: &io::Error) -> String {
@@ -43,8 +74,9 @@ fn in_plain_words(proc: &Path, device: &Device, path: &Path, error: &io::Error) 
         io::ErrorKind::PermissionDenied => "permission denied: is this user in the group `video`?".into(),
         // Loopback cameras, and others that let so many programs in.
         io::ErrorKind::ResourceBusy => {
-            let node = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-            holder::describe(proc, device, &node.to_string_lossy(), &[std::process::id()])
+            // A supervisor has it for a moment when it passes it on.
+            let ours = [std::process::id(), parent_id()];
+            holder::describe(proc, device, &real(path).to_string_lossy(), &ours)
         }
         // The node is still there when its device has just gone.
         _ if matches!(error.raw_os_error(), Some(libc::ENODEV | libc::ENXIO)) => "unplugged".into(),
@@ -60,7 +92,7 @@ mod tests {
     use std::process::{Command, Stdio};
 
     fn open(device: &Device) -> Result<Vec<OwnedFd>, String> {
-        super::open(Path::new("/proc"), device)
+        super::open(Path::new("/proc"), device, &mut |_| true)
     }
 
     fn camera(device: CameraDevice) -> Device {

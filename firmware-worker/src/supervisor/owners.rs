@@ -49,8 +49,6 @@ pub(super) struct Owner {
     pub parked: bool,
     /// Its question who holds its device has no answer yet.
     pub asking: bool,
-    /// Its device is being opened for it.
-    pub opening: bool,
     /// It was started by the program before this one: replaced when nobody reads it.
     pub outdated: bool,
     /// When somebody wanted to read it last, and when it told last how many do.
@@ -222,7 +220,6 @@ impl Owner {
             in_jobs: Default::default(),
             greeted: false,
             asking: false,
-            opening: false,
             outdated: false,
             wanted_at: now,
             counted_at: None,
@@ -244,7 +241,7 @@ impl Owner {
         tracing::debug!("device {}: owner process {}", self.device.name, process.pid());
         self.process = Some(process);
         self.pulse = Pulse::default();
-        (self.greeted, self.asking, self.opening, self.parked) = (false, false, false, false);
+        (self.greeted, self.asking, self.parked) = (false, false, false);
         (self.outdated, self.counted_at) = (false, None);
         self.starts += 1;
         self.panic = None;

@@ -177,6 +177,17 @@ impl Spawner {
         Ok(Kept { keeper, control, stdout: stdout.into(), stderr: stderr.into() })
     }
 
+    /// Starts what opens nodes, with the rights and in the cgroup of this process, whose work it does. It says nothing
+    /// to us by itself: whoever has the other end of `control` hears it.
+    pub(super) fn start_opener(&mut self, control: Socket) -> Result<Process, String> {
+        let (arguments, environment) = ([crate::cli::OPENER], pairs(&self.keeper_environment));
+        let child =
+            self.executable.spawn("firmware-worker-opener", &arguments, &environment, control, None, None);
+        let child = child.and_then(|child| watch(Pidfd(child))).map_err(|e| format!("opener process: {e}"))?;
+        let label = String::from("opener of a node");
+        Ok(Process { child, link: None, leaf: None, confined: None, ear: None, label, kill_at: None, ended: None })
+    }
+
     /// The running program.
     pub(super) fn executable(&self) -> &Executable {
         &self.executable

@@ -10,6 +10,7 @@ use super::health::Health;
 use super::isolation::{Isolation, claims, secrets};
 use super::jobs::{Jobs, ProcessId, in_ms};
 use super::ledger::Ledger;
+use super::opening::Openings;
 use super::operators::{self, Operators};
 use super::owners::Owners;
 use super::process::{Happened, Spawner};
@@ -51,6 +52,7 @@ pub(super) struct Supervisor {
     pub(super) inputs: VecDeque<Input>,
     pub(super) jobs: Jobs,
     pub(super) owners: Owners,
+    pub(super) openings: Openings,
     pub(super) spawner: Spawner,
     pub(super) uplinks: Uplinks,
     pub(super) uplink: Option<Uplink>,
@@ -158,6 +160,7 @@ impl Supervisor {
         Ok(Self {
             jobs: Jobs::new(setup, config.limits.job, now, seed),
             owners: Owners::new(&config.devices, config.limits.owner, now, seed),
+            openings: Openings::default(),
             uplinks: Uplinks::new(config.server.clone(), tls.clone(), resolver.clone(), events.clone()),
             config,
             mode,
@@ -281,7 +284,7 @@ impl Supervisor {
             Happening::Owner(name, happened) => self.owner_happened(&name, happened, Instant::now()),
             Happening::Command(name, exit) => self.command_ended(&name, &exit),
             Happening::Event(event) => self.event(event),
-            Happening::Devices => self.owners.rescan(),
+            Happening::Devices => self.try_hanging(Instant::now(), true),
             Happening::Deadline => self.time(Instant::now()),
         }
     }
@@ -305,7 +308,7 @@ impl Supervisor {
         match event {
             Event::Link { generation, link } => self.link_event(generation, link),
             Event::Resolved { process, id, result } => self.resolved(process, id, result),
-            Event::Node { device, start, result } => self.node_opened(&device, start, result),
+            Event::Node { device, start, opener, result } => self.node_opened(&device, start, opener, result),
             Event::Holder { device, start, who } => self.holder_found(&device, start, who),
             Event::Checked(result) => self.checked(result),
             Event::SystemGoesDown => self.system_goes_down(),

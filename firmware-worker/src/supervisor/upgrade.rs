@@ -144,6 +144,9 @@ impl Supervisor {
     fn table(&mut self, now: Instant) -> Result<Table, String> {
         let Brain::Worker(worker) = &self.brain else { return Err("there is no registration".into()) };
         let worker = worker.export(now).map_err(|busy| busy.to_string())?;
+        if let Some(device) = self.openings.under_way() {
+            return Err(format!("device {device} is being opened"));
+        }
         let devices = self.owners.export()?;
         let owners = self.owners.table.values().flat_map(|owner| [&owner.process, &owner.command.keeper]);
         let mut children = self.jobs.processes.values().map(|job| &job.process).chain(owners.flatten());
@@ -166,7 +169,7 @@ impl Supervisor {
             ghosts: self.signoffs.values().map(|ghost| ghost.entry.clone()).collect(),
             ledger: self.ledger.as_ref().map(Ledger::export),
             users,
-            leaving: self.spawner.export_leaving(),
+            leaving: self.spawner.leaving().chain(self.openings.left()).map(Process::export).collect(),
             claims: self.spawner.isolation().claims(),
             missing,
         })

@@ -39,12 +39,22 @@ const MAX_FORMATS: u32 = 64;
 /// not stream pictures (a camera's metadata, encoders, radio), and those with no mode that we can take (a sensor's raw
 /// data).
 pub fn list() -> Vec<Camera> {
-    nodes().into_iter().filter_map(|path| camera(&path)).collect()
+    list_of(|_| true)
+}
+
+/// The same of those nodes that `wanted` says, which is asked before each is opened.
+pub fn list_of(mut wanted: impl FnMut(&Path) -> bool) -> Vec<Camera> {
+    nodes().into_iter().filter(|path| wanted(path)).filter_map(|path| camera(&path)).collect()
 }
 
 /// Lists encoders under `/dev` by their numbers, opening each node.
 pub fn encoders() -> Vec<Encoder> {
-    nodes().into_iter().filter_map(|path| encoder(&path)).collect()
+    encoders_of(|_| true)
+}
+
+/// The same of those nodes that `wanted` says, which is asked before each is opened.
+pub fn encoders_of(mut wanted: impl FnMut(&Path) -> bool) -> Vec<Encoder> {
+    nodes().into_iter().filter(|path| wanted(path)).filter_map(|path| encoder(&path)).collect()
 }
 
 fn nodes() -> Vec<PathBuf> {

@@ -21,7 +21,7 @@ pub use capture::{Capture, Held, Picture, Plane, Stamped};
 pub use controls::{ControlError, ControlState, Setting, flip, set_controls};
 pub use handle::Handle;
 pub use identity::{Identity, Usb};
-pub use list::{Encoder, encoders, list};
+pub use list::{Encoder, encoders, encoders_of, list, list_of};
 pub use modes::{Encoded, Wanted};
 pub use open::open;
 

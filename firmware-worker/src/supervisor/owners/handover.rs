@@ -6,7 +6,7 @@ use crate::supervisor::handover::DeviceEntry;
 impl Owners {
     /// For a program that takes this one's place; an error is what must be over before.
     pub(in crate::supervisor) fn export(&self) -> Result<Vec<DeviceEntry>, String> {
-        let busy = |owner: &&Owner| owner.asking || owner.opening || owner.command.is_awaited();
+        let busy = |owner: &&Owner| owner.asking || owner.command.is_awaited();
         match self.table.values().find(busy) {
             Some(owner) => Err(format!("device {} is being opened", owner.device.name)),
             None => Ok(self.table.values().map(Owner::export).collect()),

@@ -3,7 +3,6 @@
 
 use super::*;
 use crate::supervisor::burial::Burial;
-use crate::supervisor::handover::ChildEntry;
 
 /// A child that was killed, and when it is looked after.
 #[derive(Debug)]
@@ -41,9 +40,9 @@ impl Spawner {
         self.cgroups.iter_mut().for_each(|cgroups| cgroups.sweep(now));
     }
 
-    /// For a program that takes this one's place.
-    pub(in crate::supervisor) fn export_leaving(&self) -> Vec<ChildEntry> {
-        self.leaving.iter().map(|leaving| leaving.process.export()).collect()
+    /// Those that are not reaped yet.
+    pub(in crate::supervisor) fn leaving(&self) -> impl Iterator<Item = &Process> {
+        self.leaving.iter().map(|leaving| &leaving.process)
     }
 }
 

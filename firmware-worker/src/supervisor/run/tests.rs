@@ -3,6 +3,7 @@
 mod broker;
 mod child;
 mod hostile;
+mod opening;
 mod rescan;
 
 use super::*;

@@ -54,6 +54,7 @@ impl Supervisor {
             }
         }
         self.owners.replace_idle(now);
+        self.try_hanging(now, false);
         if self.next_rescan <= now {
             self.next_rescan = now + RESCAN_INTERVAL;
             self.owners.rescan();

@@ -21,7 +21,7 @@ use super::handle::{Access, Mapped};
 use super::sys;
 use crate::process::create_memfd;
 use std::any::Any;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -31,6 +31,9 @@ use std::time::{Duration, Instant};
 
 /// Devices that are plugged in, by the paths of their nodes.
 static NODES: Mutex<BTreeMap<String, Device>> = Mutex::new(BTreeMap::new());
+
+/// Nodes whose drivers hang.
+static HANGING: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
 
 /// Names the memfd that stands for an opened node, before its path.
 const NODE: &str = "video-fake:";
@@ -166,8 +169,16 @@ pub fn unplug(path: &str) {
     lock(&NODES).remove(path);
 }
 
+/// From now on [`video::open`](super::open) never returns at `path`.
+pub fn hang(path: &str) {
+    lock(&HANGING).insert(path.to_owned());
+}
+
 /// A node of what is plugged in at `path`.
 pub(in crate::video) fn node(path: &Path) -> Option<io::Result<OwnedFd>> {
+    while path.to_str().is_some_and(|path| lock(&HANGING).contains(path)) {
+        std::thread::park();
+    }
     let path = path.to_str().filter(|path| lock(&NODES).contains_key(*path))?;
     Some(create_memfd(&format!("{NODE}{path}")))
 }

@@ -51,3 +51,36 @@ fn frames_come_whole_in_order_and_none_is_lost() {
         assert_eq!(take(&mut consumer), written);
     });
 }
+
+#[test]
+fn what_comes_after_a_clear_is_never_thrown_away_by_it() {
+    let mut model = Builder::new();
+    model.preemption_bound = Some(3);
+    model.check(|| {
+        let words = |count| (0..count).map(|_| AtomicU32::new(0)).collect();
+        let memory = Arc::new(Memory { header: words(HEADER_WORDS), frames: words(FRAMES) });
+        let shared = memory.clone();
+        let writer = thread::spawn(move || {
+            let mut producer = Producer::default();
+            assert_eq!(producer.write(shared.words(), 0, &[[1, 1]]), 1);
+            producer.clear(shared.words());
+            assert_eq!(producer.write(shared.words(), 0, &[[2, 2]]), 1);
+        });
+        let mut consumer = Consumer::default();
+        let mut take = || {
+            let mut frames = [[0; 2]; FRAMES];
+            let count = consumer.read(memory.words(), &mut frames).unwrap();
+            frames[..count].to_vec()
+        };
+        let early = take();
+        writer.join().unwrap();
+        let late = take();
+        // Unless it was read before, the first is thrown away; the second is read, once.
+        let (first, second) = ([[1, 1]], [[2, 2]]);
+        match &early[..] {
+            [] => assert_eq!(late, second),
+            early if early == first => assert_eq!(late, second),
+            early => assert!(early == second && late.is_empty(), "{early:?} then {late:?}"),
+        }
+    });
+}

@@ -1,4 +1,4 @@
-use super::frames::{AtomicU32, CLEAR, Consumer, HEADER_WORDS, WRITTEN, Words};
+use super::frames::{AtomicU32, CLEAR, Consumer, HEADER_WORDS, Producer, WRITTEN, Words, bring_to};
 use super::*;
 use crate::process::sealed_memfd;
 use crate::ring::Error;
@@ -61,6 +61,42 @@ fn what_is_cleared_is_never_read_and_what_comes_after_it_is() {
     assert!(buffer[..20] == frames(500, 20));
     writer.write(7, &frames(520, 5));
     assert_eq!(reader.level(), Ok(5), "a clear counts once");
+}
+
+#[test]
+fn a_clear_counts_once_though_positions_come_round_to_it_after_a_day() {
+    let zeroes = |count| (0..count).map(|_| AtomicU32::new(0)).collect::<Vec<_>>();
+    let (header, memory) = (zeroes(HEADER_WORDS), zeroes(16));
+    let words = Words { header: &header, frames: &memory };
+    let (mut consumer, mut producer) = (Consumer::default(), Producer::default());
+    bring_to(u32::MAX - 4, words, &mut consumer, &mut producer);
+    assert_eq!(producer.write(words, 0, &frames(0, 10)), 10);
+    assert_eq!(consumer.level(words), Ok(10), "nobody has ever cleared anything");
+    producer.clear(words);
+    producer.write(words, 0, &frames(10, 2));
+    assert_eq!(consumer.level(words), Ok(2));
+    bring_to(0, words, &mut consumer, &mut producer);
+    producer.write(words, 0, &frames(0, 10));
+    assert_eq!(consumer.level(words), Ok(10), "nor since then");
+    producer.clear(words);
+    assert_eq!(consumer.level(words), Ok(0), "but now");
+}
+
+#[test]
+fn a_clear_of_what_was_read_already_is_forgotten() {
+    let zeroes = |count| (0..count).map(|_| AtomicU32::new(0)).collect::<Vec<_>>();
+    let (header, memory) = (zeroes(HEADER_WORDS), zeroes(16));
+    let words = Words { header: &header, frames: &memory };
+    let (mut consumer, mut producer) = (Consumer::default(), Producer::default());
+    producer.write(words, 0, &frames(0, 8));
+    producer.clear(words);
+    producer.write(words, 0, &frames(8, 2));
+    // Between two looks of its reader.
+    bring_to(10, words, &mut consumer, &mut producer);
+    assert_eq!(consumer.level(words), Ok(0));
+    bring_to(0, words, &mut consumer, &mut producer);
+    producer.write(words, 0, &frames(0, 10));
+    assert_eq!(consumer.level(words), Ok(10));
 }
 
 #[test]

@@ -207,7 +207,7 @@ unsafe fn start(plan: &Plan) -> io::Result<Child> {
         born_inside = into_cgroup && plan.cgroup.is_some();
         // SAFETY: no memory is shared with the child, which runs only `child` below; `pidfd` is a place for the answer.
         pid = unsafe { if into_cgroup { clone3(plan, namespace, &mut pidfd) } else { clone(namespace, &mut pidfd) } };
-        if pid != -1 || !is_unavailable(&io::Error::last_os_error()) {
+        if pid != -1 || !is_unavailable(&io::Error::last_os_error(), namespace != 0) {
             break;
         }
     }
@@ -223,9 +223,14 @@ unsafe fn start(plan: &Plan) -> io::Result<Child> {
     }
 }
 
-/// Container filters answer ENOSYS or EPERM for `clone3`, as they cannot look into its arguments.
-fn is_unavailable(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EPERM))
+/// Container filters answer ENOSYS or EPERM for `clone3`, as they cannot look into its arguments. A kernel without PID
+/// namespaces says EINVAL, one that may make no more of them ENOSPC (clone(2)).
+fn is_unavailable(error: &io::Error, namespace: bool) -> bool {
+    match error.raw_os_error() {
+        Some(libc::ENOSYS | libc::EPERM) => true,
+        Some(libc::EINVAL | libc::ENOSPC) => namespace,
+        _ => false,
+    }
 }
 
 /// `struct clone_args` of linux/sched.h, version 2 (5.7).

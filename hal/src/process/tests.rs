@@ -74,6 +74,27 @@ fn role() {
     exit_now(7);
 }
 
+/// In a user namespace of its own, which has a limit of its own.
+#[test]
+fn a_program_starts_in_no_pid_namespace_where_there_can_be_no_more_of_them() {
+    const INSIDE: &str = "HAL_INSIDE";
+    if std::env::var_os(INSIDE).is_none() {
+        let script = "echo 0 > /proc/sys/user/max_pid_namespaces && exec \"$@\"";
+        let name = "process::tests::a_program_starts_in_no_pid_namespace_where_there_can_be_no_more_of_them";
+        let mut again = std::process::Command::new("unshare");
+        again.args(["--user", "--map-root-user", "sh", "-c", script, "sh"]).arg(std::env::current_exe().unwrap());
+        let output = again.args(["--exact", name, "--nocapture"]).env(INSIDE, "1").output().unwrap();
+        return assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    let (ours, theirs) = Socket::pair().unwrap();
+    let arguments = ["--exact", "process::tests::role", "--nocapture"];
+    let environment = [("HAL_ROLE", "sleep")];
+    let child =
+        Executable::current().unwrap().spawn_apart("a-name", &arguments, &environment, theirs, None).unwrap();
+    ours.send(b"enough", &[]).unwrap();
+    assert_eq!(end(&child), Ended::Code(7));
+}
+
 #[test]
 fn last_words_of_a_peer_that_left_something_unread_come_before_the_end() {
     let (ours, theirs) = Socket::pair().unwrap();

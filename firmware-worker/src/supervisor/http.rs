@@ -5,7 +5,8 @@
 //! a connection; everything is bounded.
 
 use super::report::Report;
-use super::{Event, Events, peers};
+use super::peers::{Whose, whose};
+use super::{Event, Events};
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -43,11 +44,9 @@ async fn accept(listener: TcpListener, jobs: RangeInclusive<u32>, events: Events
         let Ok(place) = places.clone().acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, peer)) => {
-                let events = events.clone();
-                let user = stream.local_addr().ok().and_then(|local| peers::user(peer, local));
-                let of_job = user.is_some_and(|user| jobs.contains(&user));
+                let (events, jobs) = (events.clone(), jobs.clone());
                 tokio::spawn(async move {
-                    match timeout(PATIENCE, answer(stream, of_job, &events)).await {
+                    match timeout(PATIENCE, serve_one(stream, peer, &jobs, &events)).await {
                         Ok(Ok(())) => {}
                         Ok(Err(e)) => debug!("operator's request: {e}"),
                         Err(_) => debug!("operator's request: not within {} s", PATIENCE.as_secs()),
@@ -64,8 +63,29 @@ async fn accept(listener: TcpListener, jobs: RangeInclusive<u32>, events: Events
     }
 }
 
-async fn answer(mut stream: TcpStream, of_job: bool, events: &Events) -> std::io::Result<()> {
-    if of_job {
+async fn serve_one(
+    stream: TcpStream,
+    peer: SocketAddr,
+    jobs: &RangeInclusive<u32>,
+    events: &Events,
+) -> std::io::Result<()> {
+    let local = stream.local_addr()?;
+    // Off the loop: somebody who connects again and again must not make it read long tables.
+    let whose = tokio::task::spawn_blocking(move || whose(peer, local)).await.unwrap_or(Whose::Unknown);
+    answer(stream, is_told(whose, jobs), events).await
+}
+
+/// A job is told nothing, nor is anybody who may be one.
+fn is_told(whose: Whose, jobs: &RangeInclusive<u32>) -> bool {
+    match whose {
+        Whose::Elsewhere => true,
+        Whose::User(user) => !jobs.contains(&user),
+        Whose::Unknown => false,
+    }
+}
+
+async fn answer(mut stream: TcpStream, is_told: bool, events: &Events) -> std::io::Result<()> {
+    if !is_told {
         // Unread, so that it takes no place from an operator.
         let refusal = Response::text(403, "Forbidden", "not for jobs\n");
         return stream.write_all(refusal.bytes().as_bytes()).await;
@@ -208,5 +228,6 @@ mod tests {
         let own = hal::process::user();
         assert!(ask_beside(own..=own, "", None).await.starts_with("HTTP/1.1 403 "));
         assert!(ask_beside(own + 1..=own + 9, "GET / HTTP/1.1\r\n\r\n", None).await.starts_with("HTTP/1.1 200 "));
+        assert!(!is_told(Whose::Unknown, &(7..=9)), "it may be one's");
     }
 }

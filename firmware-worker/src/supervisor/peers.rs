@@ -1,14 +1,39 @@
 //! Who is at the other end of a TCP connection on this board.
 
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 /// The kernel's tables of TCP sockets.
 const TABLES: [&str; 2] = ["/proc/net/tcp", "/proc/net/tcp6"];
 
-/// The user whose socket at `peer` is connected to ours at `local`; none if it is on another machine, or closed.
-pub(super) fn user(peer: SocketAddr, local: SocketAddr) -> Option<u32> {
-    TABLES.into_iter().find_map(|table| find(&fs::read_to_string(table).ok()?, plain(peer), plain(local)))
+/// Reads of the tables. None is of one moment: where a socket before it closes meanwhile, a line can be missed.
+const READS: usize = 3;
+
+/// Whose a connection is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Whose {
+    /// Another machine's.
+    Elsewhere,
+    /// This user's, on this board.
+    User(u32),
+    /// Somebody's on this board, who has closed it or was missed.
+    Unknown,
+}
+
+/// Whose socket at `peer` is connected to ours at `local`. The tables may be long: not for the loop.
+pub(super) fn whose(peer: SocketAddr, local: SocketAddr) -> Whose {
+    let (peer, local) = (plain(peer), plain(local));
+    if !is_ours(peer) {
+        return Whose::Elsewhere;
+    }
+    let look = |table: &str| find(&fs::read_to_string(table).ok()?, peer, local);
+    (0..READS).find_map(|_| TABLES.into_iter().find_map(look)).map_or(Whose::Unknown, Whose::User)
+}
+
+/// Nothing can be bound to another machine's address.
+fn is_ours(mut address: SocketAddr) -> bool {
+    address.set_port(0);
+    UdpSocket::bind(address).is_ok()
 }
 
 /// In such a table: number, local address, remote address, state, queues, timer, retransmits, user.
@@ -16,7 +41,7 @@ fn find(table: &str, local: SocketAddr, remote: SocketAddr) -> Option<u32> {
     table.lines().skip(1).find_map(|line| {
         let mut words = line.split_whitespace().skip(1);
         let (ours, theirs) = (address(words.next()?)?, address(words.next()?)?);
-        words.nth(4)?.parse().ok().filter(|_| (ours, theirs) == (local, remote))
+        words.nth(4)?.parse().ok().filter(|_| is_same(ours, local) && is_same(theirs, remote))
     })
 }
 
@@ -39,9 +64,15 @@ fn address(text: &str) -> Option<SocketAddr> {
     Some(plain(SocketAddr::new(ip, port)))
 }
 
-/// An IPv4 address is one, whichever way it is written.
-fn plain(address: SocketAddr) -> SocketAddr {
-    SocketAddr::new(address.ip().to_canonical(), address.port())
+/// An IPv4 address is one, whichever way it is written. An IPv6 address keeps its scope.
+fn plain(mut address: SocketAddr) -> SocketAddr {
+    address.set_ip(address.ip().to_canonical());
+    address
+}
+
+/// Tables have no scope.
+fn is_same(one: SocketAddr, other: SocketAddr) -> bool {
+    (one.ip(), one.port()) == (other.ip(), other.port())
 }
 
 #[cfg(test)]
@@ -50,14 +81,16 @@ mod tests {
     use std::net::{TcpListener, TcpStream};
 
     #[test]
-    fn the_user_of_a_connection_on_this_board_is_known_and_of_no_other() {
+    fn the_user_of_a_connection_on_this_board_is_known_and_one_that_is_missed_is_not_taken_for_another_machines() {
         for host in ["127.0.0.1:0", "[::1]:0"] {
             let listener = TcpListener::bind(host).unwrap();
             let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
             let (server, peer) = listener.accept().unwrap();
             let local = server.local_addr().unwrap();
-            assert_eq!(user(peer, local), Some(hal::process::user()), "{host}");
-            assert_eq!(user(SocketAddr::from(([192, 0, 2, 1], peer.port())), local), None);
+            assert_eq!(whose(peer, local), Whose::User(hal::process::user()), "{host}");
+            assert_eq!(whose(SocketAddr::from(([192, 0, 2, 1], peer.port())), local), Whose::Elsewhere);
+            // Nobody connects from there.
+            assert_eq!(whose(SocketAddr::new(peer.ip(), 1), local), Whose::Unknown, "{host}");
             drop(client);
         }
     }

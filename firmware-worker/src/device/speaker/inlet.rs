@@ -79,15 +79,24 @@ impl Inlet {
     pub fn attach(&self, reader: ReaderId, bell: Arc<Doorbell>) -> Result<OwnedFd, ring::Error> {
         let ring = pcm::Reader::create("pcm")?;
         let fd = ring.fd().try_clone_to_owned().map_err(|source| ring::Error::System { call: "dup", source })?;
+        // Before the lock, which the card's thread waits for in each period.
+        let period = self.shared().period;
+        let mut voice = Voice::new(ring, period);
         let mut shared = self.shared();
-        let voice = Voice::new(ring, shared.period);
+        if shared.period != period {
+            voice.begin(shared.period);
+        }
         shared.voices.push((reader, voice, bell));
         Ok(fd)
     }
 
     /// Forgets a job, with what it has written.
     pub fn detach(&self, reader: ReaderId) {
-        self.shared().voices.retain(|(id, ..)| *id != reader);
+        let mut shared = self.shared();
+        let gone: Vec<_> = shared.voices.extract_if(.., |(id, ..)| *id == reader).collect();
+        drop(shared);
+        // Its memory goes without the lock.
+        drop(gone);
     }
 
     /// A card runs that takes `period` frames at a time.

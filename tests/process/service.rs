@@ -2,9 +2,14 @@
 
 use super::agents::{Agents, SOON, refuse};
 use super::job_pid;
+use firmware_worker::supervisor::BOUNDING_SET;
 use rustix::process::Signal;
+use std::fs::File;
 use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::Duration;
+use tests::poll;
 use tests::worker::Setup;
 
 /// Several of the supervisor's ticks of 2.5 s; the unit's WatchdogSec is three times this.
@@ -95,4 +100,29 @@ fn a_job_that_brings_its_worker_down_again_and_again_is_not_resumed_for_ever() {
         worker.wait_log(&format!("job AJ_1 room \"studio\": {resumed}"), SOON);
     }
     assert_eq!(worker.state()["active_jobs"], 0);
+}
+
+/// As for a camera that a desktop's program has open.
+#[test]
+fn with_the_capabilities_of_the_unit_it_is_seen_what_another_users_process_has_open() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let held = std::env::temp_dir().join(format!("held-{}", std::process::id()));
+    let file = File::create(&held).expect("the temporary directory is writable");
+    let mut holder = Command::new("setpriv");
+    holder.args(["--reuid", "65534", "--clear-groups", "sleep", "60"]).stdin(Stdio::from(file));
+    let mut holder = holder.spawn().expect("setpriv, of util-linux, starts");
+    let place = Path::new("/proc").join(holder.id().to_string());
+    let runs = || (std::fs::read(place.join("comm")).ok()? == b"sleep\n").then_some(());
+    poll::until("it is another user's", SOON, runs);
+    let left: Vec<_> = BOUNDING_SET.iter().map(|name| name.replace("CAP_", "+").to_lowercase()).collect();
+    let bounding = format!("--bounding-set=-all,{}", left.join(","));
+    let listed = Command::new("setpriv").args([&bounding, "ls", "-l"]).arg(place.join("fd")).output();
+    let listed = listed.expect("setpriv starts");
+    holder.kill().expect("it runs");
+    holder.wait().expect("it is ours");
+    std::fs::remove_file(&held).expect("it is ours");
+    let (seen, why) = (String::from_utf8_lossy(&listed.stdout), String::from_utf8_lossy(&listed.stderr));
+    assert!(seen.contains(&*held.to_string_lossy()), "{seen}{why}");
 }

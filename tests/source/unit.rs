@@ -38,6 +38,14 @@ fn the_supervisor_may_do_what_it_must_and_no_more() {
     assert_eq!(all(&unit(), "CapabilityBoundingSet"), [BOUNDING_SET.join(" ")]);
 }
 
+/// `/proc/PID/fd` is its user's alone to list, and to follow for who may trace it.
+#[test]
+fn the_supervisor_finds_a_camera_that_another_user_holds() {
+    for capability in ["CAP_DAC_READ_SEARCH", "CAP_SYS_PTRACE"] {
+        assert!(BOUNDING_SET.contains(&capability), "without {capability} its holder cannot be named");
+    }
+}
+
 #[test]
 fn a_worker_that_ends_comes_back_but_for_a_wrong_configuration() {
     let unit = unit();

@@ -32,7 +32,8 @@ pub(super) fn device(
 
 /// Opens it, or says why not.
 pub(super) fn open(device: &Device) -> Result<Trial, String> {
-    Trial::open(device, |device| open_node(Path::new("/proc"), device, &mut |_| true)).map_err(|failure| explain(device, failure))
+    Trial::open(device, |device| open_node(Path::new("/proc"), device, &mut |_| true))
+        .map_err(|failure| explain(device, failure))
 }
 
 /// A failure in plain words.

@@ -4,8 +4,8 @@
 //! Meant for loopback or a trusted network: there is no authentication, and nothing here changes anything. One request
 //! a connection; everything is bounded.
 
-use super::report::Report;
 use super::peers::{Whose, whose};
+use super::report::Report;
 use super::{Event, Events};
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;

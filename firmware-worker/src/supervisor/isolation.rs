@@ -22,8 +22,9 @@ const FILES: u64 = 1024;
 
 /// The capabilities that the supervisor needs, and no more: to become other users and signal them (SETUID, SETGID, KILL),
 /// to mount (SYS_ADMIN), to take the bounding set from children (SETPCAP), to set their scheduling and raise their limits
-/// (SYS_NICE, SYS_RESOURCE), to give away files (CHOWN), and to find out who holds a device (SYS_PTRACE).
-pub const BOUNDING_SET: [&str; 9] = [
+/// (SYS_NICE, SYS_RESOURCE), to give away files (CHOWN), and to find out who holds a device, by the descriptors of other
+/// users' processes: to list them (DAC_READ_SEARCH), and to see where they lead (SYS_PTRACE).
+pub const BOUNDING_SET: [&str; 10] = [
     "CAP_SETUID",
     "CAP_SETGID",
     "CAP_SETPCAP",
@@ -32,6 +33,7 @@ pub const BOUNDING_SET: [&str; 9] = [
     "CAP_CHOWN",
     "CAP_SYS_NICE",
     "CAP_SYS_RESOURCE",
+    "CAP_DAC_READ_SEARCH",
     "CAP_SYS_PTRACE",
 ];
 

@@ -14,11 +14,7 @@ const MAX_ENCODERS: usize = 2;
 /// Opens the node that `device` is configured to be, or says why there is none, and after it encoders where one may be
 /// used; who holds a busy node is looked up under `proc`. Each node is named to `touch` before its driver is called, which
 /// says whether that may be. Blocks while drivers wake hardware.
-pub(crate) fn open(
-    proc: &Path,
-    device: &Device,
-    touch: &mut dyn FnMut(&Path) -> bool,
-) -> Result<Vec<OwnedFd>, String> {
+pub(crate) fn open(proc: &Path, device: &Device, touch: &mut dyn FnMut(&Path) -> bool) -> Result<Vec<OwnedFd>, String> {
     let DeviceKind::Camera(camera) = &device.kind else {
         return Err(format!("{} is no camera", device.name));
     };
@@ -61,7 +57,10 @@ fn find(named: &CameraDevice, touch: &mut dyn FnMut(&Path) -> bool) -> Result<Pa
 fn encoders(touch: &mut dyn FnMut(&Path) -> bool) -> Vec<OwnedFd> {
     let fit = hal::video::encoders_of(&mut *touch).into_iter().filter(hal::video::Encoder::suits_cameras);
     let fit: Vec<_> = fit.take(MAX_ENCODERS).collect();
-    fit.iter().filter(|encoder| touch(&encoder.path)).filter_map(|encoder| hal::video::open(&encoder.path).ok()).collect()
+    fit.iter()
+        .filter(|encoder| touch(&encoder.path))
+        .filter_map(|encoder| hal::video::open(&encoder.path).ok())
+        .collect()
 }
 
 fn real(path: &Path) -> PathBuf {

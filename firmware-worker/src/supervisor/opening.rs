@@ -168,13 +168,7 @@ impl Supervisor {
     }
 
     /// What has become of it.
-    pub(super) fn node_opened(
-        &mut self,
-        name: &str,
-        start: u32,
-        opener: i32,
-        result: Result<Vec<OwnedFd>, Failure>,
-    ) {
+    pub(super) fn node_opened(&mut self, name: &str, start: u32, opener: i32, result: Result<Vec<OwnedFd>, Failure>) {
         let Some(opener) = self.openings.end(opener) else { return };
         let result = result.map_err(|failure| match failure {
             Failure::Told(why) => (why, None),

@@ -181,8 +181,7 @@ impl Spawner {
     /// to us by itself: whoever has the other end of `control` hears it.
     pub(super) fn start_opener(&mut self, control: Socket) -> Result<Process, String> {
         let (arguments, environment) = ([crate::cli::OPENER], pairs(&self.keeper_environment));
-        let child =
-            self.executable.spawn("firmware-worker-opener", &arguments, &environment, control, None, None);
+        let child = self.executable.spawn("firmware-worker-opener", &arguments, &environment, control, None, None);
         let child = child.and_then(|child| watch(Pidfd(child))).map_err(|e| format!("opener process: {e}"))?;
         let label = String::from("opener of a node");
         Ok(Process { child, link: None, leaf: None, confined: None, ear: None, label, kill_at: None, ended: None })

@@ -89,8 +89,7 @@ fn a_program_starts_in_no_pid_namespace_where_there_can_be_no_more_of_them() {
     let (ours, theirs) = Socket::pair().unwrap();
     let arguments = ["--exact", "process::tests::role", "--nocapture"];
     let environment = [("HAL_ROLE", "sleep")];
-    let child =
-        Executable::current().unwrap().spawn_apart("a-name", &arguments, &environment, theirs, None).unwrap();
+    let child = Executable::current().unwrap().spawn_apart("a-name", &arguments, &environment, theirs, None).unwrap();
     ours.send(b"enough", &[]).unwrap();
     assert_eq!(end(&child), Ended::Code(7));
 }

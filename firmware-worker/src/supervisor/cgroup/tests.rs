@@ -277,8 +277,7 @@ fn a_leaf_whose_processes_hang_in_the_kernel_does_not_hold_up_the_removal_of_oth
     let mut cgroups = tree.set_up();
     // A plain file in the way keeps a stand-in, as a process that hangs or dies keeps the kernel's.
     let [hangs, dies] = [1, 2].map(|number| tree.kernel_files(&job(number), &["memory.max"]));
-    let [hanging, dying] =
-        ["job-1", "job-2"].map(|name| cgroups.leaf(name, Limits::default(), Role::Job).unwrap());
+    let [hanging, dying] = ["job-1", "job-2"].map(|name| cgroups.leaf(name, Limits::default(), Role::Job).unwrap());
     drop(hanging);
     let mut now = Instant::now();
     for _ in 0..20 {

@@ -154,6 +154,35 @@ fn the_root_lacks_no_user_no_unit_and_no_firmware_and_gives_nobody_rights() {
     });
 }
 
+/// A radio that comes before the start is over has iwd started beside all else, and a ring would be broken by leaving iwd out.
+#[test]
+fn no_unit_waits_for_itself_whenever_a_radio_comes() {
+    let root = Root::of("virt");
+    let units = root.0.join("usr/lib/systemd/system");
+    for unit in ["systemd-networkd.service", "systemd-resolved.service", "systemd-udevd.service"] {
+        // An older systemd does not know the word, and takes them for units of the bus.
+        let text = root.text(&format!("usr/lib/systemd/system/{unit}")).replace("=notify-reload", "=notify");
+        fs::write(units.join(unit), text).expect("it is ours");
+    }
+    assert!(!said_of_units(&root.0).contains("ordering cycle"), "{}", said_of_units(&root.0));
+    let time = units.join("systemd-timesyncd.service");
+    let late = fs::read_to_string(&time).expect("text") + "[Unit]\nAfter=firmware-worker.service\n";
+    fs::write(time, late).expect("it is ours");
+    assert!(said_of_units(&root.0).contains("ordering cycle"), "it would be seen");
+}
+
+/// By systemd, of a start beside which iwd is started.
+fn said_of_units(root: &Path) -> String {
+    let mut verify = Command::new("systemd-analyze");
+    verify
+        .args(["verify", "--man=no", "--generators=no", "--root"])
+        .arg(root)
+        .args(["multi-user.target", "iwd.service"]);
+    // What an older one does not know it takes for mistakes.
+    let output = verify.output().expect("part of systemd");
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
 #[test]
 fn the_same_checkout_makes_the_same_image() {
     let image = paths::image("virt");

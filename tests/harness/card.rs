@@ -240,13 +240,18 @@ impl Board {
         let (mark, end) = (format!("<{}>", self.asked), format!("</{}>", self.asked));
         // In two pieces, as the terminal shows what is typed too.
         let line = format!("out=$({command} 2>&1); code=$?; echo '<''{0}>' $out $code '</''{0}>'", self.asked);
-        writeln!(self.stdin, "{line}").expect("QEMU runs");
+        self.type_line(&line);
         let found = || self.console().find(&[&mark, &end]);
         let line = poll::until(&format!("the board runs {command:?}"), BOOT, found).text;
         let (_, rest) = line.split_once(&mark).expect("looked for");
         let (out, _) = rest.split_once(&end).expect("looked for");
         let out = out.trim();
         out.strip_suffix('0').unwrap_or_else(|| panic!("{command}: {out}")).trim().to_owned()
+    }
+
+    /// Types this on its serial line.
+    pub fn type_line(&mut self, text: &str) {
+        writeln!(self.stdin, "{text}").expect("QEMU runs");
     }
 
     /// Seconds that it has waited for a processor of this machine.

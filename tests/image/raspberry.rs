@@ -1,7 +1,7 @@
 //! The image for Raspberry Pis, as far as QEMU has one: a Pi 3 without its firmware, radio and VideoCore.
 
-use tests::Server;
 use tests::card::{BOOT, Board, Card, Machine};
+use tests::{Server, poll};
 
 #[test]
 fn a_raspberry_pi_3_starts_from_its_card_through_u_boot_and_registers() {
@@ -13,4 +13,15 @@ fn a_raspberry_pi_3_starts_from_its_card_through_u_boot_and_registers() {
     board.wait("slot a: starting", BOOT);
     board.wait("registered as", BOOT);
     assert_eq!(board.must("systemctl --failed --plain --no-legend"), "");
+}
+
+#[test]
+fn a_raspberry_pi_that_does_not_find_its_script_tries_again_whatever_comes_on_its_serial_line() {
+    let card = Card::of("rpi-64", "rpi-64-prompt", 512);
+    card.put("boot.scr", "cut off");
+    let mut board = Board::start(Machine::RaspberryPi3, card);
+    board.type_line("noise");
+    let starts = || board.console().find(&["U-Boot 20"]);
+    let began = poll::until("U-Boot starts", BOOT, starts).at;
+    poll::until("U-Boot starts again", BOOT, || starts().filter(|line| line.at > began));
 }

@@ -29,6 +29,8 @@ add_board_files() {
   done
   cp "$kernel/usr/lib/linux-image-$kernel_version"/broadcom/bcm2{837,711}-rpi-*.dtb "$boot/"
   cp "$board_folder/config.txt" "$work/u-boot.bin" "$boot/"
-  # Straight to the script: by itself U-Boot waits two seconds and looks at USB first. As long as this build keeps it for.
+  # Straight to the script: by itself U-Boot waits two seconds and looks at USB first. It does not look for a key either: with a
+  # prompt that any noise on the line gives, or a card that was read too early, nothing would start again. As long as this
+  # build keeps it for.
   mkenvimage -s 16384 -o "$boot/uboot.env" "$board_folder/uboot.env"
 }

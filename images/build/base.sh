@@ -97,7 +97,7 @@ fill_base_root() {
   # Whoever put keys there already means them.
   [[ -n $(debugfs -R "stat /root/.ssh/authorized_keys" "$root" 2>/dev/null) ]] ||
     ln -s /data/ssh/authorized_keys "$tree/root/.ssh/authorized_keys"
-  for unit in install board radio; do
+  for unit in install board radio ssh; do
     ln -s "../firmware-worker-$unit.service" "$tree/$units/multi-user.target.wants/firmware-worker-$unit.service"
   done
   # Git keeps no modes but one.

@@ -25,8 +25,8 @@ while read -r line; do eval \"$line\"; done
 const SETTINGS: &str = "firmware-worker.toml";
 const REPORT: &str = "firmware-worker-report.txt";
 
-/// Fixed addresses and a radio, for its NetworkManager.
-const NETWORK: &str = "hostname = \"porch\"\n\
+/// Who may log in, and a radio, for its NetworkManager.
+const NETWORK: &str = "hostname = \"porch\"\nssh_keys = [\"ssh-ed25519 AAAAC3Nz me@desk\"]\n\
                        [wifi]\ncountry = \"DE\"\nssid = \"home\"\npassword = \"correct horse\"\n";
 
 #[test]
@@ -58,6 +58,8 @@ fn raspberry_pi_os_gets_the_worker_without_being_booted_and_registers_at_its_fir
     assert!(found.contains("-rw-------") && found.ends_with("firmware-worker-wifi.nmconnection"), "{found}");
     assert_eq!(must("cat /run/radio /proc/sys/kernel/hostname"), "iw reg set DE nmcli radio wifi on porch");
     assert!(must("grep /boot/firmware /proc/mounts").contains(" rw,"), "as Raspberry Pi OS has it");
+    // Which this one has not; off, as Raspberry Pi OS has it.
+    must("printf '[Service]\\nExecStart=sleep infinity\\n' >/etc/systemd/system/ssh.service");
     guest.type_line("systemctl poweroff");
     guest.wait_off(SLOW);
 
@@ -65,10 +67,13 @@ fn raspberry_pi_os_gets_the_worker_without_being_booted_and_registers_at_its_fir
     assert!(!settings.contains(SECRET) && !settings.contains("correct horse"), "the secrets were moved: {settings}");
     assert!(card.text(REPORT).starts_with("The settings of this board are good."), "{}", card.text(REPORT));
 
-    // Nothing of the first start is left to do.
+    // Nothing of the first start is left to do. Who has made a mistake can log in to mend it.
+    card.put(SETTINGS, &settings.replace("api_key", "api_kye"));
     let mut guest = Guest::boot_card("rpi-os", &card, SCRIPT);
     guest.wait_console("registered as", SLOW);
-    assert_eq!(guest.must("systemctl --failed --plain --no-legend", SLOW), "");
+    guest.must("while ! systemctl --quiet is-active ssh.service; do sleep 1; done", SLOW);
+    let failed = guest.must("systemctl --failed --plain --no-legend | cut -d ' ' -f 1", SLOW);
+    assert_eq!(failed, "firmware-worker-board.service");
 }
 
 #[test]

@@ -16,6 +16,12 @@ const BOOT: &str = "/boot/firmware";
 const SLOT: &str = "firmware_worker.slot=";
 const FALLBACK: &str = "firmware_worker.fallback=";
 
+/// By which the initramfs finds the disk: its signature and the number of a partition, hexadecimal, with a dash between.
+const ROOT: &str = "root=PARTUUID=";
+
+/// Bytes in front of the signature (MBR).
+const SIGNATURE_OFFSET: u64 = 440;
+
 const OS_RELEASE: &str = "etc/os-release";
 const KEYS: &str = "usr/share/firmware-worker/update.pub";
 
@@ -33,6 +39,8 @@ pub struct System {
     fallback: Option<String>,
     /// In sysfs.
     disk: PathBuf,
+    /// The boot partition is mounted.
+    has_boot: bool,
 }
 
 impl System {
@@ -44,12 +52,19 @@ impl System {
         let slot = slot.parse().map_err(Error::NoSlots)?;
         let fallback = word(FALLBACK).map(str::to_owned);
         let mounts = read(&root.join("proc/self/mountinfo"))?;
-        let device = mounts.lines().find_map(|line| device_of(line, BOOT));
-        let device = device.ok_or_else(|| Error::NoSlots(format!("no partition is mounted on {BOOT}")))?;
-        let partition = root.join("sys/dev/block").join(device);
-        let partition = partition.canonicalize().map_err(failed("find", &partition))?;
-        let disk = partition.parent().unwrap_or(&partition).to_owned();
-        Ok(Self { root: root.to_owned(), slot, fallback, disk })
+        let boot = mounts.lines().find_map(|line| device_of(line, BOOT));
+        let disk = match boot {
+            Some(device) => {
+                let partition = root.join("sys/dev/block").join(device);
+                let partition = partition.canonicalize().map_err(failed("find", &partition))?;
+                partition.parent().unwrap_or(&partition).to_owned()
+            }
+            // A version that cannot mount it must be taken back, and be updated.
+            None => word(ROOT).and_then(|name| disk_with(root, name)).ok_or_else(|| {
+                Error::NoSlots(format!("no partition is mounted on {BOOT}, and no disk has the kernel's {ROOT}"))
+            })?,
+        };
+        Ok(Self { root: root.to_owned(), slot, fallback, disk, has_boot: boot.is_some() })
     }
 
     /// The slot that runs.
@@ -60,6 +75,11 @@ impl System {
     /// Why U-Boot did not take the other one, if it wanted to.
     pub fn fallback(&self) -> Option<&str> {
         self.fallback.as_deref()
+    }
+
+    /// Whether the boot partition is mounted, from which settings come.
+    pub fn has_boot(&self) -> bool {
+        self.has_boot
     }
 
     /// Board and version of the running image.
@@ -119,20 +139,13 @@ impl System {
 
     fn in_sysfs(&self, slot: Slot, part: Part) -> Result<PathBuf, Error> {
         let wanted = slot.partition(part);
-        let entries = fs::read_dir(&self.disk).map_err(failed("list", &self.disk))?;
-        let is_it = |path: &PathBuf| {
-            let number = fs::read_to_string(path.join("partition"));
-            number.is_ok_and(|number| number.trim().parse() == Ok(wanted))
-        };
-        let found = entries.flatten().map(|entry| entry.path()).find(is_it);
+        let found = partition_of(&self.disk, wanted).map_err(failed("list", &self.disk))?;
         let disk = || self.disk().display().to_string();
         found.ok_or_else(|| Error::NoSlots(format!("{} has no partition {wanted}", disk())))
     }
 
     fn node(&self, in_sysfs: &Path) -> PathBuf {
-        // Names with a slash have a `!` there.
-        let name = in_sysfs.file_name().unwrap_or_default().to_string_lossy().replace('!', "/");
-        self.root.join("dev").join(name)
+        node(&self.root, in_sysfs)
     }
 
     /// What is remembered of updates; nothing where it cannot be read, as a board must be updatable all the same.
@@ -181,6 +194,36 @@ impl System {
     fn state(&self) -> PathBuf {
         self.root.join(STATE)
     }
+}
+
+fn node(root: &Path, in_sysfs: &Path) -> PathBuf {
+    // Names with a slash have a `!` there.
+    let name = in_sysfs.file_name().unwrap_or_default().to_string_lossy().replace('!', "/");
+    root.join("dev").join(name)
+}
+
+/// The partition with this number, in sysfs as the disk.
+fn partition_of(disk: &Path, wanted: u32) -> io::Result<Option<PathBuf>> {
+    let is_it = |path: &PathBuf| {
+        let number = fs::read_to_string(path.join("partition"));
+        number.is_ok_and(|number| number.trim().parse() == Ok(wanted))
+    };
+    Ok(fs::read_dir(disk)?.flatten().map(|entry| entry.path()).find(is_it))
+}
+
+/// The disk of the partition with this name, in sysfs: of several the first by its own, as the initramfs has it.
+fn disk_with(root: &Path, name: &str) -> Option<PathBuf> {
+    let (signature, number) = name.split_once('-')?;
+    let [signature, number] = [signature, number].map(|digits| u32::from_str_radix(digits, 16));
+    let (signature, number) = (signature.ok()?, number.ok()?);
+    let mut disks: Vec<_> = fs::read_dir(root.join("sys/block")).ok()?.flatten().map(|entry| entry.path()).collect();
+    disks.sort();
+    let is_it = |disk: &PathBuf| {
+        let mut bytes = [0; 4];
+        let read = File::open(node(root, disk)).and_then(|file| file.read_exact_at(&mut bytes, SIGNATURE_OFFSET));
+        read.is_ok() && u32::from_le_bytes(bytes) == signature
+    };
+    disks.into_iter().filter(|disk| matches!(partition_of(disk, number), Ok(Some(_)))).find(is_it)
 }
 
 /// `MAJOR:MINOR` of what a line of mountinfo mounts on `place`.

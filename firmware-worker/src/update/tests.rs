@@ -230,6 +230,24 @@ fn a_system_without_slots_or_keys_says_so() {
 }
 
 #[test]
+fn a_version_that_cannot_mount_the_boot_partition_is_taken_back_and_finds_its_disk_all_the_same() {
+    let board = Board::new();
+    board.install(&good()).unwrap();
+    board.put("proc/self/mountinfo", "22 1 0:5 / /data rw - ext4 x rw\n");
+    // Of the disks before it one has another signature, and one the same without such a partition.
+    for (disk, signature, partition) in [("mmcblk0", 1, 8), ("ram0", 0x4b52_5746, 1), ("sda", 0x4b52_5746u32, 8)] {
+        board.put(&format!("sys/block/{disk}/{disk}{partition}/partition"), &format!("{partition}\n"));
+        let node = fs::OpenOptions::new().create(true).truncate(false).write(true).open(board.0.join("dev").join(disk));
+        node.unwrap().write_all_at(&signature.to_le_bytes(), 440).unwrap();
+    }
+    board.start(Slot::B, "root=PARTUUID=4b525746-08");
+    board.record(Slot::A, Some(2));
+    let Ending::GivenUp(reason) = board.settle(|| Seen::Registered) else { panic!("kept") };
+    assert!(reason.contains("the boot partition cannot be mounted"), "{reason}");
+    assert_eq!(board.newest(), Some((Slot::A, None)));
+}
+
+#[test]
 fn no_update_is_installed_beside_another_or_from_a_slot_that_is_on_trial() {
     let board = Board::new();
     let held = board.system().lock().unwrap();

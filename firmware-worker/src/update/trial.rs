@@ -54,7 +54,7 @@ pub fn settle(
     };
     let mut probation = Probation::new(now(), must_register);
     loop {
-        let seen = ask();
+        let seen = if system.has_boot() { ask() } else { without_boot() };
         // The record first: without it nothing has happened.
         match probation.look(now(), &seen) {
             Verdict::Wait(until) => wait(until),
@@ -72,6 +72,11 @@ pub fn settle(
             }
         }
     }
+}
+
+/// It may be registered, with the settings kept before: nobody could give it others.
+fn without_boot() -> Seen {
+    Seen::Silent("the boot partition cannot be mounted, so settings cannot be changed".into())
 }
 
 /// Waits for one that is under way: it is remembered before it is on trial, and would look like one that was taken back. None

@@ -2,7 +2,8 @@
 #
 # The slot record (images/README.md) lies twice, in blocks 40 and 48 of the disk; the valid copy of the higher generation
 # counts. A trial with tries left loses one before it is booted, so that one which never gets to say that it is good ends; so
-# does one whose kernel is damaged. If the good slot's kernel is damaged, the other is better than none.
+# does one whose kernel is damaged. Where that cannot be written, as on a card that is worn out, there is no trial, as it
+# could not end either. If the good slot's kernel is damaged, the other is better than none.
 
 # Where the kernel is unpacked to, and what is read from the disk well behind it.
 setexpr record ${kernel_addr_r} + 9f00000
@@ -62,8 +63,8 @@ if test ${newest} != none; then
   setexpr.l tries *${tries_at}
 fi
 
-# write_record: what `trial` and `tries` say now, to the older copy first.
-setenv write_record 'setexpr generation ${generation} + 1; mw.l ${generation_at} ${generation}; mw.l ${trial_at} ${trial}; mw.l ${tries_at} ${tries}; setenv from ${record}; setenv bytes 1c; run make_sum; cp.b ${turned} ${sum_at} 4; setenv older 40; if test ${newest} = 40; then setenv older 48; fi; ${devtype} write ${record} ${older} 1; ${devtype} write ${record} ${newest} 1'
+# write_record: what `trial` and `tries` say now, to the older copy first; whether it is there then.
+setenv write_record 'setexpr generation ${generation} + 1; mw.l ${generation_at} ${generation}; mw.l ${trial_at} ${trial}; mw.l ${tries_at} ${tries}; setenv from ${record}; setenv bytes 1c; run make_sum; cp.b ${turned} ${sum_at} 4; setenv older 40; if test ${newest} = 40; then setenv older 48; fi; ${devtype} write ${record} ${older} 1; ${devtype} write ${record} ${newest} 1; ${devtype} read ${copy} ${older} 1 && cmp.b ${record} ${copy} 20'
 setenv clear_trial 'setenv trial ffffffff; setenv tries 0; run write_record'
 
 setenv order 0 1
@@ -72,8 +73,11 @@ setenv fallback
 if itest ${trial} != ffffffff; then
   if itest ${tries} > 0; then
     setexpr tries ${tries} - 1
-    run write_record
-    setenv order ${trial} ${order}
+    if run write_record; then
+      setenv order ${trial} ${order}
+    else
+      echo "slot ${trial}: its start cannot be written down"
+    fi
   else
     echo "slot ${trial}: no tries left"
     setenv fallback "firmware_worker.fallback=tries"

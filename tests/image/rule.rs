@@ -6,7 +6,7 @@ use crc::{CRC_32_ISO_HDLC, Crc};
 use protocol::update::{COPY_OFFSETS, RECORD_LEN, Record, Slot, rule};
 use std::fs;
 use std::process::Command;
-use tests::card::{BOOT, Board, Card, Machine};
+use tests::card::{BOOT, Board, Card, Conditions, Machine};
 use tests::poll;
 
 const BLOCK: usize = 512;
@@ -124,21 +124,42 @@ fn put(card: &Card, copies: &[[u8; RECORD_LEN]; 2], kernels: [Kernel; 2]) {
     }
 }
 
+/// What U-Boot starts from this card, which comes back.
+#[track_caller]
+fn started(conditions: Conditions, card: Card, name: &str) -> (Option<Slot>, Card) {
+    let board = Board::start_under(conditions, Machine::Virt, card);
+    let ends =
+        [("no slot has a kernel", None), ("kernel of slot a", Some(Slot::A)), ("kernel of slot b", Some(Slot::B))];
+    let said = || ends.iter().find_map(|(end, slot)| board.console().find(&[end]).map(|_| *slot));
+    let slot = poll::until(&format!("U-Boot starts a kernel where {name}"), BOOT, said);
+    (slot, board.power_off())
+}
+
 #[test]
 fn u_boot_takes_the_slot_that_its_twin_takes_and_leaves_the_same_record() {
     let mut card = Card::of("virt", "rule", 512);
     for (name, copies, kernels) in states() {
         put(&card, &copies, kernels);
         let wanted = rule::boot(&copies, |slot| kernels[slot as usize] == Kernel::Whole);
-        let board = Board::start(Machine::Virt, card);
-        let text = wanted.slot.map_or("no slot has a kernel".into(), |slot| format!("kernel of slot {slot}"));
-        let said = || ["kernel of slot", "no slot has a kernel"].iter().find_map(|end| board.console().find(&[end]));
-        let line = poll::until(&format!("U-Boot starts a kernel where {name}"), BOOT, said).text;
-        assert!(line.contains(&text), "{name}: {line:?} and not {text:?}\n{}", board.console().text());
-        card = board.power_off();
+        let slot;
+        (slot, card) = started(Conditions::default(), card, name);
+        assert_eq!(slot, wanted.slot, "{name}");
         let after = Record::newest(&COPY_OFFSETS.map(|offset| card.read_at(offset)));
         let before = Record::newest(&copies).map(|record| (record.good, record.tries));
         let left = after.map(|record| (record.good, record.tries));
         assert_eq!(left, wanted.written.or(before), "{name}");
+    }
+}
+
+#[test]
+fn u_boot_starts_no_trial_from_a_card_that_takes_no_writes() {
+    let mut card = Card::of("virt", "rule-read-only", 512);
+    let on_trial = |state: &State| Record::newest(&state.1).is_some_and(|record| record.tries.is_some());
+    for (name, copies, kernels) in states().into_iter().filter(on_trial) {
+        put(&card, &copies, kernels);
+        let wanted = rule::boot_read_only(&copies, |slot| kernels[slot as usize] == Kernel::Whole);
+        let slot;
+        (slot, card) = started(Conditions { read_only: true, ..Conditions::default() }, card, name);
+        assert_eq!(slot, wanted, "{name}");
     }
 }

@@ -12,12 +12,18 @@ pub struct Boot {
     pub written: Option<(Slot, Option<u32>)>,
 }
 
+/// The slot that starts where no record can be written: never one on trial, as its starts could not be counted.
+pub fn boot_read_only(copies: &Copies, whole: impl Fn(Slot) -> bool) -> Option<Slot> {
+    let good = Record::newest(copies).map_or(Slot::A, |record| record.good);
+    [good, good.other()].into_iter().find(|slot| whole(*slot))
+}
+
 /// A trial with a start left is started, with one less from then on. Any other end of it is for good: no start left, or
 /// no kernel that is `whole`. Without a trial the good slot boots, and where its kernel is not whole the other one.
 pub fn boot(copies: &Copies, whole: impl Fn(Slot) -> bool) -> Boot {
     let record = Record::newest(copies);
     let good = record.map_or(Slot::A, |record| record.good);
-    let fallback = [good, good.other()].into_iter().find(|slot| whole(*slot));
+    let fallback = boot_read_only(copies, &whole);
     match record.and_then(|record| record.tries) {
         Some(left @ 1..) if whole(good.other()) => {
             Boot { slot: Some(good.other()), written: Some((good, Some(left - 1))) }
@@ -56,6 +62,13 @@ mod tests {
         assert_eq!(broken_trial, Boot { slot: Some(Slot::A), written: Some((Slot::A, None)) });
         assert_eq!(boot(&copies(Slot::A, None), only(Slot::B)), Boot { slot: Some(Slot::B), written: None });
         assert_eq!(boot(&copies(Slot::A, None), |_| false).slot, None);
+    }
+
+    #[test]
+    fn no_trial_is_started_where_its_start_cannot_be_written_down() {
+        assert_eq!(boot_read_only(&copies(Slot::A, Some(2)), |_| true), Some(Slot::A));
+        assert_eq!(boot_read_only(&copies(Slot::A, Some(2)), |slot| slot == Slot::B), Some(Slot::B));
+        assert_eq!(boot_read_only(&copies(Slot::A, Some(2)), |_| false), None);
     }
 
     #[test]

@@ -170,6 +170,20 @@ pub fn check_boot_partition(card: &Card, what: &str) {
     assert!(output.status.success(), "{what}: fsck.fat: {}", String::from_utf8_lossy(&output.stdout));
 }
 
+/// Whether this event is a write to the boot partition.
+pub fn is_of_boot_partition(event: Event) -> bool {
+    matches!(event, Event::Write { at, .. } if BOOT_PARTITION.contains(&at))
+}
+
+/// A file of the boot partition of this disk, as far as it can be read.
+pub fn boot_file(card: &Card, disk: &[u8], name: &str) -> String {
+    let path = card.path().with_file_name("boot");
+    write_with_holes(&path, &disk[BOOT_PARTITION]);
+    let output = Command::new("mtype").arg("-i").arg(&path).arg(format!("::{name}")).output();
+    let output = output.expect("mtools are installed: tools/setup image");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
 /// At most `count` of these, evenly.
 pub fn thinned(all: &BTreeSet<usize>, count: usize) -> BTreeSet<usize> {
     let step = all.len().div_ceil(count).max(1);

@@ -1,6 +1,9 @@
 //! Updates of a whole image: installed from a server and kept, taken back, and with the plug pulled in between.
 
-use crate::recording::{Event, Recording, Replay, check_boot_partition, check_file_system, thinned, write_with_holes};
+use crate::recording::{
+    Event, Recording, Replay, boot_file, check_boot_partition, check_file_system, is_of_boot_partition, thinned,
+    write_with_holes,
+};
 use crate::{DATA, KERNELS, ROOTS};
 use protocol::update::{COPY_OFFSETS, Copies, RECORD_LEN, Record, Slot, rule};
 use std::collections::BTreeSet;
@@ -27,6 +30,10 @@ const ROOM: &str = "studio";
 
 /// A job without media, and no more patience with it than the test has.
 const WITH_A_JOB: &str = "[worker]\nagent_name = \"board\"\ndrain_timeout_s = 1\n[job]\npublish = []\n";
+
+/// On the boot partition, and a comment in it: longer than a block there, so that it has a second one to be lost.
+const SETTINGS: &str = "firmware-worker.toml";
+const COMMENT: &str = "# Who has more than one board finds this one by the door.";
 
 /// For an update to be fetched, written, read back and started, beside other work of this machine.
 const UPDATE: Duration = Duration::from_secs(480);
@@ -182,7 +189,7 @@ fn the_update_that_is_made_with_an_image_has_its_slots_and_its_version() {
 fn an_update_from_a_server_is_kept_and_a_power_cut_at_any_point_of_it_leaves_a_board_that_starts() {
     let server = Server::start_for_guest();
     let card = new_card(&server, "update");
-    card.configure(&server, WITH_A_JOB);
+    card.configure(&server, &format!("{WITH_A_JOB}{}", format!("{COMMENT}\n").repeat(20)));
     let release = Release::new("update");
     release.publish(&card, "9.1", false);
     let before = fs::read(card.path()).expect("the card is ours");
@@ -212,6 +219,8 @@ fn pull_the_plug(mut card: Card, recording: &Recording, before: Vec<u8>) {
     assert!(starts.len() >= STARTS[0], "{starts:?}");
     let of_data = |index: &usize| matches!(recording.events[index - 1], Event::Write { at, .. } if at as u64 >= DATA);
     let checks = thinned(&(1..=all).filter(of_data).collect(), CHECKS[long]);
+    let settings = [boot_file(&card, &before, SETTINGS), card.text(SETTINGS)];
+    assert!(settings[0].contains(SECRET) && !settings[1].contains(SECRET), "{settings:?}");
     let mut replay = Replay::new(recording, before);
     let mut seed = 1;
     let mut booted = [0; 2];
@@ -220,6 +229,10 @@ fn pull_the_plug(mut card: Card, recording: &Recording, before: Vec<u8>) {
         let chance = || next(&mut seed);
         let slot = replay.cut(chance, |disk| {
             let slot = image.starts(disk, cut);
+            if cut > 0 && is_of_boot_partition(recording.events[cut - 1]) {
+                let text = boot_file(&card, disk, SETTINGS);
+                assert!(settings.contains(&text), "cut after event {cut}: {text:?}");
+            }
             if checks.contains(&cut) {
                 let path = card.path().with_file_name("data");
                 write_with_holes(&path, &disk[DATA as usize..]);
@@ -264,7 +277,7 @@ fn start_after_cut(card: Card, cut: usize) -> Card {
     println!("cut after event {cut}: {status}");
     assert!(!status.contains("taken back"), "cut after event {cut}: {status}");
     let card = board.power_off();
-    let settings = card.text("firmware-worker.toml");
+    let settings = card.text(SETTINGS);
     assert!(settings.contains("[server]") && !settings.contains(SECRET), "cut after event {cut}: {settings}");
     check_boot_partition(&card, &format!("cut after event {cut}, and started"));
     card

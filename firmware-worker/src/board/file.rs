@@ -71,6 +71,9 @@ impl Boot {
 }
 
 /// Writes a file as a whole: whatever happens, it holds the old bytes or the new ones.
+///
+/// On a FAT a name is written with the file that gets it, not with the folder; and the old file's place is free, which must not
+/// be on the medium before that, as soon as nobody has it open.
 pub(super) fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Error> {
     let failed = |call| move |source| Error::File { call, path: path.to_owned(), source };
     let folder = path.parent().unwrap_or(Path::new("/"));
@@ -81,9 +84,11 @@ pub(super) fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Error>
     let _ = fs::remove_file(&new);
     let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&new).map_err(failed("write"))?;
     file.write_all(bytes).and_then(|()| file.sync_all()).map_err(failed("write"))?;
-    drop(file);
+    let old = File::open(path);
     fs::rename(&new, path).map_err(failed("replace"))?;
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed("sync"))
+    file.sync_all().and_then(|()| File::open(folder)?.sync_all()).map_err(failed("sync"))?;
+    drop(old);
+    Ok(())
 }
 
 /// The same text with an empty string for each secret in it; nothing if there is none.

@@ -101,23 +101,31 @@ fn enabled(line: &str) -> Result<String, &'static str> {
     Ok(format!("{}\n", words.join(" ")))
 }
 
-/// A new file, synced, then renamed over the old one: a power cut leaves one of the two.
+/// A new file, synced, then renamed over the old one: a power cut leaves one of the two. On a FAT that wants the file synced
+/// again, as its name is written with it, and the old one open until then, as its place is free after that.
 fn replace(path: &Path, text: &str) -> Result<(), Error> {
     let new = path.with_extension("txt.new");
     let write = || {
         let mut file = File::create(&new)?;
         file.write_all(text.as_bytes())?;
-        file.sync_all()
+        file.sync_all()?;
+        Ok(file)
     };
     let written = write().map_err(|source| file("write", &new, source));
-    let renamed = written.and_then(|()| fs::rename(&new, path).map_err(|source| file("rename to", path, source)));
+    let old = File::open(path);
+    let renamed = written.and_then(|written| match fs::rename(&new, path) {
+        Ok(()) => Ok(written),
+        Err(source) => Err(file("rename to", path, source)),
+    });
     if renamed.is_err() {
         // The old file is whole; a leftover beside it is no harm.
         let _ = fs::remove_file(&new);
     }
-    renamed?;
+    renamed?.sync_all().map_err(|source| file("sync", path, source))?;
     let folder = path.parent().unwrap_or(Path::new("/"));
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(|source| file("sync", folder, source))
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(|source| file("sync", folder, source))?;
+    drop(old);
+    Ok(())
 }
 
 fn file(call: &'static str, path: &Path, source: io::Error) -> Error {

@@ -76,9 +76,15 @@ pub fn deb(target: &Target) -> PathBuf {
 /// Packs a binary that is there already, whatever the last commit's time.
 #[track_caller]
 pub fn pack(binary: &Path, target: &Target, revision: &str) -> PathBuf {
+    pack_by_way_of(&std::env::temp_dir(), binary, target, revision)
+}
+
+/// The same with its files laid out in this folder meanwhile.
+#[track_caller]
+pub fn pack_by_way_of(folder: &Path, binary: &Path, target: &Target, revision: &str) -> PathBuf {
     let mut command = Command::new(paths::root().join("tools/package"));
     command.arg("--binary").arg(binary).args([target.triple, revision]).env("SOURCE_DATE_EPOCH", "1700000000");
-    let output = command.output();
+    let output = command.env("TMPDIR", folder).output();
     let output = output.expect("part of the checkout");
     let text = String::from_utf8_lossy(&output.stdout);
     let path = text.lines().last().map(PathBuf::from).filter(|path| path.exists());

@@ -93,7 +93,8 @@ fn watch(root: &Path) -> Result<(), String> {
         }
         Ending::GivenUp(reason) => {
             tracing::error!("slot {} is given up, and this board restarts into the other: {reason}", system.slot());
-            system_manager(&["reboot"])
+            // The other slot is good by the record now, and this one would run on: nobody else looks after that.
+            system_manager(&["reboot"]).or_else(|_| system_manager(&["reboot", "--force"]))
         }
     }
 }

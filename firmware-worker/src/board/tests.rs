@@ -253,6 +253,10 @@ fn no_key_no_ssh() {
     let before = written();
     disk.good();
     assert_eq!(written(), before, "what is the same is not written again");
+    let held = "sk-ssh-ed25519@openssh.com AAAAGnNrLXNzaC1lZDI1NTE5QG9wZW5zc2guY29t me@desk";
+    disk.edit(format!("{SERVER}[board]\nssh_keys = [\"{held}\"]\n"));
+    disk.good();
+    assert_eq!(disk.read("data/ssh/authorized_keys"), format!("{held}\n"));
     disk.edit(format!("{SERVER}[board]\nssh_keys = [\"-----BEGIN OPENSSH PRIVATE KEY-----\"]\n"));
     assert!(disk.mistake().contains("is no line of a file .pub"));
     disk.edit(SERVER);

@@ -189,6 +189,8 @@ fn is_host_name(name: &str) -> bool {
 /// Kind, base64 and a comment, in one line.
 fn is_public_key(line: &str) -> bool {
     let mut words = line.split_whitespace();
-    let kind = words.next().is_some_and(|kind| kind.starts_with("ssh-") || kind.starts_with("ecdsa-"));
+    // "sk-": of a key that a device holds.
+    let kind = words.next().map(|kind| kind.strip_prefix("sk-").unwrap_or(kind));
+    let kind = kind.is_some_and(|kind| kind.starts_with("ssh-") || kind.starts_with("ecdsa-"));
     kind && words.next().is_some_and(|key| key.starts_with("AAAA")) && !line.trim().contains(['\n', '\r'])
 }

@@ -43,6 +43,9 @@ pub(super) fn print(
             let board = Board { cameras: hal::video::list(), cards: hal::audio::list() };
             let credentials = credentials(&config.server.credentials, moved.is_some());
             print!("{file}: good\n{}", describe(&config, &credentials, &board));
+            for warning in &config.warnings {
+                println!("WARNING     {warning}");
+            }
             ExitCode::SUCCESS
         }
         (Err(error), _) => configuration_error(&error),

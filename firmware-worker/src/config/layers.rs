@@ -89,7 +89,14 @@ fn merge(flags: Written, environment: Environment<'_>, file: Option<&Path>) -> R
 
 fn read(path: &Path) -> Result<Written, Error> {
     let text = fs::read_to_string(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
-    parse(&text, path)
+    let mut written = parse(&text, path)?;
+    let beside = path.parent().unwrap_or(Path::new(""));
+    let ServerWritten { api_secret_file, token_file, ca_file, .. } = &mut written.server;
+    for file in [api_secret_file, token_file, ca_file].into_iter().flatten() {
+        // A service starts in no directory of its own, so that a relative path can mean this alone.
+        *file = beside.join(&*file);
+    }
+    Ok(written)
 }
 
 /// A variable that is set but empty counts as not set: that is how unit files and containers leave one out.

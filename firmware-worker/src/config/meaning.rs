@@ -2,6 +2,7 @@
 
 use super::board::board;
 use super::isolation::isolation;
+use super::secret_file::foreign_secret;
 use super::written::{PermissionsWritten, ServerWritten, WorkerWritten, Written};
 use super::{Config, Credentials, Defaults, Error, Server, Worker, limits, read_secret, sources};
 use protocol::worker::{Permissions, RestartPolicy};
@@ -29,6 +30,7 @@ const SHUTDOWN_TIMEOUT_S: u64 = 10;
 const UNRESPONSIVE_TIMEOUT_S: u64 = 60;
 
 pub(super) fn mean(written: Written, defaults: Defaults) -> Result<Config, Error> {
+    let warnings = warnings(&written.server);
     let mut job = written.job.unwrap_or_default();
     let restart = restart(job.remove("restart"), defaults)?;
     Ok(Config {
@@ -41,7 +43,13 @@ pub(super) fn mean(written: Written, defaults: Defaults) -> Result<Config, Error
         board: board(&written.board.unwrap_or_default(), written.wifi.as_ref())?,
         job_options: sources::job_options(job),
         log_level: log_level(written.log.level, defaults)?,
+        warnings,
     })
+}
+
+fn warnings(server: &ServerWritten) -> Vec<String> {
+    let secrets = [&server.token_file, &server.api_secret_file];
+    secrets.into_iter().flatten().filter_map(|path| foreign_secret(path)).collect()
 }
 
 pub(super) fn wrong(key: impl Into<String>, why: impl Into<String>) -> Error {

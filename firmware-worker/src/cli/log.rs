@@ -20,7 +20,11 @@ const READ_VARIABLE: &str = "FW_LOG_IS_READ";
 /// Set by systemd where stderr goes to the journal, which has its own clock and reads levels from a prefix.
 const JOURNAL_VARIABLE: &str = "JOURNAL_STREAM";
 
-/// Logs at `level` from now on. Libraries are heard at `warn`, and at `trace` in full.
+/// Libraries of ours that tell at `info` and `debug` what nobody wants to know of every packet. Whatever else logs here is
+/// user code, or what its author chose.
+const LOUD: [&str; 7] = ["str0m", "is::", "dimpl", "sctp_proto", "rustls", "tungstenite", "tokio_tungstenite"];
+
+/// Logs at `level` from now on. Libraries of ours are heard at `warn`, and at `trace` in full.
 pub fn start(level: Level) {
     start_as(level, std::env::var_os(JOURNAL_VARIABLE).map(|_| Journal(line().without_time())));
 }
@@ -60,8 +64,8 @@ pub fn child_environment(level: Level) -> Vec<(&'static str, String)> {
 
 fn targets(level: Level) -> Targets {
     let libraries = if level == Level::TRACE { LevelFilter::TRACE } else { LevelFilter::WARN };
-    let own = ["firmware_worker", "protocol", "hal"].map(|name| (name, LevelFilter::from_level(level)));
-    Targets::new().with_default(libraries.min(LevelFilter::from_level(level))).with_targets(own)
+    let level = LevelFilter::from_level(level);
+    Targets::new().with_default(level).with_targets(LOUD.map(|name| (name, libraries.min(level))))
 }
 
 fn line() -> Format<Compact, SystemTime> {
@@ -103,5 +107,13 @@ mod tests {
         assert!(debug.would_enable("rustls", &Level::WARN));
         assert!(targets(Level::TRACE).would_enable("str0m::dtls", &Level::TRACE));
         assert!(!targets(Level::ERROR).would_enable("rustls", &Level::WARN));
+    }
+
+    #[test]
+    fn an_own_entrypoint_is_heard_as_the_worker_is() {
+        for level in [Level::INFO, Level::DEBUG] {
+            assert!(targets(level).would_enable("doorman::visitors", &level));
+        }
+        assert!(!targets(Level::INFO).would_enable("doorman", &Level::DEBUG));
     }
 }

@@ -13,7 +13,8 @@ pub(super) type Entrypoint = Box<dyn FnOnce(JobContext) -> BoxFuture<Result<(), 
 pub(super) type Prewarm = Box<dyn FnOnce() -> Result<Userdata, BoxError> + Send>;
 pub(super) type OnRequest = Box<dyn Fn(JobInfo) -> BoxFuture<Answer> + Send>;
 
-/// The user's code. All of it runs in job processes, on a thread of its own; nothing runs in the supervisor.
+/// The user's code. All of it runs in job processes, on a thread of its own with a tokio runtime of that one thread (so
+/// `spawn_blocking` works and `block_in_place` does not); nothing runs in the supervisor.
 pub struct WorkerOptions {
     pub(super) entrypoint: Entrypoint,
     pub(super) prewarm: Option<Prewarm>,
@@ -39,7 +40,8 @@ impl WorkerOptions {
         }
     }
 
-    /// Runs `prewarm` in each job process before it has a job; [`JobContext::prewarmed`] gives its value. It has 10 s.
+    /// Runs `prewarm` in each job process before it has a job; [`JobContext::prewarmed`] gives its value. It
+    /// has `initialize_timeout_s` of the configuration, and may block, on a runtime of its own too.
     pub fn prewarm<P, T>(mut self, prewarm: P) -> Self
     where
         P: FnOnce() -> Result<T, BoxError> + Send + 'static,

@@ -3,7 +3,7 @@
 //! It may block, panic or never return; the driver waits for nothing here without a deadline.
 
 use super::context::{JobContext, Shared};
-use super::options::{Userdata, WorkerOptions};
+use super::options::{Prewarm, Userdata, WorkerOptions};
 use super::request::Request;
 use protocol::worker::{Answer, JobInfo, JobResult};
 use std::io;
@@ -62,10 +62,16 @@ pub(super) fn spawn(
 ) -> io::Result<()> {
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
     std::thread::Builder::new().name("user".into()).spawn(move || {
-        runtime.block_on(async {
-            tokio::spawn(async move { pulse.answer().await });
-            User { options: Some(options), requests, prewarmed: None, context: None }.serve(inbox).await;
-        });
+        let _inside = runtime.enter();
+        tokio::spawn(async move { pulse.answer().await });
+        let mut user = User { options: Some(options), requests, prewarmed: None, context: None };
+        let mut inbox = inbox;
+        // Outside of `block_on`, so that it may block on a runtime of its own, as clients of HTTP that are not async do.
+        while let Some(prewarm) = runtime.block_on(user.serve(&mut inbox)) {
+            let result = user.prewarm(prewarm);
+            // Without a driver the next turn ends.
+            let _ = runtime.block_on(user.requests.send(Request::Prewarmed(result)));
+        }
     })?;
     Ok(())
 }
@@ -79,10 +85,14 @@ struct User {
 }
 
 impl User {
-    async fn serve(mut self, mut inbox: mpsc::Receiver<ToUser>) {
+    /// Until there is something to prewarm, or nobody is there any more.
+    async fn serve(&mut self, inbox: &mut mpsc::Receiver<ToUser>) -> Option<Prewarm> {
         while let Some(message) = inbox.recv().await {
             let answer = match message {
-                ToUser::Prewarm => Some(Request::Prewarmed(self.prewarm())),
+                ToUser::Prewarm => match self.options.as_mut().and_then(|o| o.prewarm.take()) {
+                    Some(prewarm) => return Some(prewarm),
+                    None => Some(Request::Prewarmed(Ok(()))),
+                },
                 ToUser::Offer(job) => Some(Request::Answer(self.decide(*job).await)),
                 ToUser::Run(shared) => {
                     self.start(*shared);
@@ -96,13 +106,13 @@ impl User {
             if let Some(answer) = answer
                 && self.requests.send(answer).await.is_err()
             {
-                return;
+                return None;
             }
         }
+        None
     }
 
-    fn prewarm(&mut self) -> Result<(), String> {
-        let Some(prewarm) = self.options.as_mut().and_then(|o| o.prewarm.take()) else { return Ok(()) };
+    fn prewarm(&mut self, prewarm: Prewarm) -> Result<(), String> {
         self.prewarmed = Some(prewarm().map_err(|e| format!("prewarm: {e}"))?);
         Ok(())
     }

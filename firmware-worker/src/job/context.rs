@@ -3,7 +3,7 @@
 use super::events::{Events, Roster};
 use super::options::{BoxFuture, Userdata};
 use super::publication::{AudioOptions, AudioWriter, Publication, VideoOptions, VideoWriter};
-use super::request::{Reply, Request};
+use super::request::{Own, Reply, Request};
 use super::speaker::{Leases, Speaker};
 use super::subscription::{AudioStream, VideoStream};
 use super::{Error, Event};
@@ -192,29 +192,29 @@ impl JobContext {
         Ok(VideoStream::new(sid.clone(), frames, self.shared.requests.clone()))
     }
 
-    /// Sends data. What the room cannot take is told as [`Event::DataRefused`].
+    /// Sends data; before [`JobContext::connect`] there is nobody to send it to. What the room cannot take is told as
+    /// [`Event::DataRefused`].
     pub async fn send(&self, data: Data) -> Result<(), Error> {
         if data.payload.len() > MAX_DATA {
             return Err(Error::TooLarge { size: data.payload.len(), limit: MAX_DATA });
         }
-        self.request(Request::Send(data)).await
+        self.ask(|reply| Request::Send { data, reply }).await
     }
 
-    /// Changes our display name.
+    /// Changes our display name; before the join it is kept for that. Here and below a server that refuses the change, as
+    /// without the permission `update_metadata`, is told as [`Event::UpdateRefused`].
     pub async fn set_name(&self, name: &str) -> Result<(), Error> {
-        let name = Some(name.to_owned());
-        self.request(Request::Update { name, metadata: None, attributes: BTreeMap::new() }).await
+        self.request(Request::Update(Own { name: Some(name.to_owned()), ..Own::default() })).await
     }
 
-    /// Changes our metadata.
+    /// Changes our metadata; before the join they are kept for that.
     pub async fn set_metadata(&self, metadata: &str) -> Result<(), Error> {
-        let metadata = Some(metadata.to_owned());
-        self.request(Request::Update { name: None, metadata, attributes: BTreeMap::new() }).await
+        self.request(Request::Update(Own { metadata: Some(metadata.to_owned()), ..Own::default() })).await
     }
 
-    /// Sets these attributes of ours; an empty value deletes one, others stay.
+    /// Sets these attributes of ours; an empty value deletes one, others stay. Before the join they are kept for that.
     pub async fn set_attributes(&self, attributes: BTreeMap<String, String>) -> Result<(), Error> {
-        self.request(Request::Update { name: None, metadata: None, attributes }).await
+        self.request(Request::Update(Own { attributes, ..Own::default() })).await
     }
 
     /// Ends the job as SUCCESS: hooks run, then it leaves. The first wish to end decides the result; later ones change

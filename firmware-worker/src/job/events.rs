@@ -53,6 +53,8 @@ pub enum Event {
         /// In plain words.
         why: String,
     },
+    /// The server did not take a change of our name, metadata or attributes; in plain words.
+    UpdateRefused(String),
     /// Who speaks now, loudest first, with levels 0 to 1.
     Speakers(Vec<(String, f32)>),
     /// Our connection as the server sees it: `excellent`, `good`, `poor` or `lost`.

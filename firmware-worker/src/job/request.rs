@@ -63,12 +63,28 @@ pub(super) enum Request {
         reply: Reply<broadcast::Receiver<VideoFrame>>,
     },
     WantKeyframe(TrackSid),
-    Send(Data),
-    Update {
-        name: Option<String>,
-        metadata: Option<String>,
-        attributes: BTreeMap<String, String>,
+    Send {
+        data: Data,
+        reply: Reply<()>,
     },
+    Update(Own),
+}
+
+/// Changes of our own participant; what is `None` stays, and so do other attributes.
+#[derive(Debug, Default)]
+pub(super) struct Own {
+    pub name: Option<String>,
+    pub metadata: Option<String>,
+    pub attributes: BTreeMap<String, String>,
+}
+
+impl Own {
+    /// As if the later one had been part of this.
+    pub fn then(&mut self, later: Self) {
+        self.name = later.name.or(self.name.take());
+        self.metadata = later.metadata.or(self.metadata.take());
+        self.attributes.extend(later.attributes);
+    }
 }
 
 /// A frame from a writer.
@@ -111,4 +127,20 @@ pub struct VideoFrame {
     pub data: Vec<u8>,
     /// Starts with an IDR.
     pub keyframe: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn changes_before_the_join_add_up_and_the_last_word_counts() {
+        let attributes = |of: &[(&str, &str)]| of.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+        let mut own =
+            Own { name: Some("door".into()), attributes: attributes(&[("a", "1"), ("b", "1")]), ..Own::default() };
+        own.then(Own { name: Some("gate".into()), metadata: Some("m".into()), ..Own::default() });
+        own.then(Own { attributes: attributes(&[("b", "2")]), ..Own::default() });
+        assert_eq!((own.name.as_deref(), own.metadata.as_deref()), (Some("gate"), Some("m")));
+        assert_eq!(own.attributes, attributes(&[("a", "1"), ("b", "2")]));
+    }
 }

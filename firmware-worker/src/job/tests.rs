@@ -1,5 +1,6 @@
 //! Job processes without the process: a test plays the supervisor at the other end of the control socket.
 
+mod before;
 mod pictures;
 
 use super::*;

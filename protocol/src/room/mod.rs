@@ -289,6 +289,8 @@ pub enum Event {
     Data(Data),
     /// Data was not sent: topic and why.
     DataRefused(String, String),
+    /// The server did not take a [`Command::Update`]; why.
+    UpdateRefused(String),
     /// Identities speaking now, loudest first, with levels 0..1.
     Speakers(Vec<(String, f32)>),
     /// Our connection quality as the server sees it: "excellent", "good", "poor", "lost".

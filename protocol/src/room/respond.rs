@@ -184,7 +184,12 @@ impl Room {
                 let why = format!("refused by the server: {} {}", reason.as_str_name(), response.message);
                 self.event(Event::Unpublished(id, why));
             }
-            _ => tracing::warn!(reason = reason.as_str_name(), text = response.message, "request refused"),
+            other => {
+                tracing::warn!(reason = reason.as_str_name(), text = response.message, "request refused");
+                if let Some(Of::UpdateMetadata(_)) = other {
+                    self.event(Event::UpdateRefused(format!("{} {}", reason.as_str_name(), response.message)));
+                }
+            }
         }
     }
 

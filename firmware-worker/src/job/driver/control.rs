@@ -205,6 +205,7 @@ impl Driver {
             }
             room::Event::Data(data) => self.publish([Event::Data(data)]),
             room::Event::DataRefused(topic, why) => self.publish([Event::DataRefused { topic, why }]),
+            room::Event::UpdateRefused(why) => self.publish([Event::UpdateRefused(why)]),
             room::Event::Speakers(speakers) => self.publish([Event::Speakers(speakers)]),
             room::Event::Quality(quality) => self.publish([Event::Quality(quality)]),
             room::Event::Ended(end) => self.room_ended(end, Instant::now()),

@@ -27,7 +27,7 @@ pub(crate) use source::{Happening, Source};
 pub(crate) use timeline::Anchor;
 
 use super::events::{BACKLOG, Event, Roster};
-use super::request::{Reply, Request};
+use super::request::{Own, Reply, Request};
 use super::user::{Pulse, ToUser};
 use crate::control::{FromJob, JobSetup, Link, LinkError, ToJob, VERSION};
 use ending::Phase;
@@ -76,6 +76,8 @@ pub(super) struct Driver {
     job: Option<JobSpec>,
     session: Option<Session>,
     joining: Option<Reply<()>>,
+    /// What the user said of its own participant before the join.
+    own: Own,
     rejoining: bool,
     tracks: Tracks,
     subscriptions: Subscriptions,
@@ -121,6 +123,7 @@ impl Driver {
             job: None,
             session: None,
             joining: None,
+            own: Own::default(),
             rejoining: false,
             tracks: Tracks::new(Anchor::new(now, hal::process::monotonic_ns())),
             subscriptions: Subscriptions::default(),

@@ -4,7 +4,7 @@ use super::session::Session;
 use super::{Driver, random};
 use crate::control::{Format, FromJob, Granted, LinkError};
 use crate::job::Error;
-use crate::job::request::{Reply, Request, TrackWatch};
+use crate::job::request::{Own, Reply, Request, TrackWatch};
 use crate::net::Tls;
 use protocol::room::{Command, Config};
 use protocol::worker::Answer;
@@ -38,10 +38,15 @@ impl Driver {
                 answer(reply, stream.ok_or(Error::NotJoined("subscribe")));
             }
             Request::WantKeyframe(sid) => self.command(Command::RequestKeyframe(sid)),
-            Request::Send(data) => self.command(Command::Send(data)),
-            Request::Update { name, metadata, attributes } => {
-                self.command(Command::Update { name, metadata, attributes });
+            Request::Send { data, reply } => {
+                let joined = self.session.is_some().then_some(()).ok_or(Error::NotJoined("send"));
+                self.command(Command::Send(data));
+                answer(reply, joined);
             }
+            Request::Update(change) => match &mut self.session {
+                Some(session) => session.command(update(change)),
+                None => self.own.then(change),
+            },
         }
     }
 
@@ -112,8 +117,14 @@ impl Driver {
             wall_anchor: (Instant::now(), since_1970),
         };
         self.joining = Some(reply);
-        self.session = Some(Session::new(config, tls));
+        let mut session = Session::new(config, tls);
+        session.command(update(std::mem::take(&mut self.own)));
+        self.session = Some(session);
     }
+}
+
+fn update(Own { name, metadata, attributes }: Own) -> Command {
+    Command::Update { name, metadata, attributes }
 }
 
 fn answer<T>(reply: Reply<T>, result: Result<T, Error>) {

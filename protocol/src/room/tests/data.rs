@@ -171,3 +171,16 @@ fn a_second_leave_that_may_not_wait_leaves_at_once_and_later_data_are_refused() 
     assert_eq!(world.end(), None);
     assert_eq!(left_at(&mut world, Duration::ZERO), Duration::ZERO);
 }
+
+#[test]
+fn a_change_of_ourselves_that_the_server_does_not_take_is_told() {
+    use lk::request_response::{Reason, Request};
+    let mut world = World::live(vec![]);
+    let change = lk::UpdateParticipantMetadata { metadata: "m".into(), ..Default::default() };
+    for (reason, request) in [(Reason::Ok, None), (Reason::NotAllowed, Some(Request::UpdateMetadata(change)))] {
+        let response = lk::RequestResponse { reason: reason.into(), request, ..Default::default() };
+        world.sfu.say(lk::signal_response::Message::RequestResponse(response));
+    }
+    world.run(Duration::from_secs(1));
+    assert_eq!(world.count(|e| matches!(e, Event::UpdateRefused(why) if why.contains("NOT_ALLOWED"))), 1);
+}

@@ -180,13 +180,13 @@ impl JobContext {
         Ok(AudioWriter::new(track, self.shared.requests.clone()))
     }
 
-    /// Receives the Opus packets of a remote track.
+    /// Receives the Opus packets of a remote track. [`Error::OtherKind`] if it is a picture.
     pub async fn subscribe_audio(&self, sid: &TrackSid) -> Result<AudioStream, Error> {
         let sid = sid.clone();
         Ok(AudioStream::new(self.ask(|reply| Request::SubscribeAudio { sid, reply }).await?))
     }
 
-    /// Receives the access units of a remote track.
+    /// Receives the access units of a remote track. [`Error::OtherKind`] if it is sound.
     pub async fn subscribe_video(&self, sid: &TrackSid) -> Result<VideoStream, Error> {
         let frames = self.ask(|reply| Request::SubscribeVideo { sid: sid.clone(), reply }).await?;
         Ok(VideoStream::new(sid.clone(), frames, self.shared.requests.clone()))

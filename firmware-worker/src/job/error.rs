@@ -56,6 +56,16 @@ pub enum Error {
         /// The limit.
         limit: usize,
     },
+    /// The track is of the other kind.
+    #[error("track {sid:?}: there is no {wanted} in it, it is {is}")]
+    OtherKind {
+        /// Track.
+        sid: String,
+        /// `audio` or `video`, as asked for.
+        wanted: &'static str,
+        /// What the publisher says.
+        is: &'static str,
+    },
     /// An encoder or decoder failed.
     #[error("{call}: {why}")]
     Codec {

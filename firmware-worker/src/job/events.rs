@@ -1,6 +1,7 @@
 //! Who is in the room, and what happens there.
 
-use protocol::room::{Data, Participant, RemoteTrack, TrackSid};
+use super::Error;
+use protocol::room::{Data, Kind, Participant, RemoteTrack, TrackSid};
 use std::collections::BTreeMap;
 use tokio::sync::broadcast::{self, error::RecvError};
 
@@ -122,6 +123,18 @@ impl Roster {
         events
     }
 
+    /// Whether a track is of this kind, or not known: what comes is judged by the room then.
+    pub fn fit(&self, sid: &TrackSid, wanted: Kind) -> Result<(), Error> {
+        let mut tracks = self.participants.values().flat_map(|participant| &participant.tracks);
+        match tracks.find(|track| track.sid == *sid) {
+            Some(track) if track.kind != wanted => {
+                let name = |kind| if kind == Kind::Audio { "audio" } else { "video" };
+                Err(Error::OtherKind { sid: sid.0.clone(), wanted: name(wanted), is: name(track.kind) })
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The new picture of one participant, as events.
     pub fn changed(&mut self, new: Participant) -> Vec<Event> {
         let identity = new.identity.clone();
@@ -181,7 +194,7 @@ fn track_changes(identity: &str, old: &[RemoteTrack], new: &[RemoteTrack]) -> Ve
 #[cfg(test)]
 mod tests {
     use super::*;
-    use protocol::room::{Kind, Source};
+    use protocol::room::Source;
 
     fn person(identity: &str, sid: &str, tracks: &[(&str, bool)]) -> Participant {
         let track = |&(sid, muted): &(&str, bool)| RemoteTrack {
@@ -221,6 +234,16 @@ mod tests {
         let renamed = Participant { name: "Anna".into(), ..person("a", "PA_1", &[("T2", false)]) };
         assert_eq!(names(&roster.changed(renamed.clone())), ["~PA_1"]);
         assert!(roster.changed(renamed).is_empty());
+    }
+
+    #[test]
+    fn a_track_of_the_other_kind_cannot_be_subscribed_to() {
+        let mut roster = Roster::default();
+        roster.changed(person("a", "PA_1", &[("T1", false)]));
+        let fit = |sid: &str, kind| roster.fit(&TrackSid(sid.into()), kind);
+        assert_eq!((fit("T1", Kind::Audio), fit("T2", Kind::Video)), (Ok(()), Ok(())));
+        let error = fit("T1", Kind::Video).unwrap_err().to_string();
+        assert_eq!(error, "track \"T1\": there is no video in it, it is audio");
     }
 
     #[test]

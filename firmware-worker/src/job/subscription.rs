@@ -21,7 +21,7 @@ const ASK_AGAIN: u64 = 15;
 /// The longest Opus packet, 120 ms at 48 kHz.
 const MAX_PACKET_SAMPLES: usize = 5760;
 
-/// Opus packets of a remote track. Dropping it ends the subscription.
+/// Opus packets of a remote track. Dropping it ends the subscription, with the next packet that comes.
 #[derive(Debug)]
 pub struct AudioStream {
     packets: broadcast::Receiver<AudioPacket>,
@@ -113,7 +113,7 @@ impl std::fmt::Debug for PcmStream {
     }
 }
 
-/// Access units of a remote track, beginning with a keyframe. Dropping it ends the subscription.
+/// Access units of a remote track, beginning with a keyframe. Dropping it ends the subscription, with the next frame that comes.
 #[derive(Debug)]
 pub struct VideoStream {
     sid: TrackSid,

@@ -6,7 +6,7 @@ use crate::control::{Format, FromJob, Granted, LinkError};
 use crate::job::Error;
 use crate::job::request::{Own, Reply, Request, TrackWatch};
 use crate::net::Tls;
-use protocol::room::{Command, Config};
+use protocol::room::{Command, Config, Kind};
 use protocol::worker::Answer;
 use std::os::fd::OwnedFd;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -30,12 +30,14 @@ impl Driver {
                 }
             }
             Request::SubscribeAudio { sid, reply } => {
-                let stream = self.session.as_mut().map(|session| self.subscriptions.audio(sid, session));
-                answer(reply, stream.ok_or(Error::NotJoined("subscribe")));
+                let fit = self.roster.borrow().fit(&sid, Kind::Audio);
+                let joined = self.session.as_mut().ok_or(Error::NotJoined("subscribe"));
+                answer(reply, fit.and(joined).map(|session| self.subscriptions.audio(sid, session)));
             }
             Request::SubscribeVideo { sid, reply } => {
-                let stream = self.session.as_mut().map(|session| self.subscriptions.video(sid, session));
-                answer(reply, stream.ok_or(Error::NotJoined("subscribe")));
+                let fit = self.roster.borrow().fit(&sid, Kind::Video);
+                let joined = self.session.as_mut().ok_or(Error::NotJoined("subscribe"));
+                answer(reply, fit.and(joined).map(|session| self.subscriptions.video(sid, session)));
             }
             Request::WantKeyframe(sid) => self.command(Command::RequestKeyframe(sid)),
             Request::Send { data, reply } => {

@@ -70,7 +70,12 @@ impl Tracks {
         now: Instant,
     ) -> bool {
         let connected = self.connected;
-        match self.named(&granted.name) {
+        let taken = |local: &Local| local.track.name == granted.name && matches!(local.feed, Feed::Own);
+        if self.locals.values().any(taken) {
+            refuse(reply, Error::PublishedAlready(granted.name.clone()));
+            return false;
+        }
+        match self.source_named(&granted.name) {
             None => {
                 self.open(granted, now, Some(reply));
                 return true;
@@ -98,7 +103,8 @@ impl Tracks {
 
     /// Adds a track that the user writes.
     pub fn add_own(&mut self, track: LocalTrack, reply: Reply<TrackWatch>, session: Option<&mut Session>) {
-        if self.named(&track.name).is_some() {
+        // A camera of this name that is open for a picture alone is no track.
+        if self.locals.values().any(|local| local.shown && local.track.name == track.name) {
             return refuse(reply, Error::PublishedAlready(track.name));
         }
         let id = self.add(track, Feed::Own, None);
@@ -134,7 +140,7 @@ impl Tracks {
     /// The supervisor gave a source's socket.
     pub fn granted(&mut self, name: &str, socket: OwnedFd, session: Option<&mut Session>, now: Instant, random: u64) {
         let connected = self.connected;
-        let Some(local) = self.named(name) else { return };
+        let Some(local) = self.source_named(name) else { return };
         let Feed::Source(source) = &mut local.feed else { return };
         if let Err(error) = source.granted(socket) {
             tracing::warn!(source = name, %error, "attach");
@@ -145,7 +151,7 @@ impl Tracks {
 
     /// The supervisor refused a source: for good if it was never there, else it is asked again.
     pub fn denied(&mut self, name: &str, why: String, now: Instant, random: u64) {
-        let Some(local) = self.named(name) else { return };
+        let Some(local) = self.source_named(name) else { return };
         let id = local.track.id.clone();
         if let Some(reply) = local.reply.take() {
             refuse(reply, Error::Denied { name: name.to_owned(), why });
@@ -347,8 +353,9 @@ impl Tracks {
         }
     }
 
-    fn named(&mut self, name: &str) -> Option<&mut Local> {
-        self.locals.values_mut().find(|local| local.track.name == name)
+    /// What grants are for: an own track may have the name of a camera that is open for a picture.
+    fn source_named(&mut self, name: &str) -> Option<&mut Local> {
+        self.locals.values_mut().find(|local| local.track.name == name && matches!(local.feed, Feed::Source(_)))
     }
 
     fn sources(&self) -> impl Iterator<Item = &Source> {

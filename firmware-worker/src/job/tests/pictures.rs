@@ -49,3 +49,36 @@ async fn a_camera_that_cannot_be_had_is_told_to_who_waits_for_its_picture() {
     assert_eq!(supervisor.ending().await, success(expected));
     supervisor.finish();
 }
+
+#[tokio::test]
+async fn a_picture_can_be_drawn_on_and_published_under_its_cameras_name() {
+    let entrypoint = async |context: JobContext| {
+        let options = || crate::job::VideoOptions {
+            name: "door".into(),
+            width: 320,
+            height: 180,
+            fps: 1,
+            bitrate: 100_000,
+            source: protocol::room::Source::Camera,
+        };
+        context.snapshot("door").await?;
+        let _drawn = context.publish_video(options()).await?;
+        let twice = context.publish_video(options()).await.expect_err("one track per name");
+        let source = context.publish("door").await.expect_err("one track per name");
+        let picture = context.snapshot("door").await?;
+        context.shutdown(format!("{twice}; {source}; {}", picture.width));
+        Ok(())
+    };
+    let mut supervisor = Supervisor::running(WorkerOptions::new(entrypoint)).await;
+    let (mut owner, mut ring, bell) = attach(&mut supervisor).await;
+    wanted(&mut owner, Demand::Live).await;
+    push(&mut ring, &bell);
+    let gone = async { while owner.receive::<FromReader>().await.is_ok() {} };
+    timeout(PATIENCE, gone).await.expect("the camera is let go");
+    let (mut owner, mut ring, bell) = attach(&mut supervisor).await;
+    wanted(&mut owner, Demand::Live).await;
+    push(&mut ring, &bell);
+    let twice = "track \"door\" is published already";
+    assert_eq!(supervisor.ending().await, success(&format!("{twice}; {twice}; 320")));
+    supervisor.finish();
+}

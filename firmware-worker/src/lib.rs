@@ -57,11 +57,12 @@ pub mod net;
 pub mod supervisor;
 mod update;
 
+pub use config::Config;
 pub use control::{Format, Granted};
 pub use job::{
     AudioOptions, AudioPacket, AudioStream, AudioWriter, BoxError, Error, Event, Events, Frame, JobContext, MAX_DATA,
     Pcm, PcmChannels, PcmStream, Publication, Speaker, VideoFrame, VideoOptions, VideoStream, VideoWriter,
-    WorkerOptions, bridge,
+    WorkerOptions, bridge, check_bridge,
 };
 pub use media::still::Jpeg;
 pub use protocol::room::{Data, Kind, Participant, RemoteTrack, Source, TrackSid};

@@ -1,7 +1,7 @@
 //! A board's folders below a temporary one.
 
 use super::*;
-use crate::config::Defaults;
+use crate::config::{Defaults, Outline};
 use protocol::worker::RestartPolicy;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -66,7 +66,8 @@ impl Drop for Disk {
     }
 }
 
-const DEFAULTS: Defaults = Defaults { memory: None, development: false, restart: RestartPolicy::Never };
+const DEFAULTS: Defaults =
+    Defaults { memory: None, development: false, entrypoint: Outline { restart: RestartPolicy::Never, check: None } };
 
 #[test]
 fn a_token_moves_from_the_boot_partition_to_where_the_worker_alone_reads_it() {

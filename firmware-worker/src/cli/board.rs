@@ -2,20 +2,19 @@
 
 use super::exit;
 use crate::board;
-use crate::config::Defaults;
+use crate::config::{Defaults, Outline};
 use hal::board::Board;
-use protocol::worker::RestartPolicy;
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
-pub(super) fn apply(restart: RestartPolicy) -> ExitCode {
+pub(super) fn apply(entrypoint: Outline) -> ExitCode {
     let root = Path::new("/");
     if !root.join("data/board").is_dir() {
         eprintln!("firmware-worker: /data/board: there is none: `board` is for boards with a flashed image");
         return exit::FAILURE.into();
     }
     let memory = Board::default().memory().map(|memory| memory.total);
-    let defaults = Defaults { memory, development: false, restart };
+    let defaults = Defaults { memory, development: false, entrypoint };
     // Raspberry Pi OS has it writable, and so it stays.
     let writable = is_writable(Path::new("/boot/firmware"));
     let mut change = |folder: &Path, open| if writable { Ok(()) } else { remount(folder, open) };

@@ -3,8 +3,8 @@
 use super::arguments::Settings;
 use super::{config_file, configuration_error, environment, load, load_with, since_1970};
 use crate::config::{
-    self, CameraDevice, Config, Credentials, Device, DeviceKind, Limits, MicrophoneDevice, SpeakerDevice, Volume,
-    read_secret,
+    self, CameraDevice, Config, Credentials, Device, DeviceKind, Limits, MicrophoneDevice, Outline, SpeakerDevice,
+    Volume, read_secret,
 };
 use crate::device::speaker::choose;
 use crate::net::shown;
@@ -22,11 +22,11 @@ pub(super) fn print(
     mut settings: Settings,
     file: Option<PathBuf>,
     handover: Option<i32>,
-    restart: RestartPolicy,
+    entrypoint: Outline,
 ) -> ExitCode {
     settings.config = file.or(settings.config);
     let path = config_file(settings.config.as_deref());
-    let mut loaded = load(settings.clone(), false, restart);
+    let mut loaded = load(settings.clone(), false, entrypoint);
     // The rest of a file that was in a board can be judged without its secret.
     let moved = match &loaded {
         Err(config::Error::NoCredentials(_)) => path.as_deref().and_then(config::moved_secret),
@@ -34,7 +34,7 @@ pub(super) fn print(
     };
     if let Some(moved) = moved {
         let with = |name: &str| if name == moved { Some("in the board".into()) } else { environment(name) };
-        loaded = load_with(settings, &with, false, restart);
+        loaded = load_with(settings, &with, false, entrypoint);
     }
     match (loaded, handover) {
         (Ok(config), Some(number)) => understands(&config, number),
@@ -86,6 +86,9 @@ fn describe(config: &Config, credentials: &str, board: &Board) -> String {
     let _ = writeln!(out, "jobs        {kind} jobs, {dispatch}, at most {} at a time", worker.max_jobs);
     for device in &config.devices {
         let _ = writeln!(out, "{}", describe_device(device, board));
+    }
+    if !config.job_outline.is_empty() {
+        let _ = writeln!(out, "a job       {}", config.job_outline);
     }
     let _ = writeln!(out, "limits      {}", limits(&config.limits));
     let failure = match worker.restart {

@@ -4,24 +4,24 @@ mod boot;
 mod checks;
 
 use super::{Settings, load};
+use crate::config::Outline;
 use crate::net::shown;
 use crate::supervisor;
 use checks::{Finding, State};
 use hal::board::Board;
-use protocol::worker::RestartPolicy;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Prints the findings; with `fix` mends first what can be mended from here. Code 1 when something is wrong.
-pub(super) fn print(settings: Settings, fix: bool) -> ExitCode {
+pub(super) fn print(settings: Settings, fix: bool, entrypoint: Outline) -> ExitCode {
     let root = Path::new("/");
     if fix && let Err(why) = boot::enable_memory_cgroup(root, &mut std::io::stdout()) {
         eprintln!("firmware-worker: {why}");
         return ExitCode::FAILURE;
     }
     let mut wrong = false;
-    for finding in local(root).into_iter().chain([server(settings)]) {
+    for finding in local(root).into_iter().chain([server(settings, entrypoint)]) {
         wrong |= finding.state == State::Wrong;
         println!("{finding}");
     }
@@ -44,8 +44,8 @@ fn local(root: &Path) -> Vec<Finding> {
 }
 
 /// Connects as the worker would, but does not register.
-fn server(settings: Settings) -> Finding {
-    let config = match load(settings, false, RestartPolicy::Never) {
+fn server(settings: Settings, entrypoint: Outline) -> Finding {
+    let config = match load(settings, false, entrypoint) {
         Ok(config) => config,
         Err(error) => return Finding::wrong("server", error.to_string()),
     };

@@ -19,7 +19,7 @@ mod update;
 mod view;
 
 use crate::board::{IMAGE, SETTINGS};
-use crate::config::{self, Config, Credentials, Defaults, read_secret};
+use crate::config::{self, Config, Credentials, Defaults, Outline, read_secret};
 use crate::control::confinement;
 use crate::job::{self, WorkerOptions};
 use crate::{device, supervisor};
@@ -120,7 +120,7 @@ fn command(command: Command, options: &WorkerOptions, inheritance: Option<Inheri
     match command {
         Command::Start(settings) => start(settings, false, options, inheritance),
         Command::Dev(settings) => start(settings, true, options, inheritance),
-        Command::Connect { room, identity, settings } => connect(settings, room, identity),
+        Command::Connect { room, identity, settings } => connect(settings, room, identity, options.outline()),
         Command::Devices { json, config } => devices::print(json, config.as_deref()),
         Command::Bench(Bench::Camera(options)) => bench::print(bench::Kind::Camera, &options),
         Command::Bench(Bench::Microphone(options)) => bench::print(bench::Kind::Microphone, &options),
@@ -131,17 +131,17 @@ fn command(command: Command, options: &WorkerOptions, inheritance: Option<Inheri
         Command::Snapshot { camera, config } => snapshot::print(config.as_deref(), &camera),
         Command::Jobs { json, command: None } => jobs::print(json),
         Command::Jobs { command: Some(Jobs::Stop { id }), .. } => jobs::stop(&id),
-        Command::Doctor { fix, settings } => doctor::print(settings, fix),
-        Command::Check { file, handover, settings } => check::print(settings, file, handover, options.restarts()),
-        Command::Board(BoardCommand::Apply) => board::apply(options.restarts()),
+        Command::Doctor { fix, settings } => doctor::print(settings, fix, options.outline()),
+        Command::Check { file, handover, settings } => check::print(settings, file, handover, options.outline()),
+        Command::Board(BoardCommand::Apply) => board::apply(options.outline()),
         Command::Update(options) => update::run(&options),
         Command::Token { ttl, output, settings } => token::print(settings, ttl, output.as_deref()),
     }
 }
 
 fn start(settings: Settings, development: bool, options: &WorkerOptions, inheritance: Option<Inheritance>) -> ExitCode {
-    let restart = options.restarts();
-    let config = match load(settings.clone(), development, restart) {
+    let entrypoint = options.outline();
+    let config = match load(settings.clone(), development, entrypoint) {
         Ok(config) => config,
         Err(error) => match inheritance {
             Some(inheritance) => inheritance.go_back(&error.to_string()),
@@ -150,12 +150,13 @@ fn start(settings: Settings, development: bool, options: &WorkerOptions, inherit
     };
     log::start(config.log_level);
     warn(&config);
-    let again = move || load(settings.clone(), development, restart);
+    let again = move || load(settings.clone(), development, entrypoint);
     supervisor::start(config, supervisor::Mode { drain: !development, ask: options.asks() }, again, inheritance)
 }
 
-fn connect(settings: Settings, room: String, identity: Option<String>) -> ExitCode {
-    let loaded = load(settings, true, RestartPolicy::Never).and_then(|config| Ok((join_token(&config)?, config)));
+fn connect(settings: Settings, room: String, identity: Option<String>, entrypoint: Outline) -> ExitCode {
+    let loaded = load(settings, true, Outline { restart: RestartPolicy::Never, ..entrypoint })
+        .and_then(|config| Ok((join_token(&config)?, config)));
     let (token, config) = match loaded {
         Ok(loaded) => loaded,
         Err(error) => return configuration_error(&error),
@@ -201,20 +202,20 @@ fn default_identity() -> String {
     }
 }
 
-fn load(settings: Settings, development: bool, restart: RestartPolicy) -> Result<Config, config::Error> {
+fn load(settings: Settings, development: bool, entrypoint: Outline) -> Result<Config, config::Error> {
     let file = config_file(settings.config.as_deref());
-    load_with(settings, &variables(file.as_deref()), development, restart)
+    load_with(settings, &variables(file.as_deref()), development, entrypoint)
 }
 
 fn load_with(
     settings: Settings,
     environment: config::Environment<'_>,
     development: bool,
-    restart: RestartPolicy,
+    entrypoint: Outline,
 ) -> Result<Config, config::Error> {
     let file = config_file(settings.config.as_deref());
     let memory = Board::default().memory().map(|memory| memory.total);
-    let defaults = Defaults { memory, development, restart };
+    let defaults = Defaults { memory, development, entrypoint };
     let image = || Some(PathBuf::from(IMAGE)).filter(|path| is_boards_own(file.as_deref()) && path.exists());
     let below = settings.defaults.clone().or_else(image);
     let config = config::load_over(settings.written(), environment, file.as_deref(), below.as_deref(), defaults)?;

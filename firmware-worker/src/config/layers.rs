@@ -2,6 +2,7 @@
 
 use super::written::{LogWritten, ServerWritten, WorkerWritten};
 use super::{Config, Credentials, Device, Error, Written, meaning, sources, syntax};
+use crate::job::BoxError;
 use protocol::secret::Secret;
 use protocol::worker::RestartPolicy;
 use std::fs;
@@ -17,9 +18,21 @@ pub struct Defaults {
     pub memory: Option<u64>,
     /// At a developer's desk: verbose, and no HTTP port unless one is asked for.
     pub development: bool,
-    /// The entrypoint's own wish.
-    pub restart: RestartPolicy,
+    /// The entrypoint's own.
+    pub entrypoint: Outline,
 }
+
+/// What `[job]` means for the program's own code.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Outline {
+    /// What becomes of jobs that fail, unless `[job]` says it.
+    pub restart: RestartPolicy,
+    /// Refuses what no job could do anything with.
+    pub check: Option<JobCheck>,
+}
+
+/// What jobs will do with this configuration, in a few words, or why they can do nothing with it.
+pub type JobCheck = fn(&Config) -> Result<String, BoxError>;
 
 /// Reads and merges all layers. Without `file` there is no file layer.
 pub fn load(

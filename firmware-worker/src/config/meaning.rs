@@ -33,7 +33,7 @@ pub(super) fn mean(written: Written, defaults: Defaults) -> Result<Config, Error
     let warnings = warnings(&written.server);
     let mut job = written.job.unwrap_or_default();
     let restart = restart(job.remove("restart"), defaults)?;
-    Ok(Config {
+    let mut config = Config {
         server: server(written.server)?,
         worker: worker(written.worker, restart, defaults)?,
         devices: sources::devices(written.camera, written.microphone, written.speaker)?,
@@ -42,9 +42,14 @@ pub(super) fn mean(written: Written, defaults: Defaults) -> Result<Config, Error
         http: http(written.http.listen, defaults)?,
         board: board(&written.board.unwrap_or_default(), written.wifi.as_ref())?,
         job_options: sources::job_options(job),
+        job_outline: String::new(),
         log_level: log_level(written.log.level, defaults)?,
         warnings,
-    })
+    };
+    if let Some(check) = defaults.entrypoint.check {
+        config.job_outline = check(&config).map_err(|why| wrong("job", why.to_string()))?;
+    }
+    Ok(config)
 }
 
 fn warnings(server: &ServerWritten) -> Vec<String> {
@@ -113,7 +118,7 @@ pub(super) fn credentials(written: &ServerWritten) -> Result<Credentials, Error>
 
 /// The one key under `[job]` that is not the entrypoint's.
 fn restart(written: Option<toml::Value>, defaults: Defaults) -> Result<RestartPolicy, Error> {
-    let Some(value) = written else { return Ok(defaults.restart) };
+    let Some(value) = written else { return Ok(defaults.entrypoint.restart) };
     value.try_into().map_err(|_| wrong("job restart", "is not \"never\" or \"on-failure\""))
 }
 

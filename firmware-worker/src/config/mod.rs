@@ -16,7 +16,9 @@ pub use board::{Addresses, Board, BoardWritten, Wifi, WifiWritten};
 pub use camera_device::CameraDevice;
 pub(crate) use camera_device::names as camera_names;
 pub use isolation::{Isolation, IsolationMode, IsolationWritten};
-pub use layers::{Defaults, Environment, check, credentials, devices, load, load_over, moved_secret, parse};
+pub use layers::{
+    Defaults, Environment, JobCheck, Outline, check, credentials, devices, load, load_over, moved_secret, parse,
+};
 pub use limits::MemoryWarning;
 pub use secret_file::{SecretFileError, read_secret};
 pub use written::{CameraWritten, MicrophoneWritten, ServerWritten, SpeakerWritten, WorkerWritten, Written};
@@ -101,6 +103,8 @@ pub struct Config {
     pub board: Board,
     /// The table `[job]` as JSON, handed to the entrypoint.
     pub job_options: String,
+    /// What the entrypoint makes of it, in a few words; empty if it has not been asked.
+    pub job_outline: String,
     /// Log level: error, warn, info, debug, trace.
     pub log_level: tracing::Level,
     /// What is taken as it is, though it will hardly do what was meant: each a sentence.

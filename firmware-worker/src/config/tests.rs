@@ -36,7 +36,11 @@ impl Drop for Directory {
     }
 }
 
-const BOARD: Defaults = Defaults { memory: Some(1 << 30), development: false, restart: RestartPolicy::OnFailure };
+const BOARD: Defaults = Defaults {
+    memory: Some(1 << 30),
+    development: false,
+    entrypoint: Outline { restart: RestartPolicy::OnFailure, check: None },
+};
 
 /// Enough environment to connect.
 const KEYS: [(&str, &str); 3] =

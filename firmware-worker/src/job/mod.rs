@@ -16,7 +16,7 @@ mod speaker;
 mod subscription;
 mod user;
 
-pub use bridge::bridge;
+pub use bridge::{bridge, check_bridge};
 pub use context::{JobContext, MAX_DATA};
 pub(crate) use driver::{Anchor, Happening, Source};
 pub use error::Error;

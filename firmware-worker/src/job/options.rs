@@ -1,6 +1,7 @@
 //! What a program built on this library hands to [`run`](crate::run): its entrypoint and hooks.
 
 use super::{BoxError, JobContext};
+use crate::config::{JobCheck, Outline};
 use protocol::worker::{Answer, JobInfo, RestartPolicy};
 use std::any::Any;
 use std::fmt;
@@ -19,7 +20,7 @@ pub struct WorkerOptions {
     pub(super) entrypoint: Entrypoint,
     pub(super) prewarm: Option<Prewarm>,
     pub(super) on_request: Option<OnRequest>,
-    restart: RestartPolicy,
+    outline: Outline,
 }
 
 impl WorkerOptions {
@@ -36,7 +37,7 @@ impl WorkerOptions {
             entrypoint: Box::new(move |context| Box::pin(entrypoint(context))),
             prewarm: None,
             on_request: None,
-            restart: RestartPolicy::Never,
+            outline: Outline { restart: RestartPolicy::Never, check: None },
         }
     }
 
@@ -65,13 +66,21 @@ impl WorkerOptions {
     /// What becomes of jobs that fail, unless the configuration says otherwise (`restart` under `[job]`). Without this call
     /// nothing is started again: what an entrypoint has done in its room it may not want to do twice.
     pub fn restart(mut self, policy: RestartPolicy) -> Self {
-        self.restart = policy;
+        self.outline.restart = policy;
         self
     }
 
-    /// See [`WorkerOptions::restart`].
-    pub(crate) fn restarts(&self) -> RestartPolicy {
-        self.restart
+    /// Has `check` look at the configuration before the worker starts, at each reload and for `firmware-worker check`: a
+    /// table `[job]` that jobs can do nothing with is a mistake to be told then, not by each job. It says in a few words what
+    /// jobs will do, and must not take long.
+    pub fn check(mut self, check: JobCheck) -> Self {
+        self.outline.check = Some(check);
+        self
+    }
+
+    /// What is known of the code before a job runs.
+    pub(crate) fn outline(&self) -> Outline {
+        self.outline
     }
 
     /// Whether offers must be asked for.

@@ -7,10 +7,10 @@ mod opening;
 mod rescan;
 
 use super::*;
-use crate::config::{Defaults, Written, load};
+use crate::config::{Defaults, Outline, Written, load};
 use crate::control::{self, FromJob, VERSION};
 use futures_util::SinkExt;
-use protocol::worker::{RestartPolicy, Worker};
+use protocol::worker::Worker;
 use std::future::poll_fn;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Duration, timeout};
@@ -116,7 +116,7 @@ fn config(url: &str) -> Config {
         "LIVEKIT_API_KEY" | "LIVEKIT_API_SECRET" => Some("key".to_owned()),
         _ => None,
     };
-    let defaults = Defaults { memory: None, development: true, restart: RestartPolicy::Never };
+    let defaults = Defaults { memory: None, development: true, entrypoint: Outline::default() };
     load(Written::default(), &environment, None, defaults).expect("a valid configuration")
 }
 

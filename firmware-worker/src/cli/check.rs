@@ -210,46 +210,39 @@ impl Board {
                 Ok(card) => shown(card),
                 Err(_) => "tone, as no sound card captures".into(),
             },
-            MicrophoneDevice::Card(name) => {
-                // Other names (`hw:0`, plugins of asound.conf) are ALSA's to resolve.
-                let resolved = Identity::parse(name).unwrap_or_else(|_| Identity::Alsa(name.clone()));
-                let ours = match &resolved {
-                    Identity::Alsa(name) => name.starts_with("hw:CARD=") && name.contains(",DEV="),
-                    _ => true,
-                };
-                match find(&resolved, &self.cards, |card| card.capture) {
-                    Ok(card) => shown(card),
-                    Err(ambiguous @ Error::Ambiguous { .. }) => ambiguous.to_string(),
-                    Err(_) => match find(&resolved, &self.cards, |_| true) {
-                        Ok(card) => format!("{} - CANNOT CAPTURE", shown(card)),
-                        Err(_) if ours => format!("{name}{NOT_THERE}"),
-                        Err(_) => name.clone(),
-                    },
-                }
-            }
+            MicrophoneDevice::Card(name) => self.card(name, |card| card.capture, "CAPTURE"),
         }
     }
 
     fn speaker(&self, wanted: &SpeakerDevice) -> String {
-        let shown = |card: &Card| format!("{} ({})", card.name, card.description);
-        let name = match wanted {
+        match wanted {
             SpeakerDevice::Auto => match choose(self.cards.clone()) {
-                Some(name) => name,
-                None => return "no sound card plays: NOT THERE now".into(),
+                Some(name) => self.card(&name, |card| card.playback, "PLAY"),
+                None => "no sound card plays: NOT THERE now".into(),
             },
-            SpeakerDevice::Card(name) => name.clone(),
-        };
-        match self.cards.iter().find(|card| card.name == name) {
-            Some(card) if card.playback => shown(card),
-            Some(card) => format!("{} - CANNOT PLAY", shown(card)),
-            None => unlisted(&name),
+            SpeakerDevice::Card(name) => self.card(name, |card| card.playback, "PLAY"),
         }
     }
-}
 
-/// Names that are not of the list's form (`hw:0`, plugins of asound.conf) are ALSA's to resolve.
-fn unlisted(name: &str) -> String {
-    if name.starts_with("hw:CARD=") && name.contains(",DEV=") { format!("{name}{NOT_THERE}") } else { name.to_owned() }
+    /// The card that is meant, which must be able to do what it is wanted for.
+    fn card(&self, name: &str, can: fn(&Card) -> bool, what: &str) -> String {
+        let shown = |card: &Card| format!("{} ({})", card.name, card.description);
+        // Other names (`hw:0`, plugins of asound.conf) are ALSA's to resolve.
+        let resolved = Identity::parse(name).unwrap_or_else(|_| Identity::Alsa(name.to_owned()));
+        let ours = match &resolved {
+            Identity::Alsa(name) => name.starts_with("hw:CARD=") && name.contains(",DEV="),
+            _ => true,
+        };
+        match find(&resolved, &self.cards, can) {
+            Ok(card) => shown(card),
+            Err(ambiguous @ Error::Ambiguous { .. }) => ambiguous.to_string(),
+            Err(_) => match find(&resolved, &self.cards, |_| true) {
+                Ok(card) => format!("{} - CANNOT {what}", shown(card)),
+                Err(_) if ours => format!("{name}{NOT_THERE}"),
+                Err(_) => name.to_owned(),
+            },
+        }
+    }
 }
 
 /// The worker starts nevertheless and waits for it.
@@ -306,6 +299,8 @@ mod tests {
         assert_eq!(board.speaker(&SpeakerDevice::Auto), "hw:CARD=Headphones,DEV=0 (the Headphones)");
         assert!(none.speaker(&SpeakerDevice::Auto).contains("NOT THERE"));
         assert!(board.speaker(&alsa("hw:CARD=Gone,DEV=0")).contains("NOT THERE"));
+        assert_eq!(board.speaker(&alsa("card:Headphones")), "hw:CARD=Headphones,DEV=0 (the Headphones)");
+        assert!(board.speaker(&alsa("usb:046d:0825")).contains("NOT THERE"));
         let kind = DeviceKind::Speaker(Speaker {
             device: alsa("hw:0"),
             channels: 1,

@@ -30,8 +30,10 @@ use hal::process::{Inheritance, Socket, inherited_control};
 use protocol::secret::Secret;
 use protocol::worker::RestartPolicy;
 use std::ffi::OsString;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Once;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// The subcommand of a worker.
@@ -227,8 +229,29 @@ fn load_with(
 }
 
 fn config_file(given: Option<&Path>) -> Option<PathBuf> {
-    let usual = || [SETTINGS, CONFIG_FILE].map(PathBuf::from).into_iter().find(|path| path.exists());
-    given.map(Path::to_owned).or_else(usual)
+    given.map(Path::to_owned).or_else(|| {
+        usual_file(
+            |path| path.try_exists(),
+            |path| {
+                static ONCE: Once = Once::new();
+                let path = path.display();
+                ONCE.call_once(|| {
+                    eprintln!("firmware-worker: {path} is left out: this user may not read it; use sudo")
+                });
+            },
+        )
+    })
+}
+
+/// The first that is there. One that may not be looked at counts as not there, as for trying things by hand, but is told.
+fn usual_file(exists: impl Fn(&Path) -> io::Result<bool>, forbidden: impl Fn(&Path)) -> Option<PathBuf> {
+    let there = |path: &PathBuf| {
+        exists(path).unwrap_or_else(|_| {
+            forbidden(path);
+            false
+        })
+    };
+    [SETTINGS, CONFIG_FILE].map(PathBuf::from).into_iter().find(there)
 }
 
 /// Whether this is the file of the flashed board that we run on.
@@ -249,4 +272,27 @@ fn environment(name: &str) -> Option<String> {
 fn configuration_error(error: &config::Error) -> ExitCode {
     eprintln!("firmware-worker: {error}");
     exit::CONFIGURATION.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::RefCell;
+
+    #[test]
+    fn a_configuration_that_this_user_may_not_see_is_not_silently_taken_for_absent() {
+        let told = RefCell::new(Vec::new());
+        let found = |forbidden: &str| {
+            told.borrow_mut().clear();
+            let exists = |path: &Path| match path.to_str() {
+                Some(path) if path == forbidden => Err(io::ErrorKind::PermissionDenied.into()),
+                path => Ok(path == Some(CONFIG_FILE)),
+            };
+            usual_file(exists, |path| told.borrow_mut().push(path.to_owned()))
+        };
+        assert_eq!(found(""), Some(PathBuf::from(CONFIG_FILE)));
+        assert!(told.borrow().is_empty());
+        assert_eq!(found(CONFIG_FILE), None);
+        assert_eq!(*told.borrow(), [PathBuf::from(CONFIG_FILE)]);
+    }
 }

@@ -39,6 +39,12 @@ pub enum SecretFileError {
         /// Its permission bits.
         mode: u32,
     },
+    /// It is no file but a secret, which is not repeated.
+    #[error(
+        "a token is given where the name of a file with it is wanted: write it into a file that only you can read, or set \
+         LIVEKIT_TOKEN"
+    )]
+    Itself,
     /// Nothing in it, or more than one line, or too much.
     #[error("{path}: must hold one line with the secret and nothing else")]
     NotOneLine {
@@ -72,6 +78,10 @@ pub(super) fn foreign(path: &Path, owner: u32, user: u32) -> Option<String> {
 /// Reads a secret from a file that only its owner can read. White space around it is left out.
 pub fn read_secret(path: &Path) -> Result<Secret, SecretFileError> {
     let failed = |source| SecretFileError::Read { path: path.to_owned(), source };
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    if protocol::token::inspect(&Secret::new(name)).is_ok() {
+        return Err(SecretFileError::Itself);
+    }
     let file = File::open(path).map_err(|source| match path.parent() {
         Some(folder) if folder.is_dir() || source.kind() == io::ErrorKind::PermissionDenied => failed(source),
         _ => SecretFileError::Unnamed { source },

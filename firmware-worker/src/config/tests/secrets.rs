@@ -83,7 +83,8 @@ fn a_secret_that_is_written_wrong_is_not_quoted() {
 fn a_secret_that_stands_where_its_file_belongs_is_not_quoted() {
     for secret in ["eyJhbGciOiJIUzI1NiJ9.e30.c2ln".to_owned(), "s3cret/with+slash".into(), "x".repeat(400)] {
         let refused = read_secret(Path::new(&secret)).unwrap_err().to_string();
-        assert!(refused.contains("not the secret itself") && !refused.contains(&secret), "{refused}");
+        let told = refused.contains("not the secret itself") || refused.contains("a token is given");
+        assert!(told && !refused.contains(&secret), "{refused}");
     }
 }
 
@@ -117,4 +118,16 @@ fn a_relative_path_in_a_file_starts_at_the_file() {
     let file = directory.file("token.toml", "[server]\nurl = \"wss://h\"\ntoken_file = \"token\"", 0o644);
     let credentials = load_from(Written::default(), &[], Some(&file)).unwrap().server.credentials;
     assert_eq!(credentials, Credentials::TokenFile(token));
+}
+
+#[test]
+fn a_token_in_the_place_of_its_file_is_refused_and_not_repeated() {
+    use protocol::token::{Grant, mint};
+    let token =
+        mint("key", &Secret::new("s".repeat(32)), &Grant::Worker, Duration::from_secs(1), Duration::from_secs(1));
+    let directory = Directory::new();
+    let text = format!("[server]\nurl = \"ws://h\"\ntoken_file = {:?}\n", token.expose());
+    let error = load_from(Written::default(), &[], Some(&directory.file("c.toml", &text, 0o600))).unwrap_err();
+    assert!(error.to_string().contains("LIVEKIT_TOKEN"), "{error}");
+    assert!(!format!("{error} {error:?}").contains(token.expose()), "{error}");
 }

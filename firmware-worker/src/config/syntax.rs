@@ -12,6 +12,9 @@ fn explain(error: &toml::de::Error, text: &str, path: &Path) -> Error {
     let start = error.span().map_or(0, |span| span.start);
     let line = text.as_bytes().iter().take(start).filter(|&&byte| byte == b'\n').count() + 1;
     let path = path.to_owned();
+    if let Some(message) = brackets(error.message(), text.lines().nth(line - 1).unwrap_or_default()) {
+        return Error::Syntax { path, line, message };
+    }
     match unknown_key(error.message()) {
         Some((key, known)) => Error::UnknownKey { path, line, hint: hint(&key, &known), key },
         None => Error::Syntax { path, line, message: in_words(error.message()) },
@@ -23,6 +26,22 @@ fn in_words(message: &str) -> String {
     match message.strip_prefix("invalid type: ") {
         Some(rest) if rest.contains(", expected struct ") => "must be a table with keys of its own".into(),
         _ => message.replace('\n', ", "),
+    }
+}
+
+/// Tables of which there may be several.
+const SEVERAL: [&str; 3] = ["camera", "microphone", "speaker"];
+
+/// Of a table that is written with one bracket where there may be several of it, or the other way round.
+fn brackets(message: &str, line: &str) -> Option<String> {
+    let one = line.split('#').next()?.trim().strip_prefix('[')?.strip_suffix(']')?;
+    if !message.starts_with("invalid type") {
+        return None;
+    }
+    match one.strip_prefix('[').and_then(|two| two.strip_suffix(']')) {
+        Some(name) if !SEVERAL.contains(&name) => Some(format!("write [{name}], with one bracket")),
+        None if SEVERAL.contains(&one) => Some(format!("write [[{one}]], with two brackets: there may be several")),
+        _ => None,
     }
 }
 

@@ -268,6 +268,8 @@ fn an_unknown_key_is_refused_with_file_line_and_the_nearest_known_key() {
     let cases = [
         ("[worker]\n\nagent_nam = \"x\"", "config.toml:3: unknown key `agent_nam`; did you mean `agent_name`?"),
         ("[[camera]]\nwidht = 640", "config.toml:2: unknown key `widht`; did you mean `width`?"),
+        ("[log]\n[camera]\nfps = 5", "config.toml:2: write [[camera]], with two brackets: there may be several"),
+        ("[[worker]]\nmax_jobs = 5", "config.toml:1: write [worker], with one bracket"),
         ("[server]\napi_secret = \"x\"", "config.toml:2: unknown key `api_secret`; did you mean `api_secret_file`?"),
         ("[cameras]", "config.toml:1: unknown key `cameras`; did you mean `camera`?"),
         ("[log]\ncolour = true", "config.toml:2: unknown key `colour`; known here: level"),

@@ -139,7 +139,9 @@ fn a_token_file_is_new_and_its_owners_alone_and_good_for_the_worker() {
     let path = file.to_str().unwrap();
     assert_eq!(run(&["token", "--output", path], &KEY).status.code(), Some(0));
     assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
-    assert_eq!(run(&["token", "--output", path], &KEY).status.code(), Some(1), "an existing file is left alone");
+    let again = run(&["token", "--output", path], &KEY);
+    assert_eq!(again.status.code(), Some(1), "an existing file is left alone");
+    assert!(stderr(&again).ends_with("it is there already; remove it or name another\n"), "{}", stderr(&again));
     let check = run(&["check", "--token-file", path], &[URL]);
     assert!(stdout(&check).contains("valid for 89 days") || stdout(&check).contains("valid for 90 days"));
     fs::remove_file(file).unwrap();

@@ -23,7 +23,12 @@ pub(super) fn print(settings: Settings, ttl: Duration, output: Option<&Path>) ->
         Err(error) => return configuration_error(&error),
     };
     let written = match output {
-        Some(path) => write_new(path, &token).map_err(|error| format!("{}: {error}", path.display())),
+        Some(path) => write_new(path, &token).map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => {
+                format!("{}: it is there already; remove it or name another", path.display())
+            }
+            _ => format!("{}: {error}", path.display()),
+        }),
         None => writeln!(io::stdout(), "{}", token.expose()).map_err(|error| format!("stdout: {error}")),
     };
     match written {

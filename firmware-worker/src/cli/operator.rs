@@ -53,7 +53,7 @@ impl Workers {
         question: &FromOperator,
         patience: Duration,
     ) -> Result<Vec<Answer>, String> {
-        let mut answers = Vec::new();
+        let (mut answers, mut failure) = (Vec::new(), None);
         for path in &self.sockets {
             let socket = match Socket::connect(path) {
                 Ok(socket) => socket,
@@ -63,16 +63,26 @@ impl Workers {
                 }
                 // Of a worker that was killed.
                 Err(e) if matches!(e.kind(), ErrorKind::ConnectionRefused | ErrorKind::NotFound) => continue,
-                Err(e) => return Err(format!("{}: {e}", path.display())),
+                Err(e) => {
+                    failure = Some(format!("{}: {e}", path.display()));
+                    continue;
+                }
             };
             match runtime.block_on(converse(socket, question, patience)) {
                 Ok((ToOperator::Unknown, _)) => {}
-                Ok((ToOperator::Refused { why }, _)) => return Err(format!("{}: {why}", path.display())),
+                Ok((ToOperator::Refused { why }, _)) | Err(why) => failure = Some(format!("{}: {why}", path.display())),
                 Ok(answer) => answers.push(answer),
-                Err(why) => return Err(format!("{}: {why}", path.display())),
             }
         }
-        Ok(answers)
+        match failure {
+            Some(why) if answers.is_empty() => Err(why),
+            Some(why) => {
+                // What the others say is still worth having.
+                eprintln!("firmware-worker: {why}");
+                Ok(answers)
+            }
+            None => Ok(answers),
+        }
     }
 
     /// There is none, or none that may be asked.
@@ -107,5 +117,41 @@ async fn converse(socket: Socket, question: &FromOperator, patience: Duration) -
     match timeout(patience, link.receive::<ToOperator>()).await {
         Ok(answer) => answer.map_err(|e| e.to_string()),
         Err(_) => Err(format!("no answer in {} s", patience.as_secs())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hal::process::{Listener, await_readable};
+    use std::os::fd::AsFd;
+
+    /// A worker that gives everybody this answer.
+    fn worker(path: PathBuf, answer: ToOperator) {
+        let listener = Listener::bind(&path).expect("a socket");
+        std::thread::spawn(move || {
+            let runtime = runtime().expect("a runtime");
+            let _inside = runtime.enter();
+            while await_readable(listener.as_fd(), PATIENCE).is_ok() {
+                let Ok((socket, _)) = listener.accept() else { return };
+                Link::new(socket).and_then(|link| link.send(&answer, &[])).expect("the operator listens");
+            }
+        });
+    }
+
+    #[test]
+    fn a_worker_that_refuses_does_not_hide_what_the_others_say() {
+        let place = |name: &str| std::env::temp_dir().join(format!("fw-operator-{}-{name}.sock", std::process::id()));
+        worker(place("old"), ToOperator::Refused { why: "another version".into() });
+        worker(place("new"), ToOperator::Stopped { result: "gone".into() });
+        let runtime = runtime().expect("a runtime");
+        let ask = |sockets: Vec<PathBuf>| {
+            let mut workers = Workers { sockets, forbidden: None, looked: Vec::new() };
+            workers.ask(&runtime, &FromOperator::Stop { job: "AJ_1".into() }, PATIENCE)
+        };
+        let answers = ask(vec![place("old"), place("new")]).expect("one answers");
+        assert!(matches!(&answers[..], [(ToOperator::Stopped { result }, _)] if result == "gone"), "{answers:?}");
+        let refused = ask(vec![place("old")]).expect_err("none answers");
+        assert!(refused.ends_with("another version"), "{refused}");
     }
 }

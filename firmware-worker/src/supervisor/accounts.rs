@@ -2,21 +2,21 @@
 //! kernel counts it there.
 
 use super::cgroup::Usage;
-use super::report::escape;
+use super::report::{escape, head};
 use super::run::Supervisor;
 use crate::control::SandboxReport;
 use hal::process::Layer;
 use std::fmt::Write;
 
-/// A series: its name after `firmware_worker_job_` or `firmware_worker_device_`, its kind, its value.
-type Series = (&'static str, &'static str, fn(&Usage) -> Option<f64>);
+/// A series: its name after `firmware_worker_job_` or `firmware_worker_device_`, its kind, what it is, its value.
+type Series = (&'static str, &'static str, &'static str, fn(&Usage) -> Option<f64>);
 
 const SERIES: [Series; 5] = [
-    ("memory_bytes", "gauge", |usage| usage.memory.map(|bytes| bytes as f64)),
-    ("memory_peak_bytes", "gauge", |usage| usage.memory_peak.map(|bytes| bytes as f64)),
-    ("memory_limit_bytes", "gauge", |usage| usage.limits.memory.map(|bytes| bytes as f64)),
-    ("cpu_seconds_total", "counter", |usage| usage.cpu_us.map(|us| us as f64 / 1e6)),
-    ("processes", "gauge", |usage| usage.pids.map(|count| count as f64)),
+    ("memory_bytes", "gauge", "Memory in use.", |usage| usage.memory.map(|bytes| bytes as f64)),
+    ("memory_peak_bytes", "gauge", "Most memory that was in use.", |usage| usage.memory_peak.map(|bytes| bytes as f64)),
+    ("memory_limit_bytes", "gauge", "Memory that may be used.", |usage| usage.limits.memory.map(|bytes| bytes as f64)),
+    ("cpu_seconds_total", "counter", "Time of the processor used.", |usage| usage.cpu_us.map(|us| us as f64 / 1e6)),
+    ("processes", "gauge", "Processes and threads.", |usage| usage.pids.map(|count| count as f64)),
 ];
 
 impl Supervisor {
@@ -42,14 +42,14 @@ fn write_sandboxes(text: &mut String, whose: &str, sandboxes: &[(&str, SandboxRe
     let (layers, refused) =
         (format!("firmware_worker_{whose}_sandbox_layer"), format!("firmware_worker_{whose}_refused_calls_total"));
     // Writing to a String cannot fail.
-    let _ = writeln!(text, "# TYPE {layers} gauge");
+    head(text, &layers, "gauge", "1 for each layer of its sandbox that it has.");
     for (label, sandbox) in sandboxes {
         for layer in Layer::ALL.map(Layer::name) {
             let has = u8::from(sandbox.layers.iter().any(|has| has == layer));
             let _ = writeln!(text, "{layers}{{{whose}=\"{}\",layer=\"{layer}\"}} {has}", escape(label));
         }
     }
-    let _ = writeln!(text, "# TYPE {refused} counter");
+    head(text, &refused, "counter", "System calls that it was refused.");
     for (label, sandbox) in sandboxes {
         for (call, count) in &sandbox.refused {
             let _ = writeln!(text, "{refused}{{{whose}=\"{}\",call=\"{call}\"}} {count}", escape(label));
@@ -58,10 +58,9 @@ fn write_sandboxes(text: &mut String, whose: &str, sandboxes: &[(&str, SandboxRe
 }
 
 fn write_series(text: &mut String, whose: &str, accounts: &[(&str, Usage)]) {
-    for (name, kind, value) in SERIES {
+    for (name, kind, help, value) in SERIES {
         let name = format!("firmware_worker_{whose}_{name}");
-        // Writing to a String cannot fail.
-        let _ = writeln!(text, "# TYPE {name} {kind}");
+        head(text, &name, kind, help);
         for (label, usage) in accounts {
             if let Some(value) = value(usage) {
                 let _ = writeln!(text, "{name}{{{whose}=\"{}\"}} {value}", escape(label));

@@ -1,6 +1,6 @@
 //! Jobs as operators see them: `/jobs`, the jobs in `/worker`, `firmware-worker jobs`, and metrics.
 
-use super::report::escape;
+use super::report::{escape, head};
 use super::run::Supervisor;
 use crate::control::{FailedJob, JobReport, WorkerJobs};
 use protocol::worker::JobState;
@@ -51,14 +51,14 @@ impl Supervisor {
         const AGE: &str = "firmware_worker_job_age_seconds";
         let reports = self.job_reports();
         // Writing to a String cannot fail.
-        let _ = writeln!(text, "# TYPE {STATE} gauge");
+        head(text, STATE, "gauge", "1 for the state that a job is in.");
         for job in &reports {
             for state in JobState::ALL.map(JobState::name) {
                 let is = u8::from(job.state == state);
                 let _ = writeln!(text, "{STATE}{{job=\"{}\",state=\"{state}\"}} {is}", escape(&job.id));
             }
         }
-        let _ = writeln!(text, "# TYPE {AGE} gauge");
+        head(text, AGE, "gauge", "Time since the job was begun.");
         for job in &reports {
             let _ = writeln!(text, "{AGE}{{job=\"{}\"}} {}", escape(&job.id), job.seconds);
         }

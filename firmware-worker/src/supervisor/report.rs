@@ -3,9 +3,12 @@
 
 use super::isolation::IsolationView;
 use super::run::Supervisor;
-use crate::control::{BOUNDS_US, JOB_STAGES, JobReport, Latency, OwnerStage, OwnerState, SandboxReport};
+use crate::config::DeviceKind;
+use crate::control::{
+    BOUNDS_US, JOB_STAGES, JobReport, JobStats, Latency, OwnerStage, OwnerState, OwnerStats, SandboxReport,
+};
 use serde::Serialize;
-use std::fmt::Write;
+use std::fmt::{Display, Write};
 use std::time::Duration;
 
 /// The agents protocol that we speak, as the official workers show it.
@@ -16,6 +19,80 @@ const BUCKETS: [f64; 6] = [0.1, 0.5, 1.0, 2.0, 5.0, 10.0];
 
 /// How long each stage of the media path takes, from the driver's stamp to the last packet.
 const STAGE_SECONDS: &str = "firmware_worker_stage_seconds";
+
+/// After `firmware_worker_job_`: name, what it is, value.
+const JOB_SERIES: [(&str, &str, fn(&JobStats) -> u64); 6] = [
+    ("packets_out_total", "Packets of media sent.", |s| s.packets_out),
+    ("bytes_out_total", "Bytes of media sent.", |s| s.bytes_out),
+    ("lapped_total", "Units of media lost because the job was too slow for a device's ring.", |s| s.lapped),
+    ("rejoins_total", "Times that the room was joined anew.", |s| s.rejoins),
+    ("resumes_total", "Times that the signal connection was resumed.", |s| s.resumes),
+    ("stamps_clamped_total", "Units whose time of capture lay ahead of the clock.", |s| s.stamps_clamped),
+];
+
+/// Devices that a series is about.
+enum Of {
+    All,
+    /// What captures and encodes.
+    Sources,
+    Cameras,
+    Speakers,
+}
+
+impl Of {
+    fn contain(&self, kind: &DeviceKind) -> bool {
+        match self {
+            Self::All => true,
+            Self::Sources => !matches!(kind, DeviceKind::Speaker(_)),
+            Self::Cameras => matches!(kind, DeviceKind::Camera(_)),
+            Self::Speakers => matches!(kind, DeviceKind::Speaker(_)),
+        }
+    }
+}
+
+/// Name after `firmware_worker_`, kind, devices, what it is, value.
+type DeviceSeries = (&'static str, &'static str, Of, &'static str, fn(&OwnerStats) -> f64);
+
+const DEVICE_SERIES: [DeviceSeries; 10] = [
+    ("device_captured_total", "counter", Of::All, "Frames or periods captured; periods played.", |s| s.captured as f64),
+    (
+        "device_written_total",
+        "counter",
+        Of::All,
+        "Units given to jobs; periods played in which a job was heard.",
+        |s| s.written as f64,
+    ),
+    ("device_dropped_total", "counter", Of::All, "Frames dropped before or in encoding, periods lost by xruns.", |s| {
+        s.dropped as f64
+    }),
+    ("device_keyframes_total", "counter", Of::Cameras, "Keyframes forced.", |s| s.keyframes as f64),
+    ("device_readers", "gauge", Of::All, "Jobs and others that use it now.", |s| s.readers.into()),
+    ("device_encoders", "gauge", Of::Sources, "Encoders that run now.", |s| s.encoders.into()),
+    (
+        "device_saving",
+        "gauge",
+        Of::Cameras,
+        "What software encoding leaves out because it takes too long: 0 nothing, up to 4.",
+        |s| s.saving.into(),
+    ),
+    ("speaker_dry_total", "counter", Of::Speakers, "Times that a job's sound ran dry while it was played.", |s| {
+        s.dry as f64
+    }),
+    (
+        "speaker_skipped_frames_total",
+        "counter",
+        Of::Speakers,
+        "Frames of jobs thrown away because a backlog had built up.",
+        |s| s.skipped as f64,
+    ),
+    (
+        "speaker_buffer_seconds",
+        "gauge",
+        Of::Speakers,
+        "Mean lead of a job over the card in the last second; that of the job with most.",
+        |s| f64::from(s.buffer_us) / 1e6,
+    ),
+];
 
 /// Counted since the start.
 #[derive(Debug, Default)]
@@ -91,7 +168,7 @@ impl Totals {
 
     fn write_histogram(&self, text: &mut String, node: &str) {
         const NAME: &str = "lk_agents_proc_initialize_duration_seconds";
-        let _ = writeln!(text, "# TYPE {NAME} histogram");
+        head(text, NAME, "histogram", "Time that job processes took to get ready.");
         for (count, bound) in self.buckets.iter().zip(BUCKETS) {
             let _ = writeln!(text, "{NAME}_bucket{{nodename=\"{node}\",le=\"{bound:?}\"}} {count}");
         }
@@ -174,23 +251,35 @@ impl Supervisor {
         let node = hostname();
         let mut text = String::with_capacity(4096);
         let load = self.brain.snapshot().map_or(0.0, |s| s.load);
-        let (jobs, totals) = (self.jobs.records.len() as f64, &self.totals);
-        let owners = self.owners.table.values().filter(|owner| owner.process.is_some()).count();
-        let children = (self.jobs.processes.len() + owners) as f64;
-        let mut plain = |name: &str, kind: &str, value: f64| {
+        let (jobs, totals) = (self.jobs.records.len(), &self.totals);
+        let owners = self.owners.table.values();
+        let owners =
+            owners.map(|owner| usize::from(owner.process.is_some()) + usize::from(owner.command.keeper.is_some()));
+        let children = self.jobs.processes.len() + owners.sum::<usize>();
+        let mut plain = |name: &str, kind: &str, help: &str, value: &dyn Display| {
+            head(&mut text, name, kind, help);
             // Writing to a String cannot fail.
-            let _ = writeln!(text, "# TYPE {name} {kind}\n{name}{{nodename=\"{node}\"}} {value}");
+            let _ = writeln!(text, "{name}{{nodename=\"{node}\"}} {value}");
         };
-        plain("lk_agents_active_job_count", "gauge", jobs);
-        plain("lk_agents_worker_load", "gauge", load.into());
-        plain("lk_agents_child_process_count", "gauge", children);
-        plain("firmware_worker_recent_restarts", "gauge", self.restarts as f64);
-        plain("firmware_worker_registrations_total", "counter", totals.registrations as f64);
-        plain("firmware_worker_jobs_started_total", "counter", totals.jobs_started as f64);
-        plain("firmware_worker_jobs_succeeded_total", "counter", totals.jobs_succeeded as f64);
-        plain("firmware_worker_jobs_failed_total", "counter", totals.jobs_failed as f64);
-        plain("firmware_worker_job_restarts_total", "counter", totals.job_restarts as f64);
-        plain("firmware_worker_owner_deaths_total", "counter", totals.owner_deaths as f64);
+        plain("lk_agents_active_job_count", "gauge", "Jobs that have not ended.", &jobs);
+        plain("lk_agents_worker_load", "gauge", "Load as the server is told it, 0 to 1.", &load);
+        plain(
+            "lk_agents_child_process_count",
+            "gauge",
+            "Processes of jobs, devices and keepers of commands.",
+            &children,
+        );
+        for (name, kind, help, value) in [
+            ("recent_restarts", "gauge", "Starts by the service manager in ten minutes.", self.restarts as u64),
+            ("registrations_total", "counter", "Times that the server took the worker.", totals.registrations),
+            ("jobs_started_total", "counter", "Jobs begun.", totals.jobs_started),
+            ("jobs_succeeded_total", "counter", "Jobs that ended as a success.", totals.jobs_succeeded),
+            ("jobs_failed_total", "counter", "Jobs that ended as a failure.", totals.jobs_failed),
+            ("job_restarts_total", "counter", "Times that a job which failed was started again.", totals.job_restarts),
+            ("owner_deaths_total", "counter", "Processes of devices that died.", totals.owner_deaths),
+        ] {
+            plain(&format!("firmware_worker_{name}"), kind, help, &value);
+        }
         totals.write_histogram(&mut text, &node);
         self.write_job_states(&mut text);
         self.write_jobs(&mut text);
@@ -200,17 +289,9 @@ impl Supervisor {
     }
 
     fn write_jobs(&self, text: &mut String) {
-        type Value = fn(&crate::control::JobStats) -> u64;
-        const SERIES: [(&str, Value); 6] = [
-            ("firmware_worker_job_packets_out_total", |s| s.packets_out),
-            ("firmware_worker_job_bytes_out_total", |s| s.bytes_out),
-            ("firmware_worker_job_lapped_total", |s| s.lapped),
-            ("firmware_worker_job_rejoins_total", |s| s.rejoins),
-            ("firmware_worker_job_resumes_total", |s| s.resumes),
-            ("firmware_worker_job_stamps_clamped_total", |s| s.stamps_clamped),
-        ];
-        for (name, value) in SERIES {
-            let _ = writeln!(text, "# TYPE {name} counter");
+        for (name, help, value) in JOB_SERIES {
+            let name = format!("firmware_worker_job_{name}");
+            head(text, &name, "counter", help);
             for process in self.jobs.processes.values() {
                 if let Some(job) = process.job() {
                     let _ = writeln!(text, "{name}{{job=\"{}\"}} {}", escape(&job.0), value(&process.stats));
@@ -220,33 +301,26 @@ impl Supervisor {
     }
 
     fn write_devices(&self, text: &mut String) {
-        type Value = fn(&crate::control::OwnerStats) -> u64;
-        const SERIES: [(&str, &str, Value); 10] = [
-            ("firmware_worker_device_captured_total", "counter", |s| s.captured),
-            ("firmware_worker_device_written_total", "counter", |s| s.written),
-            ("firmware_worker_device_dropped_total", "counter", |s| s.dropped),
-            ("firmware_worker_device_keyframes_total", "counter", |s| s.keyframes),
-            ("firmware_worker_device_readers", "gauge", |s| s.readers.into()),
-            ("firmware_worker_device_encoders", "gauge", |s| s.encoders.into()),
-            ("firmware_worker_device_saving", "gauge", |s| s.saving.into()),
-            ("firmware_worker_speaker_dry_total", "counter", |s| s.dry),
-            ("firmware_worker_speaker_skipped_frames_total", "counter", |s| s.skipped),
-            ("firmware_worker_speaker_buffer_microseconds", "gauge", |s| s.buffer_us.into()),
-        ];
-        for (name, kind, value) in SERIES {
-            let _ = writeln!(text, "# TYPE {name} {kind}");
-            for (device, owner) in &self.owners.table {
+        for (name, kind, of, help, value) in DEVICE_SERIES {
+            let name = format!("firmware_worker_{name}");
+            head(text, &name, kind, help);
+            for (device, owner) in self.owners.table.iter().filter(|(_, owner)| of.contain(&owner.device.kind)) {
                 let _ = writeln!(text, "{name}{{device=\"{}\"}} {}", escape(device), value(&owner.stats));
             }
         }
         const ENCODER: &str = "firmware_worker_device_encoder";
-        let _ = writeln!(text, "# TYPE {ENCODER} gauge");
+        head(text, ENCODER, "gauge", "1 for what codes the pictures of a camera that runs.");
         for (device, owner) in &self.owners.table {
             if let Some(encoder) = owner.stats.encoder {
                 let _ = writeln!(text, "{ENCODER}{{device=\"{}\",encoder=\"{encoder}\"}} 1", escape(device));
             }
         }
-        let _ = writeln!(text, "# TYPE {STAGE_SECONDS} histogram");
+        head(
+            text,
+            STAGE_SECONDS,
+            "histogram",
+            "Time that each stage takes, from the driver's stamp to the last packet.",
+        );
         for (device, owner) in &self.owners.table {
             let stages =
                 OwnerStage::NAMES.iter().zip(owner.stats.stages.iter()).chain(JOB_STAGES.iter().zip(&owner.in_jobs));
@@ -260,12 +334,12 @@ impl Supervisor {
     /// Of sound cards that run.
     fn write_levels(&self, text: &mut String) {
         type Value = fn(&crate::control::SoundLevel) -> i16;
-        const SERIES: [(&str, Value); 2] = [
-            ("firmware_worker_device_peak_dbfs", |level| level.peak),
-            ("firmware_worker_device_rms_dbfs", |level| level.rms),
+        const SERIES: [(&str, &str, Value); 2] = [
+            ("firmware_worker_device_peak_dbfs", "Loudest sample of a sound card that runs.", |level| level.peak),
+            ("firmware_worker_device_rms_dbfs", "Mean power of a sound card that runs.", |level| level.rms),
         ];
-        for (name, value) in SERIES {
-            let _ = writeln!(text, "# TYPE {name} gauge");
+        for (name, help, value) in SERIES {
+            head(text, name, "gauge", help);
             for (device, owner) in &self.owners.table {
                 let Some(level) = &owner.stats.level else { continue };
                 let decibel = f64::from(value(level)) / 100.0;
@@ -288,6 +362,12 @@ fn write_stage(text: &mut String, labels: &str, latency: &Latency) {
     let seconds = latency.sum_us as f64 / 1e6;
     let _ = writeln!(text, "{STAGE_SECONDS}_bucket{{{labels},le=\"+Inf\"}} {count}");
     let _ = writeln!(text, "{STAGE_SECONDS}_sum{{{labels}}} {seconds}\n{STAGE_SECONDS}_count{{{labels}}} {count}");
+}
+
+/// What a series is, before its values.
+pub(super) fn head(text: &mut String, name: &str, kind: &str, help: &str) {
+    // Writing to a String cannot fail.
+    let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
 }
 
 /// The label that the official workers put on their metrics.

@@ -180,3 +180,20 @@ mod server {
         [&[number << 3 | 2, content.len() as u8], content].concat()
     }
 }
+
+#[tokio::test]
+async fn each_series_says_what_it_is_and_speaks_of_the_devices_that_have_it() {
+    let (rig, _job) = Rig::with_job().await;
+    let text = rig.supervisor.report().metrics;
+    let families = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next());
+    let families: Vec<_> = families.collect();
+    assert!(families.len() > 40, "{families:?}");
+    for name in families {
+        let help = text.lines().find_map(|line| line.strip_prefix(&format!("# HELP {name} ")));
+        assert!(help.is_some_and(|help| help.ends_with('.')), "{name}: {help:?}");
+    }
+    assert!(text.contains("firmware_worker_device_captured_total{device=\"microphone\"} 0\n"), "{text}");
+    assert!(text.contains("firmware_worker_device_keyframes_total{device=\"camera\"} 0\n"), "{text}");
+    assert!(!text.contains("firmware_worker_device_keyframes_total{device=\"microphone\"}"), "{text}");
+    assert!(!text.contains("firmware_worker_speaker_buffer_seconds{"), "{text}");
+}

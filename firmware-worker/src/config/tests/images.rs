@@ -22,11 +22,15 @@ fn every_line_of_the_settings_that_is_meant_to_be_filled_in_is_a_key_that_is_kno
     let lines = TEMPLATE.lines().map(|line| if meant(line) { &line[1..] } else { line });
     let text = lines.collect::<Vec<_>>().join("\n").replace("AAAA...", "AAAAC3Nz");
     let written = parse(&text, Path::new("firmware-worker.toml")).unwrap();
-    let source = include_str!("../board.rs");
-    let keys = source.lines().filter_map(|line| line.strip_prefix("    pub ")?.split_once(": ").map(|(key, _)| key));
-    let checked = ["wired", "wifi", "addresses"];
-    for key in keys.filter(|key| !checked.contains(key)) {
-        assert!(text.lines().any(|line| line.starts_with(&format!("{key} = "))), "{key} is not shown");
+    for (table, of) in [("[board]", "BoardWritten"), ("[wifi]", "WifiWritten")] {
+        let source = include_str!("../board.rs").lines().skip_while(|line| *line != format!("pub struct {of} {{"));
+        let keys =
+            source.take_while(|line| *line != "}").filter_map(|line| line.strip_prefix("    pub ")?.split_once(": "));
+        let shown = text.lines().skip_while(|line| *line != table).skip(1);
+        let shown: Vec<_> = shown.take_while(|line| !line.starts_with('[')).collect();
+        for (key, _) in keys {
+            assert!(shown.iter().any(|line| line.starts_with(&format!("{key} = "))), "{key} is not shown in {table}");
+        }
     }
     // What excludes each other is left to choose.
     let choose = |text: &str| text.replace("open = true\n", "").replace("token = \"...\"\n", "");

@@ -34,6 +34,22 @@ fn the_manual_page_and_the_completions_are_those_of_the_command_line() {
     }
 }
 
+/// Of a running `start`.
+const SIGNALS: [(&str, &str); 3] = [
+    (
+        "SIGTERM, SIGINT",
+        "The first drains: no new jobs, and running ones are waited for. The second ends them. `dev` and `connect` end them at \
+         the first.",
+    ),
+    (
+        "SIGHUP",
+        "What `systemctl reload firmware-worker` sends: the configuration is read again, and no job ends. Slots, timeouts, \
+         restart, prewarm, job limits and [job] count for new jobs; what has changed beside these is named in the log and \
+         needs a restart. A wrong file changes nothing.",
+    ),
+    ("SIGUSR2", "The program that lies now where this one was started from takes its place, and no job ends."),
+];
+
 /// One page: a section for each subcommand with its options, then files.
 fn manual() -> String {
     let mut command = Arguments::command().disable_help_subcommand(true);
@@ -49,6 +65,12 @@ fn manual() -> String {
         describe(subcommand, "firmware-worker", &mut page);
     }
     man.render_extra_section(&mut page).expect("a vector takes everything");
+    let mut signals = Roff::new();
+    signals.control("SH", ["SIGNALS"]);
+    for (signal, what) in SIGNALS {
+        signals.control("TP", []).text([roman(signal)]).text([roman(what)]);
+    }
+    signals.to_writer(&mut page).expect("a vector takes everything");
     let mut files = Roff::new();
     files.control("SH", ["FILES"]);
     for (file, what) in [
@@ -64,13 +86,16 @@ fn manual() -> String {
 
 fn describe(command: &Command, parent: &str, page: &mut Vec<u8>) {
     let name = format!("{parent} {}", command.get_name());
-    let below: Vec<_> = command.get_subcommands().collect();
-    for subcommand in &below {
+    if !command.is_subcommand_required_set() {
+        section(command, &name, page);
+    }
+    for subcommand in command.get_subcommands() {
         describe(subcommand, &name, page);
     }
-    if !below.is_empty() {
-        return;
-    }
+}
+
+/// Of what can be run as it is.
+fn section(command: &Command, name: &str, page: &mut Vec<u8>) {
     let mut heading = Roff::new();
     heading.control("SH", [name.to_uppercase().as_str()]);
     heading.text([roman(command.get_about().map(ToString::to_string).unwrap_or_default())]);

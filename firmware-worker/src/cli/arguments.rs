@@ -18,7 +18,7 @@ pub(super) struct Arguments {
 pub(super) enum Command {
     /// Register with the server and take jobs until stopped; the first SIGTERM or SIGINT drains, the second stops
     Start(Settings),
-    /// The same at a developer's desk: verbose, without HTTP port, and the first signal stops
+    /// The same at a developer's desk: verbose, without HTTP port unless one is configured, and the first signal stops
     Dev(Settings),
     /// Join one room without registering and without dispatch
     Connect {
@@ -52,6 +52,7 @@ pub(super) enum Command {
         config: Option<PathBuf>,
     },
     /// List the jobs of the workers that run on this board
+    #[command(args_conflicts_with_subcommands = true)]
     Jobs {
         /// As JSON
         #[arg(long)]
@@ -117,13 +118,13 @@ pub(super) struct UpdateOptions {
     #[arg(long, conflicts_with = "source")]
     pub(super) watch: bool,
     /// Also a version that is older than the running one
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["status", "watch"])]
     pub(super) allow_older: bool,
     /// Also a version that was taken back before
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["status", "watch"])]
     pub(super) again: bool,
     /// PEM certificates to trust beside the built-in roots
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["status", "watch"])]
     pub(super) ca_file: Option<PathBuf>,
 }
 
@@ -131,7 +132,7 @@ pub(super) struct UpdateOptions {
 pub(super) enum Jobs {
     /// End a job, and wait until it has ended
     Stop {
-        /// As the list shows it
+        /// As `firmware-worker jobs` shows it
         id: String,
     },
 }
@@ -204,13 +205,13 @@ pub(super) struct Settings {
     #[arg(long, value_name = "NAME")]
     pub(super) agent_name: Option<String>,
     /// Jobs at a time
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256))]
     pub(super) max_jobs: Option<u32>,
     /// Address and port for operators, or "off"
     #[arg(long, value_name = "ADDRESS")]
     pub(super) http: Option<String>,
     /// error, warn, info, debug or trace
-    #[arg(long, value_name = "LEVEL")]
+    #[arg(long, value_name = "LEVEL", value_parser = ["error", "warn", "info", "debug", "trace"], hide_possible_values = true)]
     pub(super) log_level: Option<String>,
 }
 
@@ -265,6 +266,27 @@ mod tests {
         assert_eq!(duration("30m"), Ok(Duration::from_secs(1800)));
         for wrong in ["", "90", "d", "0h", "-1h", "1y", "99999999999999999999d", "9999999999999999999d", "1é"] {
             assert!(duration(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn flags_that_would_change_nothing_and_values_out_of_range_are_wrong_arguments() {
+        for line in [
+            "update --status --again",
+            "update --status --allow-older",
+            "update --watch --ca-file x",
+            "jobs --json stop AJ_1",
+            "start --max-jobs 0",
+            "start --log-level loud",
+        ] {
+            let words = std::iter::once("firmware-worker").chain(line.split(' '));
+            assert!(Arguments::try_parse_from(words).is_err(), "{line}");
+        }
+        for line in
+            ["update --status --json", "update x.fwu --again", "jobs --json", "jobs stop AJ_1", "start --max-jobs 2"]
+        {
+            let words = std::iter::once("firmware-worker").chain(line.split(' '));
+            assert!(Arguments::try_parse_from(words).is_ok(), "{line}");
         }
     }
 

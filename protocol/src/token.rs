@@ -1,6 +1,8 @@
 //! LiveKit access tokens (JWT, HS256): claims, minting, and what can be told of one without its secret.
 
+use crate::room::Source;
 use crate::secret::Secret;
+use crate::worker::Permissions;
 use aws_lc_rs::hmac;
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD as BASE64URL};
 use serde::{Deserialize, Serialize};
@@ -25,6 +27,8 @@ pub enum Grant {
         name: String,
         /// Kind AGENT.
         agent: bool,
+        /// What it may do there.
+        permissions: Permissions,
     },
     /// Administer one room (`roomAdmin`): dispatch, list, remove.
     Admin {
@@ -148,7 +152,7 @@ struct Payload {
 }
 
 /// The server's `video` claim; publish and subscribe rights default to true when absent.
-#[derive(Default, Serialize, Deserialize)]
+#[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Video {
     #[serde(skip_serializing_if = "is_false")]
@@ -161,6 +165,33 @@ struct Video {
     room: String,
     #[serde(skip_serializing_if = "is_false")]
     can_update_own_metadata: bool,
+    #[serde(skip_serializing_if = "is_true")]
+    can_publish: bool,
+    #[serde(skip_serializing_if = "is_true")]
+    can_subscribe: bool,
+    #[serde(skip_serializing_if = "is_true")]
+    can_publish_data: bool,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    can_publish_sources: Vec<Source>,
+    #[serde(skip_serializing_if = "is_false")]
+    hidden: bool,
+}
+
+impl Default for Video {
+    fn default() -> Self {
+        Self {
+            agent: false,
+            room_join: false,
+            room_admin: false,
+            room: String::new(),
+            can_update_own_metadata: false,
+            can_publish: true,
+            can_subscribe: true,
+            can_publish_data: true,
+            can_publish_sources: Vec::new(),
+            hidden: false,
+        }
+    }
 }
 
 impl Payload {
@@ -173,7 +204,7 @@ impl Payload {
         };
         match grant {
             Grant::Worker => payload.video.agent = true,
-            Grant::Join { room, identity, name, agent } => {
+            Grant::Join { room, identity, name, agent, permissions } => {
                 payload.sub.clone_from(identity);
                 payload.name.clone_from(name);
                 payload.kind = if *agent { "agent".to_owned() } else { String::new() };
@@ -181,7 +212,12 @@ impl Payload {
                     agent: *agent,
                     room_join: true,
                     room: room.clone(),
-                    can_update_own_metadata: true,
+                    can_update_own_metadata: permissions.update_metadata,
+                    can_publish: permissions.publish,
+                    can_subscribe: permissions.subscribe,
+                    can_publish_data: permissions.publish_data,
+                    can_publish_sources: permissions.sources.clone(),
+                    hidden: permissions.hidden,
                     ..Video::default()
                 };
             }
@@ -196,6 +232,10 @@ impl Payload {
 /// The server reads dates as whole numbers.
 fn whole_seconds<S: serde::Serializer>(date: &Option<f64>, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_u64(date.unwrap_or_default() as u64)
+}
+
+fn is_true(flag: &bool) -> bool {
+    *flag
 }
 
 fn is_false(flag: &bool) -> bool {

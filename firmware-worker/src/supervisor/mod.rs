@@ -296,7 +296,8 @@ fn options(config: &Config, mode: Mode) -> Options {
 fn join_token(config: &Config, room: &str, identity: &str) -> Option<Secret> {
     let Credentials::Key { key, secret } = &config.server.credentials else { return None };
     let (room, identity) = (room.to_owned(), identity.to_owned());
-    let grant = Grant::Join { room, name: identity.clone(), identity, agent: true };
+    let permissions = config.worker.permissions.clone();
+    let grant = Grant::Join { room, name: identity.clone(), identity, agent: true, permissions };
     Some(token::mint(key, secret, &grant, wall_clock(), JOIN_TTL))
 }
 

@@ -32,6 +32,7 @@ fn a_join_token_names_room_and_participant() {
         identity: "cam-1".to_owned(),
         name: "Front door".to_owned(),
         agent: true,
+        permissions: Permissions::default(),
     };
     let claims = payload(&minted(&grant));
     assert_eq!(
@@ -40,6 +41,25 @@ fn a_join_token_names_room_and_participant() {
     );
     let video = serde_json::json!({ "agent": true, "roomJoin": true, "room": "hall", "canUpdateOwnMetadata": true });
     assert_eq!(claims["video"], video);
+}
+
+#[test]
+fn a_join_token_allows_what_jobs_may_do() {
+    let permissions = Permissions {
+        subscribe: false,
+        publish: true,
+        sources: vec![Source::Camera, Source::ScreenShare],
+        publish_data: false,
+        update_metadata: false,
+        hidden: true,
+    };
+    let (room, identity) = ("hall".to_owned(), "cam-1".to_owned());
+    let grant = Grant::Join { room, name: identity.clone(), identity, agent: true, permissions };
+    let video = serde_json::json!({
+        "agent": true, "roomJoin": true, "room": "hall", "canSubscribe": false, "canPublishData": false,
+        "canPublishSources": ["camera", "screen_share"], "hidden": true
+    });
+    assert_eq!(payload(&minted(&grant))["video"], video);
 }
 
 #[test]

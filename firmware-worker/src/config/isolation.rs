@@ -1,7 +1,7 @@
 //! `[isolation]`: what is taken from children, and what must be.
 
-use super::Error;
 use super::meaning::wrong;
+use super::{Error, Worker};
 use serde::Deserialize;
 use std::ops::RangeInclusive;
 use std::path::{Component, Path, PathBuf};
@@ -10,7 +10,7 @@ use std::path::{Component, Path, PathBuf};
 /// Twice as many as children at a time, so that none is used again soon.
 const UIDS: RangeInclusive<u32> = 70_000..=70_999;
 
-/// More children than this there are not: jobs, a prewarmed one, owners.
+/// Fewer make no sense on any board.
 const FEWEST: u32 = 16;
 
 /// Directories that children see a part of, or have one of their own of.
@@ -80,6 +80,20 @@ pub(super) fn isolation(written: IsolationWritten) -> Result<Isolation, Error> {
     }
     let uids = written.uids.map_or(Ok(UIDS), |range| uids(&range))?;
     Ok(Isolation { mode: written.mode.unwrap_or_default(), uids, paths, syscalls })
+}
+
+/// Whether there is a user for each job, the prewarmed one and each owner of a device.
+pub(super) fn suffice(isolation: &Isolation, worker: &Worker, devices: usize) -> Result<(), Error> {
+    let there = isolation.uids.end() - isolation.uids.start() + 1;
+    let needed = worker.max_jobs.saturating_add(worker.prewarm).saturating_add(devices as u32);
+    if there >= needed {
+        return Ok(());
+    }
+    let jobs = worker.max_jobs;
+    Err(wrong(
+        "isolation uids",
+        format!("{there} users are too few for {jobs} jobs and {devices} devices: {needed} or more"),
+    ))
 }
 
 fn uids(written: &str) -> Result<RangeInclusive<u32>, Error> {

@@ -59,9 +59,10 @@ pub(super) fn mean(written: &LimitsWritten) -> Result<Limits, Error> {
         pids: Some(within("limits job_pids", written.job_pids, JOB_PIDS, PIDS)?),
         cpu_percent: cpu("limits job_cpu_percent", written.job_cpu_percent)?,
     };
+    let ceiling = ceiling(written, job)?;
     Ok(Limits {
-        ceiling: ceiling(written, job)?,
-        job_memory_warning: warning(written.job_memory_warn_mib)?,
+        ceiling,
+        job_memory_warning: warning(written.job_memory_warn_mib, ceiling.memory)?,
         job,
         owner: worker::Limits {
             memory: memory("limits owner_memory_mib", written.owner_memory_mib, OWNER_MEMORY_MIB)?,
@@ -95,14 +96,22 @@ fn ceiling(written: &LimitsWritten, job: worker::Limits) -> Result<worker::Limit
         given => Some(within("limits max_job_pids", given, 0, PIDS)?),
     };
     let cpu_percent = cpu("limits max_job_cpu_percent", written.max_job_cpu_percent)?.or(job.cpu_percent);
+    if most.is_some() && job.memory.is_none() {
+        let why = "means nothing beside job_memory_mib = 0, which gives any memory to who asks for none";
+        return Err(wrong("limits max_job_memory_mib", why));
+    }
     not_below("job_memory_mib", most, job.memory)?;
     not_below("job_pids", pids.map(u64::from), job.pids.map(u64::from))?;
     not_below("job_cpu_percent", cpu_percent.map(u64::from), job.cpu_percent.map(u64::from))?;
     Ok(worker::Limits { memory: most, pids, cpu_percent })
 }
 
-fn warning(written: Option<u64>) -> Result<MemoryWarning, Error> {
+fn warning(written: Option<u64>, most: Option<u64>) -> Result<MemoryWarning, Error> {
     match written {
+        Some(mib) if most.is_some_and(|most| mib.saturating_mul(MIB) > most) => {
+            let why = format!("{mib} is above what a job may ever use, {} MiB", most.unwrap_or(0) / MIB);
+            Err(wrong("limits job_memory_warn_mib", why))
+        }
         None => Ok(MemoryWarning::ByLimit),
         Some(0) => Ok(MemoryWarning::Never),
         given => within("limits job_memory_warn_mib", given, 0, WARNING_MIB).map(|mib| MemoryWarning::At(mib * MIB)),
@@ -149,7 +158,9 @@ mod tests {
     fn a_ceiling_below_the_default_and_numbers_out_of_range_are_refused_by_name() {
         for (text, words) in [
             ("max_job_memory_mib = 32", "limits max_job_memory_mib: is less than job_memory_mib"),
-            ("job_memory_warn_mib = 70000", "limits job_memory_warn_mib: 70000 is not within 1 to 65536"),
+            ("job_memory_mib = 0\njob_memory_warn_mib = 70000", "job_memory_warn_mib: 70000 is not within 1 to 65536"),
+            ("job_memory_warn_mib = 100", "limits job_memory_warn_mib: 100 is above what a job may ever use, 64 MiB"),
+            ("job_memory_mib = 0\nmax_job_memory_mib = 64", "limits max_job_memory_mib: means nothing beside"),
             ("max_job_pids = 16", "limits max_job_pids: is less than job_pids"),
             ("job_cpu_percent = 0", "limits job_cpu_percent: 0 is not within 5 to 25600"),
             ("job_cpu_percent = 80\nmax_job_cpu_percent = 50", "limits max_job_cpu_percent: is less"),

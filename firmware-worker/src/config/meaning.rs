@@ -1,7 +1,7 @@
 //! As written to as meant: defaults filled in, values checked.
 
 use super::board::board;
-use super::isolation::isolation;
+use super::isolation::{self, isolation};
 use super::secret_file::foreign_secret;
 use super::written::{PermissionsWritten, ServerWritten, WorkerWritten, Written};
 use super::{Config, Credentials, Defaults, Error, Server, Worker, limits, read_secret, sources};
@@ -46,6 +46,7 @@ pub(super) fn mean(written: Written, defaults: Defaults) -> Result<Config, Error
         log_level: log_level(written.log.level, defaults)?,
         warnings,
     };
+    isolation::suffice(&config.isolation, &config.worker, config.devices.len())?;
     if let Some(check) = defaults.entrypoint.check {
         config.job_outline = check(&config).map_err(|why| wrong("job", why.to_string()))?;
     }

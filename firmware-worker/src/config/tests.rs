@@ -363,6 +363,14 @@ fn a_missing_url_or_credential_names_what_to_set() {
 }
 
 #[test]
+fn there_is_a_user_for_each_child_or_the_configuration_is_refused() {
+    let text = |jobs: u32| format!("[worker]\nmax_jobs = {jobs}\n[isolation]\nuids = \"2000-2019\"\n");
+    assert!(load_text(&text(17)).is_ok());
+    let error = load_text(&text(18)).unwrap_err().to_string();
+    assert_eq!(error, "isolation uids: 20 users are too few for 18 jobs and 2 devices: 21 or more");
+}
+
+#[test]
 fn a_missing_file_is_named() {
     let error = load_from(Written::default(), &KEYS, Some(Path::new("/none/config.toml"))).unwrap_err();
     assert!(error.to_string().starts_with("/none/config.toml: cannot read the configuration: "), "{error}");

@@ -3,7 +3,8 @@
 use super::{config_file, configuration_error, environment};
 use crate::config::{self, CameraDevice, Device, DeviceKind, camera_names};
 use crate::control;
-use hal::audio::{Card, Offer};
+use crate::device::speaker::choose;
+use hal::audio::{Card, Identity, Offer, find};
 use hal::video::{Camera, ControlState, Encoder, Mode, PixelFormat};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -102,12 +103,15 @@ fn to_json(
         })
     };
     let (chosen, why) = auto_encoder(encoders);
+    let (microphone, speaker) = auto_cards(cards);
     json!({
         "cameras": cameras.iter().map(camera).collect::<Vec<_>>(),
         "auto": CameraDevice::Auto.find(cameras).ok().map(|camera| &camera.path),
         "pipes": pipes.iter().map(pipe).collect::<Vec<_>>(),
         "encoders": encoders.iter().map(encoder).collect::<Vec<_>>(),
         "auto_encoder": { "encoder": chosen.to_string(), "why": why },
+        "auto_microphone": microphone,
+        "auto_speaker": speaker,
         "sound_cards": cards.iter().map(card).collect::<Vec<_>>(),
     })
 }
@@ -198,7 +202,21 @@ fn sound_table(cards: &[(Option<Result<Offer, String>>, Card)]) -> String {
             None => {}
         }
     }
+    let (microphone, speaker) = auto_cards(cards);
+    if let Some(name) = microphone {
+        let _ = writeln!(out, "auto of a microphone takes {name}");
+    }
+    if let Some(name) = speaker {
+        let _ = writeln!(out, "auto of a speaker takes {name}");
+    }
     out
+}
+
+/// What `device = "auto"` takes of a microphone and of a speaker.
+fn auto_cards(cards: &[(Option<Result<Offer, String>>, Card)]) -> (Option<String>, Option<String>) {
+    let cards: Vec<_> = cards.iter().map(|(_, card)| card.clone()).collect();
+    let microphone = find(&Identity::Auto, &cards, |card| card.capture).ok().map(|card| card.name.clone());
+    (microphone, choose(cards))
 }
 
 /// For each format, the largest sizes with their highest rates; `--json` has them all.
@@ -283,7 +301,8 @@ mod tests {
                         YU12, NV12\n";
         assert_eq!(video_table(&[camera()], &[encoder()]), expected);
         let expected = "hw:CARD=Mic,DEV=0  USB Mic  (capture)\n    usb:046d:0825  usb-port:1-1.2  card:Mic\n    \
-                        S16_LE S24_3LE  44100 48000 Hz  1 to 2 ch\n";
+                        S16_LE S24_3LE  44100 48000 Hz  1 to 2 ch\n\
+                        auto of a microphone takes hw:CARD=Mic,DEV=0\n";
         assert_eq!(sound_table(&[card()]), expected);
     }
 
@@ -333,6 +352,7 @@ mod tests {
         assert_eq!(value["encoders"][0]["outputs"], json!(["H264"]));
         assert!(value["encoders"][0]["quirks"][0].as_str().is_some_and(|why| why.contains("level 4.0")));
         assert_eq!(value["auto_encoder"]["encoder"], "hardware");
+        assert_eq!((&value["auto_microphone"], &value["auto_speaker"]), (&json!("hw:CARD=Mic,DEV=0"), &Value::Null));
         assert_eq!(value["sound_cards"][0]["device"], "hw:CARD=Mic,DEV=0");
         assert_eq!(value["sound_cards"][0]["identities"][1], "usb-port:1-1.2");
         assert_eq!(value["sound_cards"][0]["formats"], json!(["S16_LE", "S24_3LE"]));

@@ -16,6 +16,7 @@
 //! async fn doorman(context: JobContext) -> Result<(), BoxError> {
 //!     // Before the join: the camera opens meanwhile, and the track is part of the first offer.
 //!     let camera = context.publish("camera").await?;
+//!     camera.set_muted(true).await?;
 //!     let mut events = context.events();
 //!     context.connect().await?;
 //!     context.add_shutdown_hook(async |reason| tracing::info!(reason, "good night"));

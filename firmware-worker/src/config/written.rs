@@ -222,7 +222,7 @@ pub struct MicrophoneWritten {
 pub struct SpeakerWritten {
     /// By which jobs ask for it.
     pub name: Option<String>,
-    /// `auto`, or an ALSA name.
+    /// `auto`, `usb:...`, `usb-port:...`, `card:...`, or an ALSA name.
     pub device: Option<String>,
     /// 1 or 2.
     pub channels: Option<u8>,

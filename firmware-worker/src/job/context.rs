@@ -77,7 +77,7 @@ impl JobContext {
         &self.shared.worker_id
     }
 
-    /// The table `[job]` of the configuration.
+    /// The table `[job]` of the configuration, without `restart`, which is the worker's.
     pub fn options<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
         let text = if self.shared.options.is_empty() { "{}" } else { &self.shared.options };
         serde_json::from_str(text)
@@ -124,7 +124,7 @@ impl JobContext {
         self.shared.roster.borrow().participants.get(identity).cloned()
     }
 
-    /// Waits for a participant that is no agent: the one with this identity, or any.
+    /// Waits for the participant with this identity, or for any that is no agent.
     pub async fn wait_for_participant(&self, identity: Option<&str>) -> Result<Participant, Error> {
         let wanted = |p: &&Participant| identity.map_or(!p.agent, |wanted| p.identity == wanted);
         let mut roster = self.shared.roster.clone();
@@ -230,7 +230,7 @@ impl JobContext {
     }
 
     /// Runs `hook` with the reason when the job ends, while it is still in the room. All hooks run together and have
-    /// `shutdown_timeout` (10 s by default). One that is added when the job is ending already does not run.
+    /// `shutdown_timeout_s` (10 by default), less 400 ms where the supervisor ends the job. One that is added when the job is ending already does not run.
     pub fn add_shutdown_hook<H, F>(&self, hook: H)
     where
         H: FnOnce(String) -> F + Send + 'static,

@@ -86,7 +86,8 @@ pub enum Event {
 pub struct Events(pub(super) broadcast::Receiver<Event>);
 
 impl Events {
-    /// The next event; `None` when the job is over. Cancel-safe.
+    /// The next event. Cancel-safe. There is one as long as user code runs: the process ends with the job, so that what must
+    /// be done then belongs into a [`JobContext::add_shutdown_hook`](super::JobContext::add_shutdown_hook), not behind the loop.
     pub async fn next(&mut self) -> Option<Event> {
         match self.0.recv().await {
             Ok(event) => Some(event),

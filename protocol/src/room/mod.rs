@@ -141,7 +141,7 @@ pub struct Data {
     pub topic: String,
     /// Ordered and repeated, or at most once.
     pub reliable: bool,
-    /// Receivers; empty means all. On receipt empty.
+    /// Identities of the receivers; empty means all. On receipt empty.
     pub to: Vec<String>,
     /// Sender identity on receipt; ignored when sending.
     pub from: String,

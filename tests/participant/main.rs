@@ -85,7 +85,7 @@ async fn draw(context: &JobContext) -> Result<(), BoxError> {
     let mut drawing = context.publish_video(drawing).await?;
     context.connect().await?;
     // One before the join and one after it.
-    let hum = AudioOptions { name: "hum".into(), bitrate: 32_000, source: Source::Microphone };
+    let hum = AudioOptions { name: "hum".into(), bitrate: 32_000, source: Source::Microphone, stereo: false };
     let mut hum = context.publish_audio(hum).await?;
     drawing.published().await?;
     hum.published().await?;

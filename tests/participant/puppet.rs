@@ -117,7 +117,9 @@ async fn mirror(context: &JobContext, track: &RemoteTrack) -> Result<(), BoxErro
     match track.kind {
         Kind::Audio => {
             let mut packets = context.subscribe_audio(&track.sid).await?;
-            let writer = context.publish_audio(AudioOptions { name, bitrate: 64_000, source: Source::Unknown }).await?;
+            let writer = context
+                .publish_audio(AudioOptions { name, bitrate: 64_000, source: Source::Unknown, stereo: false })
+                .await?;
             while let Some(packet) = packets.next().await {
                 writer.write(packet.payload, packet.arrived, packet.timestamp, 20).await?;
             }

@@ -141,6 +141,8 @@ pub struct AudioOptions {
     pub bitrate: u32,
     /// What it is.
     pub source: Source,
+    /// Its Opus is of two channels: receivers play one otherwise.
+    pub stereo: bool,
 }
 
 impl AudioOptions {
@@ -153,7 +155,7 @@ impl AudioOptions {
             width: 0,
             height: 0,
             // What its writer may do.
-            sound: Sound { stereo: false, dtx: true, fec: true, packet_ms: None },
+            sound: Sound { stereo: self.stereo, dtx: true, fec: true, packet_ms: None },
             bitrate: self.bitrate,
             muted: false,
         }
@@ -220,7 +222,7 @@ impl AudioWriter {
     }
 
     /// Sends one Opus packet. `samples` is its position at 48 kHz on the writer's own count; `level` its loudness in
-    /// -dBov (0 loudest, 127 silence). Waits when the driver is behind. Fails once the server has ended the track.
+    /// -dBov (0 loudest, 127 silence). Packets are dropped while the track is muted or the room is not connected. Waits when the driver is behind. Fails once the server has ended the track.
     pub async fn write(&self, packet: Vec<u8>, captured: Instant, samples: u64, level: u8) -> Result<(), Error> {
         if packet.len() > MAX_OPUS {
             return Err(Error::TooLarge { size: packet.len(), limit: MAX_OPUS });
@@ -298,5 +300,13 @@ mod tests {
         let error = write(3).await.expect_err("ended");
         assert_eq!(error.to_string(), r#"track "hum-0": not allowed"#);
         assert!(asked.try_recv().is_err());
+    }
+
+    #[test]
+    fn own_sound_is_announced_with_the_channels_that_it_has() {
+        for stereo in [false, true] {
+            let options = AudioOptions { name: "hum".into(), bitrate: 64_000, source: Source::Microphone, stereo };
+            assert_eq!(options.into_track().sound.stereo, stereo);
+        }
     }
 }

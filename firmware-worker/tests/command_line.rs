@@ -122,6 +122,10 @@ fn check_names_a_token_that_is_expired_or_for_something_else() {
     let check = |token: &Secret| stdout(&run(&["check"], &[URL, ("LIVEKIT_TOKEN", token.expose())]));
     assert!(check(&expired).contains("EXPIRED 2 days ago"), "{}", check(&expired));
     assert!(check(&admin).contains("NOT a worker token"), "{}", check(&admin));
+    for unfit in [&expired, &admin] {
+        assert!(check(unfit).lines().any(|line| line.starts_with("WARNING     token: ")), "{}", check(unfit));
+    }
+    assert!(!check(&mint(token::Grant::Worker, now)).contains("WARNING"));
 }
 
 #[test]

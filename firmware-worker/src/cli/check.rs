@@ -43,7 +43,7 @@ pub(super) fn print(
             let board = Board { cameras: hal::video::list(), cards: hal::audio::list() };
             let credentials = credentials(&config.server.credentials, moved.is_some());
             print!("{file}: good\n{}", describe(&config, &credentials, &board));
-            for warning in &config.warnings {
+            for warning in config.warnings.iter().cloned().chain(unfit(&config.server.credentials)) {
                 println!("WARNING     {warning}");
             }
             ExitCode::SUCCESS
@@ -123,6 +123,18 @@ fn credentials(credentials: &Credentials, moved: bool) -> String {
             Err(error) => error.to_string(),
         },
     }
+}
+
+/// Why the server would not register this worker, as far as the token tells.
+fn unfit(credentials: &Credentials) -> Option<String> {
+    let token = match credentials {
+        Credentials::Key { .. } => return None,
+        Credentials::Token(token) => token.clone(),
+        Credentials::TokenFile(path) => read_secret(path).ok()?,
+    };
+    // One that a board keeps, or that is no token, is told above.
+    let claims = protocol::token::inspect(&token).ok()?;
+    claims.unfit_for_worker(since_1970()).map(|unfit| unfit.to_string())
 }
 
 fn validity(token: &Secret) -> String {

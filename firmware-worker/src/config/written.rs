@@ -30,7 +30,7 @@ pub struct Written {
     pub microphone: Option<Vec<MicrophoneWritten>>,
     /// `[[speaker]]`
     pub speaker: Option<Vec<SpeakerWritten>>,
-    /// `[job]`: for the entrypoint, not looked into.
+    /// `[job]`: for the entrypoint, which may have a look before there is a job.
     pub job: Option<toml::Table>,
     /// `[board]`: for a flashed board's system; its secrets are the worker's.
     pub board: Option<BoardWritten>,

@@ -20,8 +20,10 @@ const BUCKETS: [f64; 6] = [0.1, 0.5, 1.0, 2.0, 5.0, 10.0];
 /// How long each stage of the media path takes, from the driver's stamp to the last packet.
 const STAGE_SECONDS: &str = "firmware_worker_stage_seconds";
 
-/// After `firmware_worker_job_`: name, what it is, value.
-const JOB_SERIES: [(&str, &str, fn(&JobStats) -> u64); 6] = [
+/// Name after `firmware_worker_job_`, what it is, value.
+type JobSeries = (&'static str, &'static str, fn(&JobStats) -> u64);
+
+const JOB_SERIES: [JobSeries; 6] = [
     ("packets_out_total", "Packets of media sent.", |s| s.packets_out),
     ("bytes_out_total", "Bytes of media sent.", |s| s.bytes_out),
     ("lapped_total", "Units of media lost because the job was too slow for a device's ring.", |s| s.lapped),

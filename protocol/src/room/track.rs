@@ -1,7 +1,7 @@
 //! Tracks as the room and its user speak of them.
 
 use super::Sound;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// Audio or video.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -21,7 +21,7 @@ pub struct TrackId(pub String);
 pub struct TrackSid(pub String);
 
 /// LiveKit's track source.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Source {
     /// A camera.

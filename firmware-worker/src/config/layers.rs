@@ -6,7 +6,7 @@ use crate::job::BoxError;
 use protocol::secret::Secret;
 use protocol::worker::RestartPolicy;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Looks up a variable; a parameter so that tests need not change the process.
 pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
@@ -52,8 +52,28 @@ pub fn load_over(
     below: Option<&Path>,
     defaults: Defaults,
 ) -> Result<Config, Error> {
-    let below = below.map(read).transpose()?.unwrap_or_default();
-    meaning::mean(merge(flags, environment, file)?.over(below), defaults)
+    let read = |path: &Path| read(path).map(|written| (path.to_owned(), written));
+    let files: Vec<_> = [file, below].into_iter().flatten().map(read).collect::<Result<_, _>>()?;
+    let above = flags.over(from_environment(environment));
+    let merged = files.iter().fold(above, |above, (_, written)| above.over(written.clone()));
+    meaning::mean(merged, defaults).map_err(|error| placed(error, &files, defaults))
+}
+
+/// A wrong value with the file that it is in, if it is wrong in one by itself.
+fn placed(error: Error, files: &[(PathBuf, Written)], defaults: Defaults) -> Error {
+    let Error::Value { key, why } = error else { return error };
+    let is_in = |(_, written): &&(PathBuf, Written)| {
+        let mut alone = written.clone();
+        if !key.starts_with("server") {
+            let (url, token) = (Some("ws://localhost".into()), Some(Secret::new("token")));
+            alone.server = ServerWritten { url, token, ..ServerWritten::default() };
+        }
+        matches!(meaning::mean(alone, defaults), Err(Error::Value { key: other, .. }) if other == key)
+    };
+    match files.iter().find(is_in) {
+        Some((path, _)) => Error::Value { key: format!("{}: {key}", path.display()), why },
+        None => Error::Value { key, why },
+    }
 }
 
 /// The credentials alone, from all layers: what a command needs that does not connect.

@@ -66,7 +66,7 @@ pub enum Error {
     /// A value that cannot be meant.
     #[error("{key}: {why}")]
     Value {
-        /// Table and key, flag or variable.
+        /// Table and key, behind the file where that holds it.
         key: String,
         /// In plain words.
         why: String,

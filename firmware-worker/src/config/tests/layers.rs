@@ -13,3 +13,21 @@ fn an_images_defaults_hold_where_the_boards_settings_say_nothing() {
     let config = load(Some(&own));
     assert_eq!((config.worker.drain_timeout.as_secs(), config.isolation.mode), (60, IsolationMode::Strict));
 }
+
+#[test]
+fn a_wrong_value_names_the_file_that_it_is_in() {
+    let directory = Directory::new();
+    let wrong = directory.file("wrong.toml", "[worker]\nmax_jobs = 0\n", 0o644);
+    let right = directory.file("right.toml", "[worker]\nagent_name = \"door\"\n", 0o644);
+    let error = |file: &Path, below: &Path, level: &str| {
+        let get = |name: &str| match name {
+            "LIVEKIT_LOG_LEVEL" => Some(level.to_owned()),
+            _ => KEYS.iter().find(|(n, _)| *n == name).map(|(_, value)| (*value).to_owned()),
+        };
+        load_over(Written::default(), &get, Some(file), Some(below), BOARD).unwrap_err().to_string()
+    };
+    let expected = format!("{}: worker max_jobs: 0 is not within 1 to 256", wrong.display());
+    assert_eq!(error(&wrong, &right, ""), expected);
+    assert_eq!(error(&right, &wrong, ""), expected);
+    assert!(error(&right, &right, "loud").starts_with("log level: \"loud\""));
+}

@@ -27,7 +27,7 @@ end
 complete -c firmware-worker -n "__fish_firmware_worker_needs_command" -s h -l help -d 'Print help'
 complete -c firmware-worker -n "__fish_firmware_worker_needs_command" -s V -l version -d 'Print version'
 complete -c firmware-worker -n "__fish_firmware_worker_needs_command" -f -a "start" -d 'Register with the server and take jobs until stopped; the first SIGTERM or SIGINT drains, the second stops'
-complete -c firmware-worker -n "__fish_firmware_worker_needs_command" -f -a "dev" -d 'The same at a developer\'s desk: verbose, without HTTP port, and the first signal stops'
+complete -c firmware-worker -n "__fish_firmware_worker_needs_command" -f -a "dev" -d 'The same at a developer\'s desk: verbose, without HTTP port unless one is configured, and the first signal stops'
 complete -c firmware-worker -n "__fish_firmware_worker_needs_command" -f -a "connect" -d 'Join one room without registering and without dispatch'
 complete -c firmware-worker -n "__fish_firmware_worker_needs_command" -f -a "devices" -d 'List the cameras and sound cards of this board'
 complete -c firmware-worker -n "__fish_firmware_worker_needs_command" -f -a "bench" -d 'Measure a configured device: capture to last packet, opening, CPU and memory'
@@ -48,7 +48,11 @@ complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand start" -
 complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand start" -l agent-name -d 'Name for explicit dispatch' -r
 complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand start" -l max-jobs -d 'Jobs at a time' -r
 complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand start" -l http -d 'Address and port for operators, or "off"' -r
-complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand start" -l log-level -d 'error, warn, info, debug or trace' -r
+complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand start" -l log-level -d 'error, warn, info, debug or trace' -r -f -a "error\t''
+warn\t''
+info\t''
+debug\t''
+trace\t''"
 complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand start" -s h -l help -d 'Print help'
 complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand dev" -l config -d 'Configuration file [default: a flashed board\'s own, else /etc/firmware-worker/config.toml if it exists]' -r -F
 complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand dev" -l defaults -d 'One more, for what the configuration leaves out' -r -F
@@ -59,7 +63,11 @@ complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand dev" -l 
 complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand dev" -l agent-name -d 'Name for explicit dispatch' -r
 complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand dev" -l max-jobs -d 'Jobs at a time' -r
 complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand dev" -l http -d 'Address and port for operators, or "off"' -r
-complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand dev" -l log-level -d 'error, warn, info, debug or trace' -r
+complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand dev" -l log-level -d 'error, warn, info, debug or trace' -r -f -a "error\t''
+warn\t''
+info\t''
+debug\t''
+trace\t''"
 complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand dev" -s h -l help -d 'Print help'
 complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand connect" -l room -d 'Room to join' -r
 complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand connect" -l identity -d 'Identity to join as, unless a token says it' -r
@@ -72,7 +80,11 @@ complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand connect"
 complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand connect" -l agent-name -d 'Name for explicit dispatch' -r
 complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand connect" -l max-jobs -d 'Jobs at a time' -r
 complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand connect" -l http -d 'Address and port for operators, or "off"' -r
-complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand connect" -l log-level -d 'error, warn, info, debug or trace' -r
+complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand connect" -l log-level -d 'error, warn, info, debug or trace' -r -f -a "error\t''
+warn\t''
+info\t''
+debug\t''
+trace\t''"
 complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand connect" -s h -l help -d 'Print help'
 complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand devices" -l config -d 'Configuration file, for cameras that are commands [default: the one that `start` would read]' -r -F
 complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand devices" -l json -d 'As JSON'
@@ -123,7 +135,11 @@ complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand check" -
 complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand check" -l agent-name -d 'Name for explicit dispatch' -r
 complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand check" -l max-jobs -d 'Jobs at a time' -r
 complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand check" -l http -d 'Address and port for operators, or "off"' -r
-complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand check" -l log-level -d 'error, warn, info, debug or trace' -r
+complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand check" -l log-level -d 'error, warn, info, debug or trace' -r -f -a "error\t''
+warn\t''
+info\t''
+debug\t''
+trace\t''"
 complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand check" -s h -l help -d 'Print help'
 complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand doctor" -l config -d 'Configuration file [default: a flashed board\'s own, else /etc/firmware-worker/config.toml if it exists]' -r -F
 complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand doctor" -l defaults -d 'One more, for what the configuration leaves out' -r -F
@@ -134,7 +150,11 @@ complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand doctor" 
 complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand doctor" -l agent-name -d 'Name for explicit dispatch' -r
 complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand doctor" -l max-jobs -d 'Jobs at a time' -r
 complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand doctor" -l http -d 'Address and port for operators, or "off"' -r
-complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand doctor" -l log-level -d 'error, warn, info, debug or trace' -r
+complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand doctor" -l log-level -d 'error, warn, info, debug or trace' -r -f -a "error\t''
+warn\t''
+info\t''
+debug\t''
+trace\t''"
 complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand doctor" -l fix -d 'Switch the memory controller of a Raspberry Pi on, in cmdline.txt, after showing the change'
 complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand doctor" -s h -l help -d 'Print help'
 complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand update" -l ca-file -d 'PEM certificates to trust beside the built-in roots' -r -F
@@ -161,10 +181,14 @@ complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand token" -
 complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand token" -l agent-name -d 'Name for explicit dispatch' -r
 complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand token" -l max-jobs -d 'Jobs at a time' -r
 complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand token" -l http -d 'Address and port for operators, or "off"' -r
-complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand token" -l log-level -d 'error, warn, info, debug or trace' -r
+complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand token" -l log-level -d 'error, warn, info, debug or trace' -r -f -a "error\t''
+warn\t''
+info\t''
+debug\t''
+trace\t''"
 complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand token" -s h -l help -d 'Print help'
 complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand help; and not __fish_seen_subcommand_from start dev connect devices bench snapshot jobs check doctor update board token help" -f -a "start" -d 'Register with the server and take jobs until stopped; the first SIGTERM or SIGINT drains, the second stops'
-complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand help; and not __fish_seen_subcommand_from start dev connect devices bench snapshot jobs check doctor update board token help" -f -a "dev" -d 'The same at a developer\'s desk: verbose, without HTTP port, and the first signal stops'
+complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand help; and not __fish_seen_subcommand_from start dev connect devices bench snapshot jobs check doctor update board token help" -f -a "dev" -d 'The same at a developer\'s desk: verbose, without HTTP port unless one is configured, and the first signal stops'
 complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand help; and not __fish_seen_subcommand_from start dev connect devices bench snapshot jobs check doctor update board token help" -f -a "connect" -d 'Join one room without registering and without dispatch'
 complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand help; and not __fish_seen_subcommand_from start dev connect devices bench snapshot jobs check doctor update board token help" -f -a "devices" -d 'List the cameras and sound cards of this board'
 complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand help; and not __fish_seen_subcommand_from start dev connect devices bench snapshot jobs check doctor update board token help" -f -a "bench" -d 'Measure a configured device: capture to last packet, opening, CPU and memory'

@@ -2,6 +2,7 @@
 //! board.
 
 mod contents;
+mod hang;
 mod raspberry;
 mod recording;
 mod rpi_os;

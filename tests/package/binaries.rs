@@ -35,6 +35,36 @@ fn the_targets_are_those_of_both_engines() {
 }
 
 #[test]
+fn the_container_has_the_settings_of_the_other_engine() {
+    let cross = paths::root().join("cross");
+    let text = |name: &str| std::fs::read_to_string(cross.join(name)).expect("part of the checkout");
+    let container = text("Dockerfile");
+    for Target { triple, .. } in &TARGETS {
+        let facts = text(&format!("{triple}.env"));
+        let fact = |name: &str| {
+            let line = facts.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+            line.unwrap_or_else(|| panic!("{triple}: {name}"))
+        };
+        let (gnu, flags, lower) = (fact("gnu_triple"), fact("target_cflags"), triple.replace('-', "_"));
+        let mut settings = vec![
+            format!("CARGO_TARGET_{}_LINKER={gnu}-gcc", lower.to_uppercase()),
+            format!("CC_{lower}={gnu}-gcc"),
+            format!("CXX_{lower}={gnu}-g++"),
+            format!("AR_{lower}={gnu}-ar"),
+            format!("PKG_CONFIG_LIBDIR_{lower}=/usr/lib/{gnu}/pkgconfig:/usr/share/pkgconfig"),
+        ];
+        if !flags.is_empty() {
+            settings.extend(["CFLAGS", "CXXFLAGS"].map(|name| format!("{name}_{lower}={flags}")));
+        }
+        for setting in settings {
+            let found =
+                container.lines().any(|line| line.trim_start_matches("ENV ").trim_matches([' ', '\\']) == setting);
+            assert!(found, "cross/Dockerfile lacks {setting}");
+        }
+    }
+}
+
+#[test]
 fn every_binary_is_small() {
     for (target, binary) in built() {
         let bytes = std::fs::metadata(&binary).expect("the package has it").len();

@@ -51,6 +51,17 @@ cross_fact() {
   )
 }
 
+# Of the image that a container starts from where no registry is asked; podman looks for such a name on this machine alone.
+BASE_IMAGE=localhost/firmware-worker/debian:bookworm
+
+CROSS_VERSION=0.2.5
+
+# The `cross` of crates.io.
+cross_program() { echo "$CACHE/engine/cross-$CROSS_VERSION/bin/cross"; }
+
+# Debian's Rust in a folder of its own, which `cross` takes into the container.
+container_rust() { echo "$CACHE/engine/rust-$(dpkg-query -W -f '${Version}' rustc-web)"; }
+
 rust_version() { cargo --version 2>/dev/null | cut -d' ' -f2; }
 
 # Puts a cargo that is new enough first in PATH. Debian's own lies in /usr/bin, behind a rustup that may be older.

@@ -2,4 +2,5 @@
 
 mod archive;
 mod binaries;
+mod board;
 mod systemd;

@@ -3,4 +3,5 @@
 mod archive;
 mod binaries;
 mod board;
+mod power_off;
 mod systemd;

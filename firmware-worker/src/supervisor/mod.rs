@@ -114,8 +114,8 @@ enum Event {
     Holder { device: String, start: u32, who: String },
     /// The new program has said whether it can take over, in words.
     Checked(Result<String, String>),
-    /// The whole system goes down, not this worker alone.
-    SystemGoesDown,
+    /// The whole system goes down, not this worker alone: when that was asked, at the signal.
+    SystemGoesDown { asked: Instant },
     /// A ghost is gone, or not.
     SignedOff { job: JobId, outcome: signoff::Outcome },
     /// An operator wants something.

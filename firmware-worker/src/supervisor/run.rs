@@ -311,7 +311,7 @@ impl Supervisor {
             Event::Node { device, start, opener, result } => self.node_opened(&device, start, opener, result),
             Event::Holder { device, start, who } => self.holder_found(&device, start, who),
             Event::Checked(result) => self.checked(result),
-            Event::SystemGoesDown => self.system_goes_down(),
+            Event::SystemGoesDown { asked } => self.system_goes_down(asked),
             Event::SignedOff { job, outcome } => self.signed_off(&job, outcome),
             Event::Operator { peer, question, reply } => self.answer_operator(peer, question, reply),
             Event::Report(reply) => {

@@ -1,52 +1,85 @@
 //! Whether a signal ends this worker alone or the whole system. A drain may take its time; a system that goes down gives
 //! nobody any, and whoever has not left its room by then stays in it as a ghost.
 
+mod manager;
+
 use super::Event;
 use super::run::Supervisor;
 use hal::process::{Output, Program};
 use protocol::worker::Input;
 use std::path::Path;
 use std::time::{Duration, Instant};
+use tokio::task::spawn_blocking;
+use tokio::time::{sleep, timeout};
 use tracing::{debug, info};
 
 /// Stands where systemd is the system's manager (sd_booted(3)).
 const SYSTEMD: &str = "/run/systemd/system";
 
-/// Root needs no D-Bus for it: systemctl asks the manager itself.
-const QUESTION: [&str; 2] = ["systemctl", "is-system-running"];
+/// For who may not ask the manager itself; prints the number of a job, if there is one.
+const QUESTION: [&str; 5] = ["systemctl", "show", "--property=Job", "--value", "shutdown.target"];
 
-/// The manager answers in a few ms.
-const PATIENCE: Duration = Duration::from_millis(500);
+/// For the manager, which answers in a few ms, and else for systemctl, which a slow board takes seconds to start. Nothing waits
+/// for either but the end of a drain.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Between two questions: a system may be told to go down when this worker drains already, and that is no further signal.
+const AGAIN: Duration = Duration::from_millis(500);
 
 /// For the hooks and goodbyes of jobs, of the two seconds in which all rooms are to be left.
 const ROOMS_LEFT: Duration = Duration::from_millis(1400);
 
+/// The same where the answer has come late.
+const AT_LEAST: Duration = Duration::from_millis(500);
+
 impl Supervisor {
-    /// The answer comes as an event; none means no.
+    /// That it does comes as an event; no answer means that it does not.
     pub(super) fn ask_whether_the_system_goes_down(&self) {
         if !Path::new(SYSTEMD).exists() {
             return;
         }
         let events = self.events.clone();
         tokio::spawn(async move {
-            let question = QUESTION.map(str::to_owned);
-            if tokio::task::spawn_blocking(move || goes_down(&question)).await.unwrap_or(false) {
+            if let Some(asked) = goes_down(Path::new(manager::SOCKET), QUESTION, PATIENCE).await {
                 // The loop is gone when the worker has ended; then nobody needs to know.
-                let _ = events.send(Event::SystemGoesDown).await;
+                let _ = events.send(Event::SystemGoesDown { asked }).await;
             }
         });
     }
 
-    pub(super) fn system_goes_down(&mut self) {
+    pub(super) fn system_goes_down(&mut self, asked: Instant) {
         info!("the system goes down: all rooms are left now");
-        self.inputs.push_back(Input::StopWithin(ROOMS_LEFT));
+        self.inputs.push_back(Input::StopWithin(ROOMS_LEFT.saturating_sub(asked.elapsed()).max(AT_LEAST)));
     }
 }
 
-/// Asks by this command. Blocks until it has answered, for `PATIENCE` at most.
-fn goes_down(command: &[String]) -> bool {
-    match ask(command) {
-        Ok(state) => state.trim() == "stopping",
+/// Asks the manager until it says yes, or, where that does not work, once by this command: when was asked what has been answered
+/// by yes.
+async fn goes_down(socket: &Path, command: [&str; 5], patience: Duration) -> Option<Instant> {
+    loop {
+        let asked = Instant::now();
+        match timeout(patience, manager::goes_down(socket)).await {
+            Ok(Ok(true)) => return Some(asked),
+            Ok(Ok(false)) => sleep(AGAIN).await,
+            Ok(Err(e)) => {
+                debug!("{}: {e}", socket.display());
+                break;
+            }
+            Err(_) => {
+                debug!("{}: no answer", socket.display());
+                break;
+            }
+        }
+    }
+    let (command, asked) = (command.map(str::to_owned), Instant::now());
+    let told = spawn_blocking(move || is_told_by(&command, asked + patience)).await.unwrap_or(false);
+    told.then_some(asked)
+}
+
+/// Blocks until the command has answered.
+fn is_told_by(command: &[String], deadline: Instant) -> bool {
+    match ask(command, deadline) {
+        Ok(job) => job.trim().parse::<u32>().is_ok_and(|job| job != 0),
         Err(e) => {
             debug!("{}: {e}", command.join(" "));
             false
@@ -54,8 +87,8 @@ fn goes_down(command: &[String]) -> bool {
     }
 }
 
-fn ask(command: &[String]) -> std::io::Result<String> {
-    let (mut program, deadline) = (Program::start(command)?, Instant::now() + PATIENCE);
+fn ask(command: &[String], deadline: Instant) -> std::io::Result<String> {
+    let mut program = Program::start(command)?;
     let (mut answer, mut buffer) = (Vec::new(), [0; 64]);
     while answer.len() < buffer.len() {
         match program.read(&mut buffer, deadline.saturating_duration_since(Instant::now()))? {
@@ -70,23 +103,37 @@ fn ask(command: &[String]) -> std::io::Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::net::UnixListener;
 
-    fn answered(script: &str) -> bool {
-        goes_down(&["sh", "-c", script].map(str::to_owned))
+    const NOBODY: &str = "/no/such/manager";
+
+    async fn answered(script: &str) -> bool {
+        goes_down(Path::new(NOBODY), ["sh", "-c", script, "", ""], Duration::from_secs(10)).await.is_some()
     }
 
-    #[test]
-    fn only_a_manager_that_says_so_means_that_the_system_goes_down() {
-        assert!(answered("echo stopping; exit 1"));
-        assert!(!answered("echo running"));
-        assert!(!answered("echo stopping >&2; exit 1"));
-        assert!(!goes_down(&["/no/such/systemctl".to_owned()]));
+    #[tokio::test]
+    async fn who_may_not_ask_the_manager_asks_by_a_command_and_only_a_job_means_that_the_system_goes_down() {
+        assert!(answered("echo 1234").await);
+        assert!(!answered("echo").await);
+        assert!(!answered("echo 0").await);
+        assert!(!answered("echo 1234 >&2; exit 1").await);
+        assert!(goes_down(Path::new(NOBODY), ["/no/such/systemctl"; 5], PATIENCE).await.is_none());
     }
 
-    #[test]
-    fn a_manager_that_does_not_answer_is_not_waited_for() {
+    #[tokio::test]
+    async fn a_system_that_goes_down_during_a_drain_is_known_too() {
+        let socket = manager::tests::of_jobs("drain", &[0, 0, 7]);
+        let (start, asked) = (Instant::now(), goes_down(&socket, ["false"; 5], PATIENCE).await);
+        assert!(asked.expect("the third answer is yes") - start >= 2 * AGAIN);
+    }
+
+    #[tokio::test]
+    async fn neither_is_waited_for_that_does_not_answer() {
+        let socket = std::env::temp_dir().join(format!("silent-manager-{}", std::process::id()));
+        let _silent = UnixListener::bind(&socket).unwrap();
         let asked = Instant::now();
-        assert!(!answered("sleep 60"));
-        assert!(asked.elapsed() < 10 * PATIENCE);
+        assert!(goes_down(&socket, ["sh", "-c", "sleep 60", "", ""], Duration::from_millis(100)).await.is_none());
+        assert!(asked.elapsed() < Duration::from_secs(10));
+        std::fs::remove_file(&socket).unwrap();
     }
 }

@@ -14,8 +14,9 @@ pub const SLOW: Duration = Duration::from_secs(60);
 /// The worker captures from the other end of the card.
 pub const VOICE: &str = "(while :; do aplay -q -D plughw:0,0 /usr/share/sounds/Front_Center.wav; done) &";
 
-/// Then whatever the test types is run.
+/// Then whatever the test types is run, and not echoed.
 const SCRIPT: &str = "
+stty -echo
 /firmware-worker start --config /worker.toml &
 while read -r line; do eval \"$line\"; done
 ";

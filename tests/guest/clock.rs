@@ -37,7 +37,6 @@ fn a_clock_that_jumps_by_50_years_ends_no_job_and_keeps_nobody_busy() {
 #[track_caller]
 fn used(guest: &mut Guest, year: u32) -> u64 {
     let now = "$(awk '{print $14 + $15}' /proc/$worker/stat)";
-    // What is typed is echoed, and must not be taken for the answer.
     guest.type_line(&format!("before={now}; sleep 5; echo $(({now} - before)) used in year $(date +%Y)"));
     let line = guest.wait_console(&format!("used in year {year}"), SLOW);
     let number = line.trim().split(' ').next().and_then(|word| word.parse().ok());

@@ -66,6 +66,32 @@ fn a_job_over_its_memory_limit_ends_failed_by_name_in_a_leaf_of_its_own() {
 }
 
 #[test]
+fn a_reserve_that_has_more_than_a_dispatch_allows_is_replaced_and_the_jobs_leaf_has_every_limit() {
+    let server = Server::start_for_guest();
+    let mut guest = board::boot("reserve", &server);
+    let ask = |guest: &mut Guest, command: &str| guest.must(command, SLOW);
+    let reserve = ask(&mut guest, "until grep -hs . /sys/fs/cgroup/fw-*-job-*/cgroup.procs; do sleep 0.1; done");
+    // What a preparation may hold, by a process that goes again.
+    guest.type_line(
+        "(echo 0 > $(echo /sys/fs/cgroup/fw-*-job-*)/cgroup.procs; dd if=/dev/zero of=/tmp/held bs=1M count=24)",
+    );
+    ask(&mut guest, "until [ $(cat /sys/fs/cgroup/fw-*-job-*/memory.current) -gt 24000000 ]; do sleep 0.1; done");
+    let limits = "{\"limits\": {\"memory_mib\": 20, \"pids\": 24, \"cpu_percent\": 150}}";
+    server.api().dispatch("guest-reserve", AGENT, limits);
+    let replaced = format!("prewarmed process {reserve} is replaced: it uses more memory than the job may have");
+    guest.wait_console(&replaced, SLOW);
+    guest.wait_console("joined as", SLOW);
+    guest.type_line(NAME_LEAF);
+    assert_ne!(ask(&mut guest, "echo $pid"), reserve);
+    let files = "for file in memory.max memory.swap.max memory.oom.group cpu.max cpu.weight pids.max io.weight; do \
+                 echo $file: $(cat $leaf/$file); done";
+    let all = "memory.max: 20971520 memory.swap.max: 0 memory.oom.group: 1 cpu.max: 30000 20000 cpu.weight: 100 \
+               pids.max: 24 io.weight: default 100";
+    assert_eq!(ask(&mut guest, files), all);
+    assert_eq!(ask(&mut guest, "cat $leaf/cgroup.procs"), ask(&mut guest, "echo $pid"), "alone");
+}
+
+#[test]
 fn owners_over_their_memory_limit_end_by_name_and_come_back_and_the_job_keeps_its_room() {
     let server = Server::start_for_guest();
     let mut guest = board::boot("owners", &server);

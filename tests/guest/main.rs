@@ -7,6 +7,7 @@ mod devices;
 mod limits;
 mod loopback;
 mod media;
+mod numbers;
 mod replugs;
 mod sandbox;
 mod speaker;

@@ -8,6 +8,7 @@ mod cycles;
 mod isolation;
 mod names;
 mod operators;
+mod portal;
 mod service;
 mod silence;
 mod upgrades;

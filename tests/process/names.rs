@@ -12,7 +12,7 @@ use tests::worker::Setup;
 const HOST: &str = "relay.test";
 
 /// A server of names at this address, to which every host is at `is`.
-fn serve(at: Ipv4Addr, is: Ipv4Addr) {
+pub fn serve(at: Ipv4Addr, is: Ipv4Addr) {
     /// Bytes of a header: identity, flags, and four counts.
     const HEADER: usize = 12;
     let socket = UdpSocket::bind((at, 53)).expect("a network of our own");
@@ -37,7 +37,7 @@ fn serve(at: Ipv4Addr, is: Ipv4Addr) {
 }
 
 /// As those do it who keep such files: whole, by a rename.
-fn replace(path: &str, server: Ipv4Addr) {
+pub fn replace(path: &str, server: Ipv4Addr) {
     let fresh = Path::new(path).with_extension("new");
     let text = format!("nameserver {server}\n");
     fs::write(&fresh, text).and_then(|()| fs::rename(&fresh, path)).expect("a board of ours");

@@ -14,6 +14,7 @@ use dial::Transport;
 use futures_util::{SinkExt, StreamExt};
 use protocol::clock::Clocks;
 use protocol::secret::Secret;
+use protocol::worker::UNLESS_LOGIN;
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::time::timeout;
@@ -156,7 +157,7 @@ async fn open(
     match client_async_with_config(request, transport, Some(config)).await {
         Ok((stream, _)) => Ok(WebSocket { stream }),
         Err(Error::Http(response)) => Err(target.refused(&response)),
-        Err(error) => Err(target.broken(in_plain_words(&error))),
+        Err(error) => Err(target.broken(why_no_server(&error))),
     }
 }
 
@@ -174,6 +175,19 @@ impl Target {
             status: response.status().as_u16(),
             retry_after: seconds.map(Duration::from_secs),
             clocks: text(header::DATE).and_then(|date| Clocks::at(since_1970, date)),
+        }
+    }
+}
+
+/// Why the upgrade failed: a connection that broke, or an answer that no server of ours gives.
+fn why_no_server(error: &Error) -> String {
+    match error {
+        Error::Io(_)
+        | Error::ConnectionClosed
+        | Error::AlreadyClosed
+        | Error::Protocol(ProtocolError::HandshakeIncomplete) => in_plain_words(error),
+        other => {
+            format!("what answers is no LiveKit server ({}): correct the URL, {UNLESS_LOGIN}", in_plain_words(other))
         }
     }
 }

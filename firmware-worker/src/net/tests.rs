@@ -128,5 +128,6 @@ async fn tls_against_a_plain_server_says_so() {
     let (result, _) = tokio::join!(WebSocket::connect(&url, &token, &addresses, &tls), server);
     let error = result.unwrap_err();
     assert!(matches!(error, ConnectError::Tls { .. }), "{error:?}");
-    assert!(error.to_string().contains("does not speak TLS"), "{error}");
+    let text = error.to_string();
+    assert!(text.contains("does not speak TLS") && text.contains("wants a login"), "{text}");
 }

@@ -73,7 +73,7 @@ fn in_plain_words(error: &io::Error) -> String {
             other => format!("the server's certificate is refused: {other}"),
         },
         rustls::Error::InvalidMessage(_) => {
-            "the server does not speak TLS on this port (ws:// instead of wss://?)".into()
+            format!("the server does not speak TLS on this port (ws:// instead of wss://?), {UNLESS_LOGIN}")
         }
         other => other.to_string(),
     }

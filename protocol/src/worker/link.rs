@@ -33,7 +33,8 @@ const SILENCE_LIMIT: Duration = Duration::from_secs(35);
 const STATUS_INTERVAL: Duration = Duration::from_millis(2500);
 
 /// A network for guests answers in the server's name until somebody has filled in its page, which a board cannot.
-pub const UNLESS_LOGIN: &str = "unless this network wants a login on a page of its own first";
+pub const UNLESS_LOGIN: &str =
+    "unless this network wants a login on a page of its own first: have it let this board in, or use another";
 
 /// What became due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -268,6 +269,10 @@ impl LinkError {
             }
             LinkError::Refused { status: status @ 200..=299, .. } => {
                 format!("what answers is no LiveKit server (HTTP {status}): correct the URL, {UNLESS_LOGIN}")
+            }
+            LinkError::Refused { status: 511, .. } => {
+                "this network wants a login on a page of its own first (HTTP 511): have it let this board in, or use another"
+                    .to_owned()
             }
             LinkError::Refused { status, .. } => format!("the server refused the connection (HTTP {status})"),
             LinkError::Tls(why) | LinkError::Credentials(why) | LinkError::Clock(why) => why.clone(),

@@ -125,7 +125,10 @@ fn a_server_that_was_never_reached_is_not_called_a_lost_connection() {
 fn what_answers_in_the_servers_name_may_be_a_network_that_wants_a_login() {
     let mut s = Script::new(options());
     s.said();
-    for (status, remedy) in [(302, "configure the URL it leads to"), (200, "correct the URL")] {
+    // 511 is RFC 6585's own word for it.
+    for (status, remedy) in
+        [(302, "configure the URL it leads to"), (200, "correct the URL"), (511, "let this board in")]
+    {
         delay_after(&mut s, refused(status));
         let problem = s.worker.snapshot().problem;
         assert!(problem.contains(remedy) && problem.contains("wants a login"), "{problem}");

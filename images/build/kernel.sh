@@ -3,8 +3,9 @@
 
 # Of every board's initramfs, after what its disk needs.
 FILE_SYSTEM_MODULES="squashfs overlay crc32c_generic ext4 vfat nls_cp437 nls_ascii"
-# iwd leaves its ciphers to the kernel and does not start where it misses one; the rest are part of it.
-IWD_MODULES="algif_hash algif_skcipher cmac des_generic"
+# iwd leaves its ciphers to the kernel and does not start where it misses one (check_crypto of its src/main.c). Most are part of
+# Debian's kernel today; a later one may have them as modules.
+IWD_MODULES="algif_hash algif_skcipher aes_generic cbc cmac des_generic ecb hmac md5 sha1_generic sha256_generic sha512_generic"
 # Of every board's root: cameras and sound cards by USB, what systemd asks for.
 COMMON_MODULES="uvcvideo snd-usb-audio ipv6 af_packet autofs4 $FILE_SYSTEM_MODULES $IWD_MODULES"
 

@@ -17,3 +17,13 @@ mod wifi;
 const KERNELS: [u64; 2] = [53 << 20, 183 << 20];
 const ROOTS: [u64; 2] = [86 << 20, 216 << 20];
 const DATA: u64 = 312 << 20;
+
+/// What a board is told so that others get an address from it on this interface, and where to ask for the time
+/// (systemd.network(5)).
+fn serve_addresses(interface: &str, time_server: &str) -> String {
+    let network = format!("[Match]\\nName={interface}\\n[Network]\\nAddress=198.51.100.1/24\\nDHCPServer=yes\\n");
+    // The image has no service that keeps leases.
+    let server = format!("[DHCPServer]\\nPersistLeases=no\\nEmitRouter=no\\nEmitDNS=no\\nNTP={time_server}\\n");
+    let folder = "/run/systemd/network";
+    format!("mkdir -p {folder} && printf '{network}{server}' >{folder}/10-server.network")
+}

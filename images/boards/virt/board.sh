@@ -8,7 +8,7 @@ disk_modules="virtio_pci virtio_blk"
 # As early, so that the network is among the first that udev sees.
 network_modules="virtio_net"
 # Of the root: random numbers; camera, sound card, and radios with their ciphers for tests.
-modules="virtio_rng snd-aloop vivid mac80211_hwsim gcm ghash-generic"
+modules="virtio_rng snd-aloop vivid mac80211_hwsim ccm"
 firmware_packages=
 
 # add_board_files ROOT BOOT: what the board alone wants in its root and on its boot partition.

@@ -150,6 +150,11 @@ impl Machine {
                 if !conditions.offline {
                     command.args(["-device", "virtio-net-pci,netdev=n,romfile="]);
                 }
+                if conditions.looped {
+                    command.args(["-netdev", "hubport,id=near,hubid=1", "-netdev", "hubport,id=far,hubid=1"]);
+                    command.args(["-device", "virtio-net-pci,netdev=near,romfile="]);
+                    command.args(["-device", "virtio-net-pci,netdev=far,romfile="]);
+                }
             }
             Self::RaspberryPi3 => {
                 let tree = card.folder.join("tree.dtb");
@@ -175,6 +180,8 @@ pub struct Conditions {
     pub recorded: bool,
     /// The board has no network.
     pub offline: bool,
+    /// The board has two more sockets, with a cable from one to the other: what it offers on `eth2` it finds on `eth1`.
+    pub looped: bool,
     /// The board's clock says so: `base=1970-01-02`.
     pub date: Option<&'static str>,
 }

@@ -1,6 +1,6 @@
 //! The board that QEMU plays best.
 
-use crate::{DATA, wifi};
+use crate::{DATA, serve_addresses, wifi};
 use std::time::SystemTime;
 use tests::card::{BOOT, Board, Card, Conditions, Machine};
 use tests::server::SECRET;
@@ -37,12 +37,13 @@ fn a_board_starts_from_its_card_registers_and_keeps_what_must_persist() {
     let card = Card::of("virt", "virt", 512);
     let time = TimeServer::start();
     time.answer();
-    card.configure(&server, NTP);
+    card.configure(&server, "");
     // As Windows' own editor once left it.
     card.put(SETTINGS, &format!("\u{feff}{}", card.text(SETTINGS).replace('\n', "\r\n")));
     card.open_shell(Machine::Virt);
     let powered = poll::monotonic();
-    let mut board = Board::start(Machine::Virt, card);
+    let looped = Conditions { looped: true, ..Conditions::default() };
+    let mut board = Board::start_under(looped, Machine::Virt, card);
     measure_start(&board, powered);
     measure_memory(&mut board);
     assert_eq!(board.must("systemctl --failed --plain --no-legend"), "");
@@ -60,6 +61,7 @@ fn a_board_starts_from_its_card_registers_and_keeps_what_must_persist() {
     let made = board.must(&format!("dropbearkey -t ed25519 -f {CLIENT_KEY}"));
     let key = made.split("ssh-ed25519 ").nth(1).and_then(|rest| rest.split(' ').next()).expect("the public half");
     board.must("echo '<3>the last words of this start' >/dev/kmsg");
+    is_told_the_time_server_by_dhcp(&mut board);
     // A time that nobody has confirmed is not kept.
     board.must("while ! test -e /run/systemd/timesync/synchronized; do usleep 100000; done");
 
@@ -156,6 +158,15 @@ fn a_board_without_data_network_and_clock_starts_from_memory_and_says_so() {
     assert!(card.text(SETTINGS).contains(SECRET), "the next start wants it too");
     assert!(card.text(REPORT).contains("Nothing lasts beyond this start"), "{}", card.text(REPORT));
     wifi::is_reported(&card, REPORT);
+}
+
+/// By what comes to be at the other end of its cable.
+fn is_told_the_time_server_by_dhcp(board: &mut Board) {
+    board.must("! grep '^NTP=[0-9]' /run/systemd/netif/links/*");
+    board.must(&serve_addresses("eth2", "10.0.2.2"));
+    board.must("systemctl reload systemd-networkd.service && ip link set eth1 down && ip link set eth1 up");
+    let told = "journalctl --quiet --unit systemd-timesyncd.service | grep -q 'Contacted time server 10.0.2.2'";
+    board.must(&format!("while ! {told}; do usleep 200000; done"));
 }
 
 fn start(card: Card) -> Board {

@@ -1,12 +1,11 @@
 //! Updates of a whole image: installed from a server and kept, taken back, and with the plug pulled in between.
 
-use crate::hang::root_that_hangs;
 use crate::recording::{
     Event, Recording, Replay, boot_file, check_boot_partition, check_file_system, is_of_boot_partition, thinned,
     write_with_holes,
 };
 use crate::{DATA, KERNELS, ROOTS};
-use protocol::update::{COPY_OFFSETS, Copies, RECORD_LEN, Record, Slot, rule};
+use protocol::update::{COPY_OFFSETS, Copies, RECORD_LEN, Slot, rule};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -44,8 +43,8 @@ const CHECKS: [usize; 2] = [40, 1000];
 const STARTS: [usize; 2] = [3, 50];
 
 /// Updates for the image of a card, and who serves them.
-struct Release {
-    folder: PathBuf,
+pub struct Release {
+    pub folder: PathBuf,
     server: Process,
 }
 
@@ -57,7 +56,7 @@ impl Drop for Release {
 }
 
 impl Release {
-    fn new(name: &str) -> Self {
+    pub fn new(name: &str) -> Self {
         let folder = std::env::temp_dir().join(format!("release-{}-{name}", std::process::id()));
         fs::create_dir_all(&folder).expect("the temporary directory is writable");
         let mut command = Command::new(paths::python());
@@ -98,7 +97,7 @@ impl Release {
         file.set_len(length - 1000).expect("it is ours");
     }
 
-    fn cut(&self, card: &Card, name: &str, offset: u64, bytes: u64) -> PathBuf {
+    pub fn cut(&self, card: &Card, name: &str, offset: u64, bytes: u64) -> PathBuf {
         let out = self.folder.join(name);
         let blocks = [("skip", offset / BLOCK), ("count", bytes / BLOCK), ("bs", BLOCK)];
         let mut dd = Command::new("dd");
@@ -126,7 +125,7 @@ impl Release {
 }
 
 /// Bytes of slot A's kernel slot and root.
-fn parts(card: &Card) -> (u64, u64) {
+pub fn parts(card: &Card) -> (u64, u64) {
     let blocks = u32::from_le_bytes(card.read_at(KERNELS[0] + 8));
     // A squashfs says how long it is; mksquashfs fills up its last page.
     let root = u64::from_le_bytes(card.read_at(ROOTS[0] + 40)).next_multiple_of(PAGE);
@@ -154,7 +153,7 @@ fn start_under(conditions: Conditions, card: Card) -> Board {
     board
 }
 
-fn new_card(server: &Server, name: &str) -> Card {
+pub fn new_card(server: &Server, name: &str) -> Card {
     let card = Card::of("virt", name, CARD);
     card.configure(server, "");
     card.open_shell(Machine::Virt);
@@ -163,7 +162,7 @@ fn new_card(server: &Server, name: &str) -> Card {
 
 /// Waits for a line that comes later than `since`, and says when it came.
 #[track_caller]
-fn wait_later(board: &Board, text: &str, since: f64) -> f64 {
+pub fn wait_later(board: &Board, text: &str, since: f64) -> f64 {
     let found = || board.console().find(&[text]).filter(|line| line.at > since);
     poll::until(&format!("the board says {text:?} again"), UPDATE, found).at
 }
@@ -345,23 +344,4 @@ fn an_update_that_does_not_start_is_taken_back_and_neither_it_nor_a_foreign_one_
     assert!(status.contains("slot a runs") && status.contains("3 starts"), "{status}");
     let said = release.refused(&mut board, "9.2");
     assert!(said.contains("version 9.2 was taken back before: ") && said.contains("--again"), "{said}");
-}
-
-#[test]
-fn a_slot_that_hangs_is_restarted_by_the_watchdog_and_the_other_one_is_back() {
-    let server = Server::start_for_guest();
-    let card = new_card(&server, "hangs");
-    let (kernel, _) = parts(&card);
-    let release = Release::new("hangs");
-    let kernel = release.cut(&card, "kernel", KERNELS[0], kernel);
-    card.write_at(&fs::read(kernel).expect("just made"), KERNELS[1]);
-    card.write_at(&root_that_hangs(&release.folder), ROOTS[1]);
-    let (record, order) = Record::successor(&[[0; RECORD_LEN]; 2], Slot::A, Some(1));
-    order.into_iter().for_each(|index| card.write_at(&record.bytes(), COPY_OFFSETS[index]));
-    let board = Board::start(Machine::Virt, card);
-    let hung = wait_later(&board, "slot b: starting", 0.0);
-    let restarted = wait_later(&board, "slot a: starting", hung);
-    println!("restarted {:.0} s after it was started", restarted - hung);
-    wait_later(&board, "slot 1: no tries left", hung);
-    wait_later(&board, "registered as", restarted);
 }

@@ -16,6 +16,9 @@ pub const BOOT: Duration = Duration::from_secs(180);
 /// Bytes that a record of writes has room for: several updates.
 const RECORD_LEN: u64 = 1 << 30;
 
+/// Bytes of the second flash of QEMU's board.
+const FLASH_LEN: u64 = 64 << 20;
+
 /// Where the boot partition begins, bytes: on our images and on that for Raspberry Pi OS.
 const BOOT_PARTITION: &str = "@@4M";
 
@@ -109,6 +112,15 @@ impl Card {
         String::from_utf8(self.get(name).unwrap_or_default()).expect("text")
     }
 
+    /// U-Boot's settings, as long as the flash of QEMU's board.
+    fn flash(&self) -> PathBuf {
+        let flash = self.folder.join("flash");
+        fs::copy(self.image.with_extension("u-boot.env"), &flash).expect("made with the image");
+        let file = File::options().write(true).open(&flash).expect("the card's folder is ours");
+        file.set_len(FLASH_LEN).expect("the temporary directory has room");
+        flash
+    }
+
     fn boot_partition(&self) -> String {
         format!("{}{BOOT_PARTITION}", self.path().display())
     }
@@ -146,6 +158,8 @@ impl Machine {
             Self::Virt => {
                 command.args(["-M", "virt", "-cpu", "cortex-a72", "-smp", "2", "-m", "512", "-nographic"]);
                 command.arg("-bios").arg(uboot).args(["-drive", &format!("if=virtio,{drive}")]);
+                let flash = card.flash();
+                command.args(["-drive", &format!("if=pflash,unit=1,format=raw,readonly=on,file={}", flash.display())]);
                 command.args(["-device", "i6300esb", "-action", "watchdog=reset", "-device", "virtio-rng-pci"]);
                 if !conditions.offline {
                     command.args(["-device", "virtio-net-pci,netdev=n,romfile="]);

@@ -7,7 +7,6 @@ mod raspberry;
 mod recording;
 mod rpi_os;
 mod rule;
-mod stuck;
 mod update;
 mod virt;
 mod warnings;

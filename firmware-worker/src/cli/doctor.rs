@@ -49,9 +49,6 @@ fn server(settings: Settings, entrypoint: Outline) -> Finding {
         Ok(config) => config,
         Err(error) => return Finding::wrong("server", error.to_string()),
     };
-    if !config.warnings.is_empty() {
-        return Finding::wrong("server", config.warnings.join("; "));
-    }
     let url = shown(&config.server.url);
     match supervisor::try_server(config.server) {
         Ok(()) => Finding::good("server", format!("{url} takes our credentials")),

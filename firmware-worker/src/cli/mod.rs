@@ -151,7 +151,6 @@ fn start(settings: Settings, development: bool, options: &WorkerOptions, inherit
         },
     };
     log::start(config.log_level);
-    warn(&config);
     let again = move || load(settings.clone(), development, entrypoint);
     supervisor::start(config, supervisor::Mode { drain: !development, ask: options.asks() }, again, inheritance)
 }
@@ -164,15 +163,8 @@ fn connect(settings: Settings, room: String, identity: Option<String>, entrypoin
         Err(error) => return configuration_error(&error),
     };
     log::start(config.log_level);
-    warn(&config);
     let identity = identity.unwrap_or_else(default_identity);
     supervisor::connect(config, room, identity, token)
-}
-
-fn warn(config: &Config) {
-    for warning in &config.warnings {
-        tracing::warn!("{warning}");
-    }
 }
 
 /// The ready token to join with, if the credentials are no key and secret that could mint one.

@@ -2,7 +2,6 @@
 
 use super::board::board;
 use super::isolation::{self, isolation};
-use super::secret_file::foreign_secret;
 use super::written::{PermissionsWritten, ServerWritten, WorkerWritten, Written};
 use super::{Config, Credentials, Defaults, Error, Server, Worker, limits, read_secret, sources};
 use protocol::worker::{Permissions, RestartPolicy};
@@ -30,7 +29,6 @@ const SHUTDOWN_TIMEOUT_S: u64 = 10;
 const UNRESPONSIVE_TIMEOUT_S: u64 = 60;
 
 pub(super) fn mean(written: Written, defaults: Defaults) -> Result<Config, Error> {
-    let warnings = warnings(&written.server);
     let mut job = written.job.unwrap_or_default();
     let restart = restart(job.remove("restart"), defaults)?;
     let mut config = Config {
@@ -44,18 +42,12 @@ pub(super) fn mean(written: Written, defaults: Defaults) -> Result<Config, Error
         job_options: sources::job_options(job),
         job_outline: String::new(),
         log_level: log_level(written.log.level, defaults)?,
-        warnings,
     };
     isolation::suffice(&config.isolation, &config.worker, config.devices.len())?;
     if let Some(check) = defaults.entrypoint.check {
         config.job_outline = check(&config).map_err(|why| wrong("job", why.to_string()))?;
     }
     Ok(config)
-}
-
-fn warnings(server: &ServerWritten) -> Vec<String> {
-    let secrets = [&server.token_file, &server.api_secret_file];
-    secrets.into_iter().flatten().filter_map(|path| foreign_secret(path)).collect()
 }
 
 pub(super) fn wrong(key: impl Into<String>, why: impl Into<String>) -> Error {

@@ -107,8 +107,6 @@ pub struct Config {
     pub job_outline: String,
     /// Log level: error, warn, info, debug, trace.
     pub log_level: tracing::Level,
-    /// What is taken as it is, though it will hardly do what was meant: each a sentence.
-    pub warnings: Vec<String>,
 }
 
 impl Config {

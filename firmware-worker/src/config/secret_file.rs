@@ -1,9 +1,9 @@
 //! Secrets in files of their own, readable by their owner alone.
 
 use protocol::secret::Secret;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 /// Bytes of the longest secret; a token with many grants has about one thousand.
@@ -16,7 +16,7 @@ const OTHERS: u32 = 0o077;
 #[derive(Debug, thiserror::Error)]
 pub enum SecretFileError {
     /// It cannot be read.
-    #[error("{path}: cannot read the secret: {source}{}", remedy(.source, .path))]
+    #[error("{path}: cannot read the secret: {source}{}", remedy(.source))]
     Read {
         /// File.
         path: PathBuf,
@@ -53,26 +53,11 @@ pub enum SecretFileError {
     },
 }
 
-/// The service is root without CAP_DAC_OVERRIDE, so that a file of another user is closed to it while `sudo cat` shows it.
-fn remedy(error: &io::Error, path: &Path) -> String {
+fn remedy(error: &io::Error) -> &'static str {
     match error.kind() {
-        io::ErrorKind::PermissionDenied => format!("; {}; by hand: run this as its owner or with sudo", own(path)),
-        _ => String::new(),
+        io::ErrorKind::PermissionDenied => "; run this as its owner or with sudo",
+        _ => "",
     }
-}
-
-fn own(path: &Path) -> String {
-    let path = path.display();
-    format!("the service reads only what belongs to root: keep it in /etc/firmware-worker and run: chown root: {path}")
-}
-
-/// What is to be said of a secret that root can read and the service, which is root too, cannot.
-pub(super) fn foreign_secret(path: &Path) -> Option<String> {
-    foreign(path, fs::metadata(path).ok()?.uid(), hal::process::user())
-}
-
-pub(super) fn foreign(path: &Path, owner: u32, user: u32) -> Option<String> {
-    (user == 0 && owner != 0).then(|| format!("{} belongs to user {owner}; {}", path.display(), own(path)))
 }
 
 /// Reads a secret from a file that only its owner can read. White space around it is left out.

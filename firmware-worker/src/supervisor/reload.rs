@@ -56,9 +56,6 @@ impl Supervisor {
         (self.config.limits.job, self.config.limits.ceiling) = (new.limits.job, new.limits.ceiling);
         self.config.limits.job_memory_warning = new.limits.job_memory_warning;
         info!("configuration read again: it counts for new jobs");
-        for warning in &new.warnings {
-            warn!("{warning}");
-        }
         if !kept.is_empty() {
             warn!("changed, but taken only by a restart: {}", kept.join(", "));
         }

@@ -35,8 +35,8 @@ impl Asks {
         (self.questions.len() < MAX_QUESTIONS && self.questions.insert(id)).then(|| self.turn.clone())
     }
 
-    /// Whether the answer is still waited for.
-    pub(super) fn is_answered(&mut self, id: u32) -> bool {
+    /// There is an answer; whether it is still waited for.
+    pub(super) fn answered(&mut self, id: u32) -> bool {
         self.questions.remove(&id)
     }
 
@@ -57,11 +57,11 @@ mod tests {
         let mut asks = Asks::new(start);
         assert!((0..8).all(|id| asks.take_question(id).is_some()));
         assert!(asks.take_question(8).is_none(), "too many");
-        assert!(asks.is_answered(3) && !asks.is_answered(3));
+        assert!(asks.answered(3) && !asks.answered(3));
         assert!(asks.take_question(4).is_none(), "asked already");
         assert!(asks.take_question(8).is_some());
         assert_eq!(asks.give_up().len(), 8);
-        assert!(!asks.is_answered(8));
+        assert!(!asks.answered(8));
 
         assert!((0..MAX_REQUESTS).all(|_| asks.may_ask(start)));
         assert!(!asks.may_ask(start));

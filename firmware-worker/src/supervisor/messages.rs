@@ -116,7 +116,7 @@ impl Supervisor {
     }
 
     pub(super) fn resolved(&mut self, id: ProcessId, question: u32, result: Result<Vec<SocketAddr>, String>) {
-        if self.jobs.processes.get_mut(&id).is_some_and(|process| process.asks.is_answered(question)) {
+        if self.jobs.processes.get_mut(&id).is_some_and(|process| process.asks.answered(question)) {
             self.resolved_with(id, question, result);
         }
     }
@@ -198,11 +198,13 @@ impl Supervisor {
         }
     }
 
-    /// Ends a process that broke a rule: its job's status first, then the kill; the sign-off follows its death.
+    /// Ends a process that broke a rule: its job's status first, then the kill; the sign-off follows its death. It is heard no
+    /// more, as what it has sent before would condemn it again, with a line of the log each time.
     fn condemn(&mut self, id: ProcessId, why: String) {
-        let Some(process) = self.jobs.processes.get(&id) else { return };
+        let Some(process) = self.jobs.processes.get_mut(&id) else { return };
         warn!("job process {} killed: {why}", process.process.pid());
         process.process.kill();
+        process.process.hang_up();
         self.conclude(id, why);
     }
 

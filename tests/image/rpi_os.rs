@@ -1,5 +1,6 @@
-//! Raspberry Pi OS with the worker in it. Its image is too large a download for a test: a Debian 12 of the same partitions, names
-//! and mounts stands for it, without its kernel, first start and programs.
+//! Raspberry Pi OS with the worker in it. Its image is too large a download for a test: a Debian 13 of the same partitions, names
+//! and mounts stands for it, without its kernel, first start and programs; and where nothing of it is started, one that says it
+//! were of Debian 12.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -45,8 +46,9 @@ fn raspberry_pi_os_gets_the_worker_without_being_booted_and_registers_at_its_fir
     let mut guest = Guest::boot_card("rpi-os", &card, SCRIPT);
     guest.wait_console("registered as", SLOW);
     let mut must = |command: &str| guest.must(command, SLOW);
-    let known = "dpkg-query -W -f '${binary:Package} ${db:Status-Status} ' firmware-worker libasound2 libasound2-data";
-    assert_eq!(must(known), "firmware-worker installed libasound2:arm64 installed libasound2-data installed");
+    let known =
+        "dpkg-query -W -f '${binary:Package} ${db:Status-Status} ' firmware-worker libasound2-data libasound2t64";
+    assert_eq!(must(known), "firmware-worker installed libasound2-data installed libasound2t64:arm64 installed");
     assert_eq!(must("dpkg --audit && systemctl is-enabled firmware-worker"), "enabled");
     assert_eq!(must("systemctl --failed --plain --no-legend"), "");
     must("test ! -e /var/lib/firmware-worker-image -a ! -e /etc/systemd/system/firmware-worker-install.service");
@@ -77,15 +79,20 @@ fn raspberry_pi_os_gets_the_worker_without_being_booted_and_registers_at_its_fir
 }
 
 #[test]
-fn what_is_no_raspberry_pi_os_for_64_bits_is_refused_with_a_reason_and_a_remedy() {
+fn a_base_of_debian_12_gets_that_ones_packages_and_what_is_no_raspberry_pi_os_is_refused_with_a_reason_and_a_remedy() {
     let folder = std::env::temp_dir().join(format!("rpi-os-wrong-{}", std::process::id()));
     fs::create_dir_all(&folder).expect("the temporary directory is writable");
     let (good, wrong) = (folder.join("good.img"), folder.join("wrong.img"));
     shell("xz -dc \"$0\" >\"$1\"", &[&paths::guest_rpi_os(), &good]);
+    let release =
+        |name: &str| edit("/usr/lib", "os-release", &format!("s/^VERSION_CODENAME=.*/VERSION_CODENAME={name}/"));
+    shell(&release("bookworm"), &[&good]);
     let again = treated(&good).expect("a good base");
-    let other_architecture =
-        "debugfs -R 'cat /var/lib/dpkg/status' \"$root\" | sed '/^Arch/s/arm64/armhf/' >\"$0.status\"
-        printf 'cd /var/lib/dpkg\nrm status\nwrite %s status\n' \"$0.status\" | debugfs -w \"$root\"";
+    let laid = shell("debugfs -R 'ls -p /var/lib/firmware-worker-image' \"$root\"", &[&again]);
+    assert!(laid.contains("/libasound2_1.2.8-"), "{laid}");
+
+    let other_architecture = edit("/var/lib/dpkg", "status", "/^Arch/s/arm64/armhf/");
+    let other_release = release("bullseye");
     let cases = [
         ("rm \"$0\"", "no such file; --base takes Raspberry Pi OS Lite (64-bit)"),
         ("echo hello >\"$0\"", "no image of a disk; --base takes"),
@@ -95,17 +102,26 @@ fn what_is_no_raspberry_pi_os_for_64_bits_is_refused_with_a_reason_and_a_remedy(
         ("dd if=/dev/zero of=\"$0\" bs=1M seek=68 count=1 conv=notrunc", "the second partition is not ext4; take"),
         ("debugfs -w -R 'feature needs_recovery' \"$root\"", "its root was not unmounted; take"),
         ("debugfs -w -R 'ssv r_blocks_count 160000' \"$root\"", "are needed; take the image as it was downloaded"),
-        (other_architecture, "its programs are of armhf, not arm64; take the 64-bit one"),
+        (other_architecture.as_str(), "its programs are of armhf, not arm64; take the 64-bit one"),
+        (other_release.as_str(), "its release is 'bullseye'; take one of Debian's bookworm trixie"),
         ("cp \"$1\" \"$0\"", "has the worker already; take the image as it was downloaded"),
     ];
     for (change, expected) in cases {
         shell("cp --sparse=always \"$0\" \"$1\"", &[&good, &wrong]);
-        shell(&format!("root=\"$0?offset=$((68 << 20))\"; {change}"), &[&wrong, &again]);
+        shell(change, &[&wrong, &again]);
         let said = treated(&wrong).expect_err(change);
         assert!(said.contains(&format!("{}: ", wrong.display())) && said.contains(expected), "{change}: {said}");
         assert_eq!(said.lines().count(), 1, "{said}");
     }
     fs::remove_dir_all(&folder).expect("it is ours");
+}
+
+/// A script that edits a file of the root, as sed does.
+fn edit(folder: &str, name: &str, how: &str) -> String {
+    format!(
+        "debugfs -R 'cat {folder}/{name}' \"$root\" | sed '{how}' >\"$0.{name}\"
+        printf 'cd {folder}\\nrm {name}\\nwrite %s {name}\\n' \"$0.{name}\" | debugfs -w \"$root\""
+    )
 }
 
 /// What is made of this base, or what is said of it.
@@ -120,11 +136,13 @@ fn treated(base: &Path) -> Result<PathBuf, String> {
     }
 }
 
-/// Runs a script with these as `$0` and so on.
+/// Runs a script with these as `$0` and so on, and the root of the first as `$root`; gives what it prints.
 #[track_caller]
-fn shell(script: &str, files: &[&Path]) {
+fn shell(script: &str, files: &[&Path]) -> String {
     let mut command = Command::new("bash");
-    command.args(["-e", "-o", "pipefail", "-c", script]).args(files);
+    let script = format!("root=\"$0?offset=$((68 << 20))\"; {script}");
+    command.args(["-e", "-o", "pipefail", "-c", &script]).args(files);
     let output = command.output().expect("part of the base system");
     assert!(output.status.success(), "{script}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }

@@ -2,7 +2,10 @@
 # shellcheck shell=bash
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-CACHE=${FIRMWARE_WORKER_CACHE:-$HOME/.cache/firmware-worker}
+CACHE=$(realpath -m "${FIRMWARE_WORKER_CACHE:-$HOME/.cache/firmware-worker}")
+
+# Where everything is built, whichever checkout it is of.
+COPY=$CACHE/checkout
 
 # The oldest toolchains that build the project (Cargo.toml, tests/livekit-server/go.mod) and its test server.
 RUST_MIN=1.89
@@ -95,10 +98,42 @@ update_key() { echo "$CACHE/update.key"; }
 # ALSA for 32-bit ARM.
 armhf_sysroot() { echo "$CACHE/sysroot-armhf"; }
 
+# Brings the copy to the checkout's state, uncommitted changes included. Files whose content is the same keep their times.
+copy_checkout() {
+  local of_copy=(git --git-dir "$COPY/.git" -c user.name=tests -c user.email=tests@localhost) tree commit
+  git init -q "$COPY"
+  # Of a run that was killed: we hold the lock.
+  rm -f "$COPY"/.git/{from,index,HEAD}.lock
+  GIT_INDEX_FILE=$COPY/.git/from "${of_copy[@]}" --work-tree "$ROOT" add -A
+  tree=$(GIT_INDEX_FILE=$COPY/.git/from "${of_copy[@]}" write-tree)
+  git -C "$COPY" read-tree --reset -u "$tree"
+  # Packages and images have the time of the last commit.
+  commit=$(GIT_COMMITTER_DATE=$(git -C "$ROOT" log -1 --format=%cI) "${of_copy[@]}" commit-tree "$tree" -m "Copy")
+  git -C "$COPY" update-ref --no-deref HEAD "$commit"
+}
+
+# work_in_copy ARGUMENT...: runs the script that was called in a copy of the checkout under the cache, and nobody else does
+# meanwhile. Cargo goes by the times of files and not by where they are: built from checkouts in one place, a new clone would
+# build everything anew, and each could take another's program for its own.
+work_in_copy() {
+  [[ ! $ROOT -ef $COPY ]] && git -C "$ROOT" rev-parse -q --verify HEAD >/dev/null 2>&1 || return 0
+  mkdir -p "$CACHE"
+  exec 9>"$COPY.lock"
+  flock -n 9 || {
+    say "waits for who builds or tests at this moment"
+    flock 9
+  }
+  copy_checkout
+  exec "$COPY/tools/${0##*/}" "$@"
+}
+
+# build_folder [KIND]: of the copy under the cache; of a checkout, where somebody runs cargo there himself, in it.
+build_folder() { if [[ $ROOT -ef $COPY ]]; then echo "$CACHE/target${1:+-$1}"; else echo "$ROOT/target${1:+/$1}"; fi; }
+
 # Everything that builds or tests runs in this environment. Build outputs lie outside the checkout, so that a clean clone
 # is warm.
 use_environment() {
-  export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$CACHE/target}
+  export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$(build_folder)}
   export LIVEKIT_SERVER=${LIVEKIT_SERVER:-$(livekit_server)}
   export JUDGE_PYTHON=${JUDGE_PYTHON:-$(judge_venv)/bin/python}
   use_rust || die "no cargo >= $RUST_MIN: run tools/setup"

@@ -206,16 +206,17 @@ fn the_same_checkout_makes_the_same_image() {
 fn an_image_is_made_again_when_what_it_is_made_of_or_it_itself_is_another() {
     let folder = std::env::temp_dir().join(format!("image-made-{}", std::process::id()));
     fs::create_dir_all(&folder).expect("the temporary directory is writable");
-    let script = "cd \"$1\" && source \"$0\" && echo old >image && keep_made list inputs image && as_made_before list inputs
-        for change in true 'echo newer >image' 'mv image away'; do
+    let script = "cd \"$1\" && source \"$0\"
+        for change in : 'inputs=others' 'echo newer >image' 'mv image away' 'rm beside' 'echo newer >beside'; do
+            echo old >image && echo old >beside && inputs=these && keep_made list $inputs beside image
             eval \"$change\"
-            if as_made_before list \"$([[ $change == true ]] && echo others || echo inputs)\"; then echo \"after $change\"; fi
+            if as_made_before list $inputs; then echo \"after $change\"; fi
         done";
     let mut command = Command::new("bash");
     command.args(["-c", script]).arg(paths::root().join("images/build/made.sh")).arg(&folder);
     let said = output(&mut command);
     fs::remove_dir_all(&folder).expect("it is ours");
-    assert_eq!(said, "image\n");
+    assert_eq!(said, "beside\nimage\nafter :\n");
 }
 
 /// A root slot, unpacked; deleted on drop.

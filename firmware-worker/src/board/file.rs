@@ -72,8 +72,9 @@ impl Boot {
 
 /// Writes a file as a whole: whatever happens, it holds the old bytes or the new ones.
 ///
-/// On a FAT a name is written with the file that gets it, not with the folder; and the old file's place is free, which must not
-/// be on the medium before that, as soon as nobody has it open.
+/// On a FAT a name is written with the file that gets it, not with the folder. The temporary name goes before that: two for one
+/// place would be two files, of which the next change frees one. And the old file's place is free, which must not be on the medium
+/// before the name is, as soon as nobody has it open.
 pub(super) fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Error> {
     let failed = |call| move |source| Error::File { call, path: path.to_owned(), source };
     let folder = path.parent().unwrap_or(Path::new("/"));
@@ -86,7 +87,7 @@ pub(super) fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Error>
     file.write_all(bytes).and_then(|()| file.sync_all()).map_err(failed("write"))?;
     let old = File::open(path);
     fs::rename(&new, path).map_err(failed("replace"))?;
-    file.sync_all().and_then(|()| File::open(folder)?.sync_all()).map_err(failed("sync"))?;
+    File::open(folder).and_then(|folder| folder.sync_all()).and_then(|()| file.sync_all()).map_err(failed("sync"))?;
     drop(old);
     Ok(())
 }

@@ -101,8 +101,9 @@ fn enabled(line: &str) -> Result<String, &'static str> {
     Ok(format!("{}\n", words.join(" ")))
 }
 
-/// A new file, synced, then renamed over the old one: a power cut leaves one of the two. On a FAT that wants the file synced
-/// again, as its name is written with it, and the old one open until then, as its place is free after that.
+/// A new file, synced, then renamed over the old one: a power cut leaves one of the two. On a FAT that wants the folder synced, in
+/// which the temporary name is, then the file again, as its name is written with it, and the old one open until then, as its place
+/// is free after that.
 fn replace(path: &Path, text: &str) -> Result<(), Error> {
     let new = path.with_extension("txt.new");
     let write = || {
@@ -121,9 +122,10 @@ fn replace(path: &Path, text: &str) -> Result<(), Error> {
         // The old file is whole; a leftover beside it is no harm.
         let _ = fs::remove_file(&new);
     }
-    renamed?.sync_all().map_err(|source| file("sync", path, source))?;
+    let renamed = renamed?;
     let folder = path.parent().unwrap_or(Path::new("/"));
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(|source| file("sync", folder, source))?;
+    renamed.sync_all().map_err(|source| file("sync", path, source))?;
     drop(old);
     Ok(())
 }

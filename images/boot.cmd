@@ -78,6 +78,7 @@ if itest ${trial} != ffffffff; then
       setenv order ${trial} ${order}
     else
       echo "slot ${trial}: its start cannot be written down"
+      setenv fallback "firmware_worker.fallback=record"
     fi
   else
     echo "slot ${trial}: no tries left"

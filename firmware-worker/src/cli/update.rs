@@ -79,6 +79,13 @@ fn watch(root: &Path) -> Result<(), String> {
             tracing::info!("an update waits in slot {} for the next start", system.slot().other());
             Ok(())
         }
+        Ending::NotStarted => {
+            let slot = system.slot().other();
+            tracing::error!(
+                "the update in slot {slot} was not started: the boot loader cannot write to the card, which may be worn out"
+            );
+            Ok(())
+        }
         Ending::CutOff(version) => {
             tracing::warn!("version {version} was cut off before it was whole: install it again");
             Ok(())

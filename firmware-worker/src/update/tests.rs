@@ -283,6 +283,8 @@ fn a_slot_on_trial_is_kept_when_its_worker_has_registered() {
     let board = Board::new();
     board.install(&good()).unwrap();
     assert_eq!(board.settle(|| Seen::Registered), Ending::Installed);
+    board.start(Slot::A, "firmware_worker.fallback=record");
+    assert_eq!(board.settle(|| Seen::Registered), Ending::NotStarted);
     board.start(Slot::B, "");
     assert_eq!(board.settle(|| Seen::Registered), Ending::Kept);
     assert_eq!(board.newest(), Some((Slot::B, None)));

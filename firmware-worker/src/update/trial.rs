@@ -18,6 +18,8 @@ pub enum Ending {
     TakenBack(String, String),
     /// An update waits for the next start.
     Installed,
+    /// An update waits for a start in which the boot loader can write that down.
+    NotStarted,
     /// An update was cut off before this start: its version, which may be installed again.
     CutOff(String),
     /// The running slot is good from now on.
@@ -45,6 +47,7 @@ pub fn settle(
     drop(lock);
     let must_register = match standing {
         Standing::OnTrial { must_register } => must_register,
+        Standing::Installed if system.fallback() == Some("record") => return Ok(Ending::NotStarted),
         Standing::Installed => return Ok(Ending::Installed),
         Standing::CutOff => return Ok(Ending::CutOff(before.trial.map(|attempt| attempt.version).unwrap_or_default())),
         Standing::Settled => {

@@ -1,7 +1,8 @@
 //! SEQPACKET sockets: one message a packet, descriptors beside it.
 //!
 //! Whoever holds the other end may send descriptors, wanted or not, and who closes the last one of a TCP socket waits for as
-//! long as its sender has set (SO_LINGER). So what a foreign end has sent is closed on a thread that has nothing else to do.
+//! long as its sender has set (SO_LINGER), unless he is about to end. So what a foreign end has sent is closed by a thread that
+//! ends: see [`close_apart`].
 
 use super::{check, check_size, uninterrupted};
 use libc::c_void;
@@ -9,6 +10,7 @@ use std::io::{Error, ErrorKind, Result};
 use std::mem::{ManuallyDrop, size_of, zeroed};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
 use std::thread::Builder;
 
 /// Descriptors that we send beside one packet.
@@ -151,14 +153,43 @@ impl Drop for Socket {
     }
 }
 
-/// Closes them without waiting. Where there is no thread to be had they stay open, which is better than to wait.
-fn close_apart(fds: Vec<OwnedFd>) {
+/// Closes them, and whatever waits in them, without waiting: neither here nor on the thread that does it, so that none is left
+/// over. Where there is no thread to be had they stay open, which is better than to wait.
+pub fn close_apart(fds: Vec<OwnedFd>) {
     if fds.is_empty() {
         return;
     }
     let fds = ManuallyDrop::new(fds);
-    let close = move || drop(ManuallyDrop::into_inner(fds));
-    let _ = Builder::new().name("closer".into()).stack_size(CLOSER_STACK).spawn(close);
+    let close = move || close_for_an_ending_thread(ManuallyDrop::into_inner(fds));
+    let _ = closer().spawn(close);
+}
+
+/// A thread copies the table of descriptors, so that none of these is the last here, and ends: the last ones are then closed
+/// by a thread that ends, which sockets do not keep waiting (`inet_release` in the kernel).
+fn close_for_an_ending_thread(fds: Vec<OwnedFd>) {
+    let (copied, copies) = mpsc::channel::<()>();
+    let (closed, closing) = mpsc::channel::<()>();
+    let last = closer().spawn(move || {
+        if copy_descriptors().is_ok() {
+            let _ = copied.send(());
+            let _ = closing.recv();
+        }
+    });
+    let _ = copies.recv();
+    drop(fds);
+    drop((closed, last));
+}
+
+fn closer() -> Builder {
+    Builder::new().name("closer".into()).stack_size(CLOSER_STACK)
+}
+
+/// Gives this thread a table of its own. By close_range(2) over none of them, as children may not call unshare(2).
+fn copy_descriptors() -> Result<()> {
+    let none = libc::c_uint::MAX;
+    // SAFETY: takes numbers only. What this thread owns by number is the same in both tables.
+    check_size(unsafe { libc::syscall(libc::SYS_close_range, none, none, libc::CLOSE_RANGE_UNSHARE) as isize })?;
+    Ok(())
 }
 
 /// Descriptor 3, in a child started by [`super::Executable::spawn`]; once per process, before it opens anything.

@@ -205,6 +205,26 @@ fn what_a_foreign_peer_sends_makes_nobody_wait_who_closes_it() {
     assert!(start.elapsed() < LINGER / 4, "took {:?}", start.elapsed());
 }
 
+/// Its peer may come with it, so that nobody ever reads what it has to say; and they may come in a socket that comes.
+#[test]
+fn what_a_foreign_peer_sends_is_closed_soon_all_of_it() {
+    let (a, b) = Socket::pair().unwrap();
+    let b = b.with_foreign_peer();
+    let (mut reading, writing) = std::io::pipe().unwrap();
+    let (inner, other) = Socket::pair().unwrap();
+    for (socket, text) in [(&inner, &b"in a socket"[..]), (&a, b"received"), (&a, b"never received")] {
+        let (stream, deaf) = lingering();
+        let fds = [stream.as_fd(), writing.as_fd(), other.as_fd(), deaf.as_fd()];
+        socket.send(text, if text == b"in a socket" { &fds[..2] } else { &fds }).unwrap();
+    }
+    drop((writing, inner, other));
+    assert_eq!(b.receive(&mut [0; 64]).unwrap_err().kind(), ErrorKind::InvalidData);
+    drop(b);
+    let start = Instant::now();
+    assert_eq!(reading.read(&mut [0]).unwrap(), 0, "the pipe has no writer left");
+    assert!(start.elapsed() < LINGER / 4, "took {:?}", start.elapsed());
+}
+
 /// How long the last close of [`lingering`] takes.
 const LINGER: Duration = Duration::from_secs(20);
 

@@ -6,16 +6,15 @@
 //!                     supervisor <--each node before it is touched-- opener
 //! owner <--Node------ supervisor <--descriptors, or why not--------- opener
 //! ```
-//! A node that keeps its opener for [`LIMIT`] hangs. It is left alone until its driver has let go of the opener; where a
-//! signal has ended that, until a device comes or goes, or for [`AGAIN`].
+//! A node that keeps its opener for [`LIMIT`] hangs. It is left alone until its driver has let go of the opener, and then until
+//! a device comes or goes, or for [`AGAIN`].
 
 use super::process::{Process, Spawner};
 use super::run::Supervisor;
-use super::stuck::{self, Verdict};
 use super::{Event, commands, nodes};
 use crate::config::Device;
 use crate::control::{Link, ToOwner, watchdog};
-use hal::process::{Socket, exit_now, read_sealed, sealed_memfd};
+use hal::process::{Socket, close_apart, exit_now, read_sealed, sealed_memfd};
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -31,7 +30,7 @@ const LIMIT: Duration = Duration::from_secs(8);
 /// For the opener to start.
 const START: Duration = Duration::from_secs(8);
 
-/// Until a driver is called again that hung, and took a signal.
+/// Until a driver is called again that hung.
 const AGAIN: Duration = Duration::from_secs(60);
 
 /// First byte of an opener's socket, beside it a memfd with an [`Order`]. It is there before the opener is.
@@ -92,8 +91,6 @@ struct Hanging {
     node: PathBuf,
     /// Killed. None once it is gone.
     opener: Option<Process>,
-    /// It took no signal: when it is gone, its driver has answered.
-    stuck: bool,
     until: Instant,
 }
 
@@ -136,7 +133,7 @@ impl Openings {
 impl Hanging {
     fn is_over(&mut self, now: Instant, changed: bool) -> bool {
         self.opener.take_if(|opener| opener.is_gone());
-        self.opener.is_none() && (self.stuck || changed || self.until <= now)
+        self.opener.is_none() && (changed || self.until <= now)
     }
 }
 
@@ -178,9 +175,8 @@ impl Supervisor {
             Err((why, Some(node))) => {
                 warn!("device {name} cannot be opened: {why}; no camera is looked for there until it answers");
                 opener.kill();
-                let stuck = stuck::judge(Path::new("/proc"), opener.pid()) == Verdict::Stuck;
                 let until = Instant::now() + AGAIN;
-                self.openings.hanging.push(Hanging { node: node.clone(), opener: Some(opener), stuck, until });
+                self.openings.hanging.push(Hanging { node: node.clone(), opener: Some(opener), until });
             }
             Ok(_) | Err((_, None)) => self.spawner.let_go(opener),
         }
@@ -190,7 +186,10 @@ impl Supervisor {
     /// To the owner, if it is still the one that has asked.
     fn give_nodes(&self, name: &str, start: u32, result: Result<Vec<OwnedFd>, String>) {
         let owner = self.owners.table.get(name).filter(|owner| owner.starts == start);
-        let Some(process) = owner.and_then(|owner| owner.process.as_ref()) else { return };
+        let Some(process) = owner.and_then(|owner| owner.process.as_ref()) else {
+            // Their driver was slow to open them: nor is its last close for the loop.
+            return close_apart(result.unwrap_or_default());
+        };
         let sent = match result {
             Ok(nodes) => process.send(&ToOwner::Node, &nodes.iter().map(AsFd::as_fd).collect::<Vec<_>>()),
             Err(why) => process.send(&ToOwner::NoNode { why }, &[]),

@@ -2,6 +2,7 @@
 
 use super::exit;
 use crate::config::{ServerWritten, WorkerWritten, Written};
+use clap::builder::{PossibleValue, PossibleValuesParser};
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -211,7 +212,7 @@ pub(super) struct Settings {
     #[arg(long, value_name = "ADDRESS")]
     pub(super) http: Option<String>,
     /// error, warn, info, debug or trace
-    #[arg(long, value_name = "LEVEL", value_parser = ["error", "warn", "info", "debug", "trace"], hide_possible_values = true)]
+    #[arg(long, value_name = "LEVEL", value_parser = log_levels(), ignore_case = true, hide_possible_values = true)]
     pub(super) log_level: Option<String>,
 }
 
@@ -233,6 +234,12 @@ impl Settings {
         written.log.level = self.log_level;
         written
     }
+}
+
+/// As in the file, which takes numbers too.
+fn log_levels() -> PossibleValuesParser {
+    let names = ["error", "warn", "info", "debug", "trace"].into_iter().zip(["1", "2", "3", "4", "5"]);
+    names.map(|(name, number)| PossibleValue::new(name).alias(number)).into()
 }
 
 /// A number and its unit.
@@ -278,13 +285,18 @@ mod tests {
             "jobs --json stop AJ_1",
             "start --max-jobs 0",
             "start --log-level loud",
+            "start --log-level 6",
         ] {
             let words = std::iter::once("firmware-worker").chain(line.split(' '));
             assert!(Arguments::try_parse_from(words).is_err(), "{line}");
         }
-        for line in
-            ["update --status --json", "update x.fwu --again", "jobs --json", "jobs stop AJ_1", "start --max-jobs 2"]
-        {
+        for line in [
+            "update --status --json",
+            "update x.fwu --again",
+            "jobs --json",
+            "jobs stop AJ_1",
+            "start --max-jobs 2 --log-level WARN",
+        ] {
             let words = std::iter::once("firmware-worker").chain(line.split(' '));
             assert!(Arguments::try_parse_from(words).is_ok(), "{line}");
         }

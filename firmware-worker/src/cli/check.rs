@@ -43,7 +43,7 @@ pub(super) fn print(
             let board = Board { cameras: hal::video::list(), cards: hal::audio::list() };
             let credentials = credentials(&config.server.credentials, moved.is_some());
             print!("{file}: good\n{}", describe(&config, &credentials, &board));
-            if let Some(warning) = unfit(&config.server.credentials) {
+            for warning in config.doubts.iter().cloned().chain(unfit(&config.server.credentials)) {
                 println!("WARNING     {warning}");
             }
             ExitCode::SUCCESS

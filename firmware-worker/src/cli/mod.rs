@@ -151,6 +151,7 @@ fn start(settings: Settings, development: bool, options: &WorkerOptions, inherit
         },
     };
     log::start(config.log_level);
+    config.doubts.iter().for_each(|doubt| tracing::warn!("{doubt}"));
     let again = move || load(settings.clone(), development, entrypoint);
     supervisor::start(config, supervisor::Mode { drain: !development, ask: options.asks() }, again, inheritance)
 }

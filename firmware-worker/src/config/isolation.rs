@@ -82,18 +82,15 @@ pub(super) fn isolation(written: IsolationWritten) -> Result<Isolation, Error> {
     Ok(Isolation { mode: written.mode.unwrap_or_default(), uids, paths, syscalls })
 }
 
-/// Whether there is a user for each job, the prewarmed one and each owner of a device.
-pub(super) fn suffice(isolation: &Isolation, worker: &Worker, devices: usize) -> Result<(), Error> {
+/// Whether there is a user for each job, the prewarmed one and each owner of a device; what is wrong if not. Those that there are
+/// serve as many.
+pub(super) fn doubt(isolation: &Isolation, worker: &Worker, devices: usize) -> Option<String> {
     let there = isolation.uids.end() - isolation.uids.start() + 1;
     let needed = worker.max_jobs.saturating_add(worker.prewarm).saturating_add(devices as u32);
-    if there >= needed {
-        return Ok(());
-    }
     let jobs = worker.max_jobs;
-    Err(wrong(
-        "isolation uids",
-        format!("{there} users are too few for {jobs} jobs and {devices} devices: {needed} or more"),
-    ))
+    (there < needed).then(|| {
+        format!("isolation uids: {there} users are too few for {jobs} jobs and {devices} devices: {needed} or more")
+    })
 }
 
 fn uids(written: &str) -> Result<RangeInclusive<u32>, Error> {

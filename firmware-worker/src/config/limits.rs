@@ -62,7 +62,7 @@ pub(super) fn mean(written: &LimitsWritten) -> Result<Limits, Error> {
     let ceiling = ceiling(written, job)?;
     Ok(Limits {
         ceiling,
-        job_memory_warning: warning(written.job_memory_warn_mib, ceiling.memory)?,
+        job_memory_warning: warning(written.job_memory_warn_mib)?,
         job,
         owner: worker::Limits {
             memory: memory("limits owner_memory_mib", written.owner_memory_mib, OWNER_MEMORY_MIB)?,
@@ -75,6 +75,23 @@ pub(super) fn mean(written: &LimitsWritten) -> Result<Limits, Error> {
             cpu_percent: None,
         },
     })
+}
+
+/// What is hardly meant so, and still no reason to keep a board from working.
+pub(super) fn doubts(limits: &Limits) -> Vec<String> {
+    let mut doubts = Vec::new();
+    if let (MemoryWarning::At(mark), Some(most)) = (limits.job_memory_warning, limits.ceiling.memory)
+        && mark > most
+    {
+        let (mark, most) = (mark / MIB, most / MIB);
+        doubts.push(format!("limits job_memory_warn_mib: {mark} is above what a job may ever use, {most} MiB"));
+    }
+    if limits.ceiling.memory.is_some() && limits.job.memory.is_none() {
+        doubts.push(
+            "limits max_job_memory_mib: a dispatch that asks for no memory gets any, as job_memory_mib is 0".to_owned(),
+        );
+    }
+    doubts
 }
 
 /// Unless it is said, a dispatch may ask for less than the default only.
@@ -96,22 +113,14 @@ fn ceiling(written: &LimitsWritten, job: worker::Limits) -> Result<worker::Limit
         given => Some(within("limits max_job_pids", given, 0, PIDS)?),
     };
     let cpu_percent = cpu("limits max_job_cpu_percent", written.max_job_cpu_percent)?.or(job.cpu_percent);
-    if most.is_some() && job.memory.is_none() {
-        let why = "means nothing beside job_memory_mib = 0, which gives any memory to who asks for none";
-        return Err(wrong("limits max_job_memory_mib", why));
-    }
     not_below("job_memory_mib", most, job.memory)?;
     not_below("job_pids", pids.map(u64::from), job.pids.map(u64::from))?;
     not_below("job_cpu_percent", cpu_percent.map(u64::from), job.cpu_percent.map(u64::from))?;
     Ok(worker::Limits { memory: most, pids, cpu_percent })
 }
 
-fn warning(written: Option<u64>, most: Option<u64>) -> Result<MemoryWarning, Error> {
+fn warning(written: Option<u64>) -> Result<MemoryWarning, Error> {
     match written {
-        Some(mib) if most.is_some_and(|most| mib.saturating_mul(MIB) > most) => {
-            let why = format!("{mib} is above what a job may ever use, {} MiB", most.unwrap_or(0) / MIB);
-            Err(wrong("limits job_memory_warn_mib", why))
-        }
         None => Ok(MemoryWarning::ByLimit),
         Some(0) => Ok(MemoryWarning::Never),
         given => within("limits job_memory_warn_mib", given, 0, WARNING_MIB).map(|mib| MemoryWarning::At(mib * MIB)),
@@ -158,9 +167,7 @@ mod tests {
     fn a_ceiling_below_the_default_and_numbers_out_of_range_are_refused_by_name() {
         for (text, words) in [
             ("max_job_memory_mib = 32", "limits max_job_memory_mib: is less than job_memory_mib"),
-            ("job_memory_mib = 0\njob_memory_warn_mib = 70000", "job_memory_warn_mib: 70000 is not within 1 to 65536"),
-            ("job_memory_warn_mib = 100", "limits job_memory_warn_mib: 100 is above what a job may ever use, 64 MiB"),
-            ("job_memory_mib = 0\nmax_job_memory_mib = 64", "limits max_job_memory_mib: means nothing beside"),
+            ("job_memory_warn_mib = 70000", "limits job_memory_warn_mib: 70000 is not within 1 to 65536"),
             ("max_job_pids = 16", "limits max_job_pids: is less than job_pids"),
             ("job_cpu_percent = 0", "limits job_cpu_percent: 0 is not within 5 to 25600"),
             ("job_cpu_percent = 80\nmax_job_cpu_percent = 50", "limits max_job_cpu_percent: is less"),
@@ -168,5 +175,17 @@ mod tests {
             let error = meant(text).unwrap_err();
             assert!(error.contains(words), "{text}: {error}");
         }
+    }
+
+    #[test]
+    fn what_is_hardly_meant_so_is_doubted_by_name_and_taken_all_the_same() {
+        for (text, words) in [
+            ("job_memory_warn_mib = 100", "limits job_memory_warn_mib: 100 is above what a job may ever use, 64 MiB"),
+            ("job_memory_mib = 0\nmax_job_memory_mib = 64", "limits max_job_memory_mib: a dispatch that asks for no"),
+        ] {
+            let doubts = doubts(&meant(text).unwrap());
+            assert!(doubts.len() == 1 && doubts[0].starts_with(words), "{text}: {doubts:?}");
+        }
+        assert_eq!(doubts(&meant("job_memory_warn_mib = 100\nmax_job_memory_mib = 100").unwrap()), [""; 0]);
     }
 }

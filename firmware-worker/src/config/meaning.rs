@@ -41,9 +41,11 @@ pub(super) fn mean(written: Written, defaults: Defaults) -> Result<Config, Error
         board: board(&written.board.unwrap_or_default(), written.wifi.as_ref())?,
         job_options: sources::job_options(job),
         job_outline: String::new(),
+        doubts: Vec::new(),
         log_level: log_level(written.log.level, defaults)?,
     };
-    isolation::suffice(&config.isolation, &config.worker, config.devices.len())?;
+    config.doubts = limits::doubts(&config.limits);
+    config.doubts.extend(isolation::doubt(&config.isolation, &config.worker, config.devices.len()));
     if let Some(check) = defaults.entrypoint.check {
         config.job_outline = check(&config).map_err(|why| wrong("job", why.to_string()))?;
     }

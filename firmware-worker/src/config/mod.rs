@@ -105,6 +105,8 @@ pub struct Config {
     pub job_options: String,
     /// What the entrypoint makes of it, in a few words; empty if it has not been asked.
     pub job_outline: String,
+    /// What is hardly meant so: a key each, and why.
+    pub doubts: Vec<String>,
     /// Log level: error, warn, info, debug, trace.
     pub log_level: tracing::Level,
 }

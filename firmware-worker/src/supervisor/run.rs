@@ -224,6 +224,10 @@ impl Supervisor {
                 self.turn();
                 tokio::task::yield_now().await;
                 self.settle(inheritance);
+                // The program before has asked, and nobody has told it yet.
+                if self.mode.drain && self.signals == 1 {
+                    self.ask_whether_the_system_goes_down();
+                }
             }
             None => {
                 self.owners.keep_warm(&mut self.spawner, Instant::now());

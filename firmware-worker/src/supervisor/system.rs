@@ -26,6 +26,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Between two questions: a system may be told to go down when this worker drains already, and that is no further signal.
 const AGAIN: Duration = Duration::from_millis(500);
 
+/// The same where a program has to be started for each.
+const AGAIN_BY_COMMAND: Duration = Duration::from_secs(5);
+
 /// For the hooks and goodbyes of jobs, of the two seconds in which all rooms are to be left.
 const ROOMS_LEFT: Duration = Duration::from_millis(1400);
 
@@ -40,10 +43,9 @@ impl Supervisor {
         }
         let events = self.events.clone();
         tokio::spawn(async move {
-            if let Some(asked) = goes_down(Path::new(manager::SOCKET), QUESTION, PATIENCE).await {
-                // The loop is gone when the worker has ended; then nobody needs to know.
-                let _ = events.send(Event::SystemGoesDown { asked }).await;
-            }
+            let asked = goes_down(Path::new(manager::SOCKET), QUESTION, PATIENCE).await;
+            // The loop is gone when the worker has ended; then nobody needs to know.
+            let _ = events.send(Event::SystemGoesDown { asked }).await;
         });
     }
 
@@ -53,27 +55,27 @@ impl Supervisor {
     }
 }
 
-/// Asks the manager until it says yes, or, where that does not work, once by this command: when was asked what has been answered
-/// by yes.
-async fn goes_down(socket: &Path, command: [&str; 5], patience: Duration) -> Option<Instant> {
+/// Asks the manager until it says yes, or, where that does not work, by this command: when was asked what has been answered by
+/// yes. A manager that executes itself anew is away for a moment, so it is always asked again.
+async fn goes_down(socket: &Path, command: [&str; 5], patience: Duration) -> Instant {
     loop {
         let asked = Instant::now();
-        match timeout(patience, manager::goes_down(socket)).await {
-            Ok(Ok(true)) => return Some(asked),
-            Ok(Ok(false)) => sleep(AGAIN).await,
-            Ok(Err(e)) => {
-                debug!("{}: {e}", socket.display());
-                break;
+        let why = match timeout(patience, manager::goes_down(socket)).await {
+            Ok(Ok(true)) => return asked,
+            Ok(Ok(false)) => {
+                sleep(AGAIN).await;
+                continue;
             }
-            Err(_) => {
-                debug!("{}: no answer", socket.display());
-                break;
-            }
+            Ok(Err(e)) => e.to_string(),
+            Err(_) => "no answer".to_owned(),
+        };
+        debug!("{}: {why}", socket.display());
+        let (command, asked) = (command.map(str::to_owned), Instant::now());
+        if spawn_blocking(move || is_told_by(&command, asked + patience)).await.unwrap_or(false) {
+            return asked;
         }
+        sleep(AGAIN_BY_COMMAND).await;
     }
-    let (command, asked) = (command.map(str::to_owned), Instant::now());
-    let told = spawn_blocking(move || is_told_by(&command, asked + patience)).await.unwrap_or(false);
-    told.then_some(asked)
 }
 
 /// Blocks until the command has answered.
@@ -107,8 +109,10 @@ mod tests {
 
     const NOBODY: &str = "/no/such/manager";
 
+    /// By the first answer of this script: the next question is later than this.
     async fn answered(script: &str) -> bool {
-        goes_down(Path::new(NOBODY), ["sh", "-c", script, "", ""], Duration::from_secs(10)).await.is_some()
+        let asked = goes_down(Path::new(NOBODY), ["sh", "-c", script, "", ""], Duration::from_secs(10));
+        timeout(Duration::from_secs(1), asked).await.is_ok()
     }
 
     #[tokio::test]
@@ -117,23 +121,38 @@ mod tests {
         assert!(!answered("echo").await);
         assert!(!answered("echo 0").await);
         assert!(!answered("echo 1234 >&2; exit 1").await);
-        assert!(goes_down(Path::new(NOBODY), ["/no/such/systemctl"; 5], PATIENCE).await.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_manager_that_is_away_is_asked_again() {
+        let socket = std::env::temp_dir().join(format!("absent-manager-{}", std::process::id()));
+        let later = socket.clone();
+        let asking = tokio::spawn(async move { goes_down(&later, ["/no/such/systemctl"; 5], PATIENCE).await });
+        tokio::task::yield_now().await;
+        let there = manager::tests::of_jobs("absent", &[7]);
+        std::fs::rename(&there, &socket).unwrap();
+        let asked = timeout(2 * AGAIN_BY_COMMAND, asking).await;
+        std::fs::remove_file(&socket).unwrap();
+        asked.expect("it answers").unwrap();
     }
 
     #[tokio::test]
     async fn a_system_that_goes_down_during_a_drain_is_known_too() {
         let socket = manager::tests::of_jobs("drain", &[0, 0, 7]);
         let (start, asked) = (Instant::now(), goes_down(&socket, ["false"; 5], PATIENCE).await);
-        assert!(asked.expect("the third answer is yes") - start >= 2 * AGAIN);
+        assert!(asked - start >= 2 * AGAIN, "the third answer is yes");
     }
 
     #[tokio::test]
     async fn neither_is_waited_for_that_does_not_answer() {
         let socket = std::env::temp_dir().join(format!("silent-manager-{}", std::process::id()));
         let _silent = UnixListener::bind(&socket).unwrap();
-        let asked = Instant::now();
-        assert!(goes_down(&socket, ["sh", "-c", "sleep 60", "", ""], Duration::from_millis(100)).await.is_none());
-        assert!(asked.elapsed() < Duration::from_secs(10));
-        std::fs::remove_file(&socket).unwrap();
+        let script = "test -e \"$0\" && echo 7; touch \"$0\"; sleep 60";
+        let mark = socket.with_extension("asked");
+        let command = ["sh", "-c", script, mark.to_str().unwrap(), ""];
+        let limit = Duration::from_secs(10) + AGAIN_BY_COMMAND;
+        let asked = timeout(limit, goes_down(&socket, command, Duration::from_millis(200))).await;
+        [socket, mark].iter().for_each(|file| std::fs::remove_file(file).unwrap());
+        asked.expect("the second command says yes");
     }
 }

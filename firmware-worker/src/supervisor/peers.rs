@@ -1,6 +1,7 @@
 //! Who is at the other end of a TCP connection on this board.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 /// The kernel's tables of TCP sockets.
@@ -30,10 +31,10 @@ pub(super) fn whose(peer: SocketAddr, local: SocketAddr) -> Whose {
     (0..READS).find_map(|_| TABLES.into_iter().find_map(look)).map_or(Whose::Unknown, Whose::User)
 }
 
-/// Nothing can be bound to another machine's address.
+/// Nothing can be bound to another machine's address. What fails for another reason may be one of this board.
 fn is_ours(mut address: SocketAddr) -> bool {
     address.set_port(0);
-    UdpSocket::bind(address).is_ok()
+    UdpSocket::bind(address).map_or_else(|e| e.kind() != ErrorKind::AddrNotAvailable, |_| true)
 }
 
 /// In such a table: number, local address, remote address, state, queues, timer, retransmits, user.

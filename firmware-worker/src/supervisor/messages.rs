@@ -208,10 +208,15 @@ impl Supervisor {
         self.conclude(id, why);
     }
 
-    /// It broke the rules of an owner's socket: with the next one it would do so again.
+    /// It broke the rules of an owner's socket: with the next one it would do so again. An owner is believed of its own readers
+    /// alone: a process that has followed one has done nothing yet.
     pub(super) fn violated(&mut self, device: &str, job: &str, why: &str) {
-        let culprit = |process: &JobProcess| process.job().is_some_and(|id| label(id) == job);
-        if let Some(id) = self.jobs.processes.iter().find(|(_, process)| culprit(process)).map(|(id, _)| *id) {
+        let Some(owner) = self.owners.table.get(device) else { return };
+        let culprit = |id: &&ProcessId| {
+            let process = self.jobs.processes.get(id);
+            process.and_then(JobProcess::job).is_some_and(|id| label(id) == job)
+        };
+        if let Some(id) = owner.readers.iter().find(culprit).copied() {
             self.condemn(id, format!("device {device}: {why}"));
         }
     }

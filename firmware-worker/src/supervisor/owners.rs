@@ -64,6 +64,8 @@ pub(super) struct Owner {
     retry_at: Option<Instant>,
     /// Living job processes that wait for the restart.
     pub waiting: BTreeSet<ProcessId>,
+    /// Living job processes that were given a socket to it, by this program.
+    pub readers: BTreeSet<ProcessId>,
 }
 
 impl Owners {
@@ -129,6 +131,7 @@ impl Owners {
     pub(super) fn served(&mut self, name: &str, reader: ProcessId) {
         if let Some(owner) = self.table.get_mut(name) {
             owner.waiting.remove(&reader);
+            owner.readers.insert(reader);
         }
     }
 
@@ -136,6 +139,7 @@ impl Owners {
     pub(super) fn forget(&mut self, reader: ProcessId) {
         for owner in self.table.values_mut() {
             owner.waiting.remove(&reader);
+            owner.readers.remove(&reader);
         }
     }
 
@@ -230,6 +234,7 @@ impl Owner {
             backoff: Backoff::new(RETRY.0, RETRY.1),
             retry_at: device.warm().then_some(now),
             waiting: BTreeSet::new(),
+            readers: BTreeSet::new(),
         }
     }
 

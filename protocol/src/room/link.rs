@@ -159,6 +159,10 @@ pub(super) struct KeepAlive {
     next_ping: Instant,
     heard: Instant,
     rtt_ms: i64,
+    /// The last ping: the time in it, and when it was sent.
+    pinged: (i64, Instant),
+    /// What was sent before has come to the server, which reads in order.
+    delivered: Instant,
 }
 
 impl KeepAlive {
@@ -167,7 +171,9 @@ impl KeepAlive {
             Duration::from_secs(value.clamp(*limits.start(), *limits.end()).unsigned_abs().into())
         };
         let interval = seconds(interval_s, PING_INTERVAL);
-        Self { interval, timeout: seconds(timeout_s, PING_TIMEOUT), next_ping: now + interval, heard: now, rtt_ms: 0 }
+        let timeout = seconds(timeout_s, PING_TIMEOUT);
+        let next_ping = now + interval;
+        Self { interval, timeout, next_ping, heard: now, rtt_ms: 0, pinged: (0, now), delivered: now }
     }
 
     /// Any message came.
@@ -184,6 +190,14 @@ impl KeepAlive {
     /// A pong for the ping sent at `sent_ms`.
     pub(super) fn pong(&mut self, sent_ms: i64, wall_ms: i64) {
         self.rtt_ms = wall_ms.saturating_sub(sent_ms).clamp(0, 60_000);
+        if sent_ms == self.pinged.0 {
+            self.delivered = self.pinged.1;
+        }
+    }
+
+    /// Whether a request that was sent at that time may have been lost with the socket of then.
+    pub(super) fn may_have_lost(&self, sent: Instant) -> bool {
+        sent >= self.delivered
     }
 
     /// Nothing was heard for too long.
@@ -197,6 +211,7 @@ impl KeepAlive {
             return None;
         }
         self.next_ping = now + self.interval;
+        self.pinged = (wall_ms, now);
         Some(Request::PingReq(lk::Ping { timestamp: wall_ms, rtt: self.rtt_ms }))
     }
 
@@ -224,6 +239,11 @@ impl Backlog {
         let (tracks, rest) = std::mem::take(&mut self.0).into_iter().partition(|r| matches!(r, Request::AddTrack(_)));
         self.0 = rest;
         VecDeque::into_iter(tracks).map(signal::encode)
+    }
+
+    /// Whether that is among them.
+    pub(super) fn has(&self, wanted: impl Fn(&Request) -> bool) -> bool {
+        self.0.iter().any(wanted)
     }
 
     pub(super) fn take(&mut self) -> impl Iterator<Item = Vec<u8>> {

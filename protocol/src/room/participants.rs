@@ -49,11 +49,16 @@ impl Roster {
         self.resync && ours.peek().is_some() && ours.all(|i| i.sid != self.me)
     }
 
+    /// Ourselves in this list, if it is the complete one that is expected.
+    pub(super) fn completed_by<'a>(&self, infos: &'a [lk::ParticipantInfo]) -> Option<&'a lk::ParticipantInfo> {
+        infos.iter().find(|i| self.resync && i.sid == self.me)
+    }
+
     /// Takes an update; older versions are ignored.
     pub(super) fn update(&mut self, infos: &[lk::ParticipantInfo]) -> Vec<Event> {
         let mut events = Vec::new();
         let speaking = self.speaking.len();
-        if self.resync && infos.iter().any(|i| i.sid == self.me) {
+        if self.completed_by(infos).is_some() {
             self.resync = false;
             let absent: Vec<String> =
                 self.others.keys().filter(|sid| infos.iter().all(|i| i.sid != **sid)).cloned().collect();

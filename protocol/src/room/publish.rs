@@ -36,6 +36,8 @@ pub(super) struct Publication {
     pub(super) stage: Stage,
     /// As the server published it.
     pub(super) info: Option<lk::TrackInfo>,
+    /// When the job changed last whether it is muted.
+    pub(super) muted_at: Option<Instant>,
     /// To be taken out as soon as its section can be stopped.
     pub(super) removed: bool,
     /// Any receiver wants it. It is sent all the same, and congestion control must know of it.
@@ -59,7 +61,7 @@ impl Publication {
         let name: String = track.id.0.chars().filter(char::is_ascii_alphanumeric).take(CID_CHARS).collect();
         let stream = Stream::new(random);
         let cid = format!("{name}-{serial}");
-        Self { track, cid, stage: Stage::New, info: None, removed: false, wanted: true, stream }
+        Self { track, cid, stage: Stage::New, info: None, muted_at: None, removed: false, wanted: true, stream }
     }
 
     /// Its frames are sent.

@@ -39,6 +39,8 @@ pub(super) struct Own {
     pub(super) name: Option<String>,
     pub(super) metadata: Option<String>,
     pub(super) attributes: BTreeMap<String, String>,
+    /// When the job changed something last.
+    pub(super) changed_at: Option<Instant>,
     /// The token allows it.
     pub(super) may_change: bool,
 }
@@ -243,6 +245,10 @@ impl Room {
         if self.phase == Phase::Ended {
             return;
         }
+        let waits = |cid: &str| self.backlog.has(|r| matches!(r, Request::AddTrack(track) if track.cid == cid));
+        if self.publications.iter().any(|p| p.info.is_none() && !waits(&p.cid)) {
+            return self.rejoin("the announcement of a track may be lost", now);
+        }
         self.roster.expect_complete_list();
         self.silence();
         let state = self.sync_state();
@@ -295,6 +301,9 @@ impl Room {
             self.wanted_bitrate = None;
         }
         self.event(Event::Resumed);
+        if self.own.changed_at.is_some_and(|at| self.keep_alive.may_have_lost(at)) {
+            self.out.extend(self.own.request().map(|request| Output::Signal(signal::encode(request))));
+        }
         self.flush_backlog();
     }
 

@@ -126,10 +126,30 @@ impl Room {
         if self.roster.replaced(infos) {
             return self.end(End::DuplicateIdentity, now);
         }
+        if let Some(me) = self.roster.completed_by(infos) {
+            self.compare_mutes(me);
+        }
         let mut events = self.roster.update(infos);
         self.subscriptions.forget_exceptions(&self.roster);
         events.extend(self.subscriptions.announce(&self.roster));
         self.out.extend(events.into_iter().map(Output::Event));
+    }
+
+    /// After a resume: what the job has changed since the server last answered may be lost, and the rest the server has changed.
+    fn compare_mutes(&mut self, me: &lk::ParticipantInfo) {
+        for track in &me.tracks {
+            let (sid, muted) = (track.sid.clone(), track.muted);
+            let Some(p) = self.publications.by_sid(&sid) else { continue };
+            let ours = p.track.muted;
+            if ours == muted || self.backlog.has(|r| matches!(r, Request::Mute(mute) if mute.sid == sid)) {
+                continue;
+            }
+            if p.muted_at.is_some_and(|at| self.keep_alive.may_have_lost(at)) {
+                self.request(Request::Mute(lk::MuteTrackRequest { sid, muted: ours }));
+            } else {
+                self.muted_by_server(&lk::MuteTrackRequest { sid, muted });
+            }
+        }
     }
 
     fn muted_by_server(&mut self, mute: &lk::MuteTrackRequest) {
@@ -187,6 +207,10 @@ impl Room {
             other => {
                 tracing::warn!(reason = reason.as_str_name(), text = response.message, "request refused");
                 if let Some(Of::UpdateMetadata(_)) = other {
+                    if !self.own.may_change {
+                        // Nor will another session take it.
+                        self.own = super::reconnect::Own::default();
+                    }
                     self.event(Event::UpdateRefused(format!("{} {}", reason.as_str_name(), response.message)));
                 }
             }
@@ -215,7 +239,7 @@ impl Room {
         match command {
             Command::Publish(track) => self.publish(track),
             Command::Unpublish(id) => self.unpublish(&id),
-            Command::Mute(id, muted) => self.mute(&id, muted),
+            Command::Mute(id, muted) => self.mute(&id, muted, now),
             Command::Subscribe(sid, wanted) => self.subscribe(sid, wanted),
             Command::RequestKeyframe(sid) => self.subscriptions.request_keyframe(&sid, &mut self.peer),
             Command::Send(data) => {
@@ -228,9 +252,13 @@ impl Room {
             }
             Command::Update { name, metadata, attributes } => {
                 let change = super::reconnect::Own { name, metadata, attributes, ..Default::default() };
-                if let Some(request) = change.request() {
-                    self.request(request);
+                if let Some(request) = change.request()
+                    && matches!(self.phase, Phase::Connecting { .. } | Phase::Live)
+                {
+                    self.request_now(request);
                 }
+                // Else all that was changed is told when there is a session.
+                self.own.changed_at = Some(now);
                 self.own.name = change.name.or(self.own.name.take());
                 self.own.metadata = change.metadata.or(self.own.metadata.take());
                 self.own.attributes.extend(change.attributes);
@@ -261,12 +289,13 @@ impl Room {
         }
     }
 
-    fn mute(&mut self, id: &TrackId, muted: bool) {
+    fn mute(&mut self, id: &TrackId, muted: bool, now: Instant) {
         let Some(p) = self.publications.get_mut(id) else { return };
         if p.track.muted == muted {
             return;
         }
         p.track.muted = muted;
+        p.muted_at = Some(now);
         p.await_keyframe();
         let video = p.track.kind == super::Kind::Video;
         if let Some(sid) = p.sid() {

@@ -9,6 +9,7 @@ mod world;
 mod bottleneck;
 mod data;
 mod hostile;
+mod lost;
 mod media;
 mod reconnect;
 mod retries;

@@ -1,0 +1,103 @@
+//! Requests that went into a socket which was dead already, before anybody knew.
+
+use super::super::signal::{Request, lk};
+use super::super::*;
+use super::world::{World, camera, microphone};
+use lk::signal_response::Message as Response;
+use std::time::Duration;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Until the server has answered a ping: what came before has come.
+const PINGED: Duration = Duration::from_secs(6);
+
+/// The signal socket dies; some time later that is known, and the resume shows our microphone like this.
+fn resumed_with(world: &mut World, muted: bool) {
+    world.drop_signal();
+    world.run(SECOND);
+    let track = lk::TrackInfo { sid: "TR_1".to_owned(), muted, ..Default::default() };
+    let me = lk::ParticipantInfo { sid: "PA_1".to_owned(), tracks: vec![track], ..Default::default() };
+    world.sfu.say(Response::Update(lk::ParticipantUpdate { participants: vec![me] }));
+    world.run(SECOND);
+    assert_eq!(world.count(|e| matches!(e, Event::Resumed)), 1);
+}
+
+fn mutes(world: &World) -> Vec<bool> {
+    let muted = |r: &Request| match r {
+        Request::Mute(mute) => Some(mute.muted),
+        _ => None,
+    };
+    world.sfu.requests.iter().filter_map(muted).collect()
+}
+
+#[test]
+fn a_mute_that_was_lost_is_sent_again_after_the_resume() {
+    let mut world = World::live(vec![microphone()]);
+    world.mute_signal();
+    world.command(Command::Mute(microphone().id, true));
+    world.run(SECOND);
+    resumed_with(&mut world, false);
+    assert_eq!(mutes(&world), [true]);
+    assert!(!world.saw(|e| matches!(e, Event::Muted(..))));
+}
+
+#[test]
+fn a_mute_that_the_server_had_and_changed_meanwhile_is_the_servers() {
+    let mut world = World::live(vec![microphone()]);
+    world.command(Command::Mute(microphone().id, true));
+    world.command(Command::Mute(microphone().id, false));
+    world.run(PINGED);
+    resumed_with(&mut world, true);
+    assert_eq!(mutes(&world), [true, false], "nothing but what was asked for");
+    assert_eq!(world.count(|e| matches!(e, Event::Muted(id, true) if *id == microphone().id)), 1);
+}
+
+#[test]
+fn a_track_whose_announcement_was_lost_is_published_by_a_rejoin() {
+    let mut world = World::live(vec![microphone()]);
+    world.mute_signal();
+    world.command(Command::Publish(camera()));
+    world.run(SECOND);
+    world.drop_signal();
+    world.run(SECOND * 4);
+    let published = |e: &Event| matches!(e, Event::Published(id, _) if *id == camera().id);
+    assert_eq!((world.count(published), world.count(|e| matches!(e, Event::Rejoining(_)))), (1, 1));
+}
+
+#[test]
+fn a_name_that_was_lost_is_told_again_after_the_resume_and_one_that_was_not_is_not() {
+    let name = |name: &str| Command::Update { name: Some(name.to_owned()), metadata: None, attributes: [].into() };
+    let names = |world: &World| world.sfu.sent(|r| matches!(r, Request::UpdateMetadata(u) if u.name == "door"));
+    let mut world = World::live(vec![microphone()]);
+    world.mute_signal();
+    world.command(name("door"));
+    world.run(SECOND);
+    resumed_with(&mut world, false);
+    assert_eq!(names(&world), 1);
+
+    let mut world = World::live(vec![microphone()]);
+    world.command(name("door"));
+    world.run(PINGED);
+    resumed_with(&mut world, false);
+    assert_eq!(names(&world), 1);
+}
+
+#[test]
+fn a_name_set_before_the_join_is_told_once_and_no_session_more_where_it_is_refused() {
+    let mut world = World::new(vec![microphone()]);
+    world.command(Command::Update { name: Some("door".to_owned()), metadata: None, attributes: [].into() });
+    world.run(SECOND * 3);
+    let names = |world: &World| world.sfu.sent(|r| matches!(r, Request::UpdateMetadata(_)));
+    assert_eq!(names(&world), 1);
+    let refused = lk::request_response::Request::UpdateMetadata(lk::UpdateParticipantMetadata::default());
+    let reason = lk::request_response::Reason::NotAllowed.into();
+    world.sfu.say(Response::RequestResponse(lk::RequestResponse {
+        reason,
+        request: Some(refused),
+        ..Default::default()
+    }));
+    world.run(SECOND);
+    world.command(Command::Reconnect { full: true });
+    world.run(SECOND * 3);
+    assert_eq!(names(&world), 1);
+}

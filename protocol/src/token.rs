@@ -165,15 +165,15 @@ struct Video {
     room: String,
     #[serde(skip_serializing_if = "is_false")]
     can_update_own_metadata: bool,
-    #[serde(skip_serializing_if = "is_true")]
+    #[serde(skip_serializing_if = "is_true", skip_deserializing)]
     can_publish: bool,
-    #[serde(skip_serializing_if = "is_true")]
+    #[serde(skip_serializing_if = "is_true", skip_deserializing)]
     can_subscribe: bool,
-    #[serde(skip_serializing_if = "is_true")]
+    #[serde(skip_serializing_if = "is_true", skip_deserializing)]
     can_publish_data: bool,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty", skip_deserializing)]
     can_publish_sources: Vec<Source>,
-    #[serde(skip_serializing_if = "is_false")]
+    #[serde(skip_serializing_if = "is_false", skip_deserializing)]
     hidden: bool,
 }
 

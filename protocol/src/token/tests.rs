@@ -85,7 +85,10 @@ fn claims_are_read_back() {
 
 #[test]
 fn a_token_with_fractions_unknown_claims_and_a_newline_behind_it_is_read() {
-    let token = with_payload(r#"{"exp": 12.5, "sip": {"call": true}, "video": {"roomJoin": true, "x": [1]}}"#);
+    let token = with_payload(
+        r#"{"exp": 12.5, "sip": {"call": true}, "video": {"roomJoin": true, "x": [1],
+                                "canPublish": null, "canPublishSources": ["camera", "a_new_one"]}}"#,
+    );
     let claims = inspect(&Secret::new(format!("{}\n", token.expose()))).expect("well-formed");
     assert_eq!(claims.expires, Duration::from_millis(12_500));
     assert!(claims.join && !claims.agent);

@@ -20,12 +20,14 @@ impl Supervisor {
     pub(super) fn open_source(&mut self, reader: ProcessId, name: String, now: Instant) {
         match self.attach(reader, &name, now) {
             Ok(()) => {}
-            Err(why) => {
-                // The job says it, once: either it ends with this error or it asks again.
-                debug!("{}: source {name:?} denied: {why}", self.reader_label(reader));
-                self.tell_process(reader, &ToJob::Denied { name: name.chars().take(128).collect(), why });
-            }
+            Err(why) => self.deny(reader, &name, why),
         }
+    }
+
+    /// The job says it, once: either it ends with this error or it asks again.
+    pub(super) fn deny(&mut self, reader: ProcessId, name: &str, why: String) {
+        debug!("{}: source {name:?} denied: {why}", self.reader_label(reader));
+        self.tell_process(reader, &ToJob::Denied { name: name.chars().take(MAX_LABEL).collect(), why });
     }
 
     /// Those who waited for an owner that can be started again now.

@@ -38,7 +38,12 @@ impl Supervisor {
             return self.condemn(id, format!("did not greet in version {VERSION} of the control protocol"));
         }
         if costs(&message) && !process.asks.may_ask(Instant::now()) {
-            return self.condemn(id, format!("asked for more than {MAX_REQUESTS} things in a second"));
+            let why = format!("asked for more than {MAX_REQUESTS} things in a second");
+            return match message {
+                // As a loop does that tries a lost device without waiting.
+                FromJob::OpenSource { name } => self.deny(id, &name, format!("{why}: wait before it is tried again")),
+                _ => self.condemn(id, why),
+            };
         }
         match message {
             FromJob::Hello { .. } => process.greeted = true,
@@ -50,11 +55,15 @@ impl Supervisor {
             FromJob::Token(token) => self.with_record(id, |record| record.spec.token = token),
             FromJob::Rejoining => self.job_event(id, JobEvent::Rejoining),
             FromJob::Rejoined => self.job_event(id, JobEvent::Rejoined),
-            FromJob::Ending(JobResult::Failed { error }) => {
-                let error = self.with_causes(id, error);
-                self.job_event(id, JobEvent::Ending(JobResult::Failed { error }));
+            FromJob::Ending(result) => {
+                // All of them are told to the log.
+                let result = match result {
+                    JobResult::Success { reason } => JobResult::Success { reason: masked(&reason) },
+                    JobResult::Stopped { reason } => JobResult::Stopped { reason: masked(&reason) },
+                    JobResult::Failed { error } => JobResult::Failed { error: self.with_causes(id, error) },
+                };
+                self.job_event(id, JobEvent::Ending(result));
             }
-            FromJob::Ending(result) => self.job_event(id, JobEvent::Ending(result)),
             FromJob::Failing(error) => self.conclude(id, error),
             FromJob::Left => self.with_record(id, |record| record.left = true),
             FromJob::Resolve { id: question, host, port } => self.resolve(id, question, host, port),

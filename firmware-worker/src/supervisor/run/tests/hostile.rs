@@ -93,9 +93,29 @@ async fn foreign_descriptors_are_closed_and_end_their_job() {
 }
 
 #[tokio::test]
-async fn a_job_that_asks_for_a_device_again_and_again_ends_before_its_owner_is_flooded() {
+async fn a_job_that_asks_for_a_device_again_and_again_is_denied_it_before_its_owner_is_flooded() {
     let (mut rig, socket, _alive) = hostile().await;
     let message = bytes(&FromJob::OpenSource { name: "camera".into() });
+    for _ in 0..control::MAX_REQUESTS + 5 {
+        socket.send(&message, &[]).expect("room");
+        rig.listen().await;
+    }
+    let (mut given, mut denied, mut buffer) = (0, 0, [0; 4096]);
+    while let Ok((length, _)) = socket.receive(&mut buffer) {
+        match postcard::from_bytes(&buffer[..length]).expect("decodes") {
+            ToJob::SourceFd { .. } => given += 1,
+            ToJob::Denied { why, .. } if why.contains("things in a second") => denied += 1,
+            _ => {}
+        }
+    }
+    assert!(given <= control::MAX_REQUESTS && denied > 0, "{given} {denied}");
+    assert!(!rig.hears_nobody(), "it goes on");
+}
+
+#[tokio::test]
+async fn a_job_that_sends_tokens_again_and_again_ends_before_the_board_is_busy_with_them() {
+    let (mut rig, socket, _alive) = hostile().await;
+    let message = bytes(&FromJob::Token(protocol::secret::Secret::new("a.b.c")));
     for _ in 0..=control::MAX_REQUESTS {
         if rig.hears_nobody() {
             break;

@@ -66,6 +66,13 @@ pub fn check_bridge(config: &Config) -> Result<String, BoxError> {
         let there = list(&sources);
         return Err(format!("publish: no camera or microphone is named {unknown:?}; there is {there}").into());
     }
+    if let Some(twice) =
+        options.publish.iter().flatten().enumerate().find_map(|(at, name)| {
+            options.publish.iter().flatten().take(at).any(|before| before == name).then_some(name)
+        })
+    {
+        return Err(format!("publish: {twice:?} is in it twice").into());
+    }
     let published = list(options.publish.as_deref().unwrap_or(&sources));
     Ok(match options.play.speaker(&speakers)? {
         Some(speaker) => format!("publishes {published}; plays what others say on {speaker}"),
@@ -143,6 +150,7 @@ mod tests {
             ("publish = []\nplay = true", "publishes none; plays what others say on hall"),
             ("publsh = []", "job: unknown field `publsh`, expected `publish` or `play`"),
             ("publish = [\"camra\"]", "job: publish: no camera or microphone is named \"camra\"; there is camera"),
+            ("publish = [\"camera\", \"camera\"]", "job: publish: \"camera\" is in it twice"),
             ("play = \"hal\"", "job: play: no [[speaker]] is named \"hal\"; there is hall"),
             ("play = 1", "job: `play` is true, false or the name of a speaker"),
         ] {

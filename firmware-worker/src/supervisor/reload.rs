@@ -35,8 +35,12 @@ impl Supervisor {
         }
     }
 
-    fn reconfigure(&mut self, new: Config) {
+    fn reconfigure(&mut self, mut new: Config) {
         let kept = kept(&self.config, &new);
+        if self.config.devices != new.devices {
+            // It may name devices that are there after the restart only.
+            new.job_options.clone_from(&self.config.job_options);
+        }
         let worker = &new.worker;
         let tuning = Tuning {
             max_jobs: worker.max_jobs,
@@ -76,6 +80,7 @@ fn kept(old: &Config, new: &Config) -> Vec<&'static str> {
         (old.server.credentials != new.server.credentials, "credentials"),
         (registration, "the registration under [worker]"),
         (old.devices != new.devices, "devices"),
+        (old.devices != new.devices && old.job_options != new.job_options, "[job], as devices change with it"),
         (limits, "limits of devices"),
         (old.isolation != new.isolation, "[isolation]"),
         (old.http != new.http, "[http]"),

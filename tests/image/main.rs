@@ -7,6 +7,7 @@ mod raspberry;
 mod recording;
 mod rpi_os;
 mod rule;
+mod stuck;
 mod update;
 mod virt;
 mod warnings;

@@ -10,9 +10,6 @@ use std::path::PathBuf;
 use std::process::{ChildStdin, Command, Stdio};
 use std::time::Duration;
 
-/// A shell that is there answers sooner.
-const SHELL_ANSWERS: Duration = Duration::from_secs(3);
-
 /// From power-on to anything that a board says: 20 s when idle, more beside a busy build.
 pub const BOOT: Duration = Duration::from_secs(180);
 
@@ -256,14 +253,11 @@ impl Board {
         &self.process.log
     }
 
-    /// Waits for the shell of a card with [`Card::open_shell`]: what is typed before that is nobody's.
+    /// Waits for the shell of a card with [`Card::open_shell`], before anything is typed: what comes on a serial line that
+    /// nobody has open can stop QEMU's for good.
     #[track_caller]
-    pub fn wait_shell(&mut self) {
-        poll::until("the board has a shell", BOOT, || {
-            self.type_line("echo shell: $((6 * 7))");
-            // Not at once again: what is typed waits in the line.
-            poll::try_until(SHELL_ANSWERS, || self.console().find(&["shell: 42"]))
-        });
+    pub fn wait_shell(&self) {
+        self.wait("built-in shell", BOOT);
     }
 
     /// Runs a command in the shell of a card with [`Card::open_shell`] and gives what it prints, on one line, without

@@ -40,12 +40,12 @@ impl Room {
     }
 
     fn check_signal(&mut self, now: Instant) {
-        let wall = self.wall_ms(now);
+        let (wall, syncing) = (self.wall_ms(now), matches!(self.phase, Phase::Syncing { .. }));
         if self.keep_alive.silent(now) {
             self.resume("signal connection silent", now);
         } else if self.negotiation.deadline().is_some_and(|at| at <= now) {
             self.rejoin("no answer to an offer", now);
-        } else if let Some(ping) = self.keep_alive.ping(wall, now) {
+        } else if let Some(ping) = self.keep_alive.ping(!syncing, wall, now) {
             self.request_now(ping);
         }
     }

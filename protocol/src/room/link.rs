@@ -205,13 +205,15 @@ impl KeepAlive {
         now >= self.heard + self.timeout
     }
 
-    /// The ping that is due.
-    pub(super) fn ping(&mut self, wall_ms: i64, now: Instant) -> Option<Request> {
+    /// The ping that is due. `all_sent`: no request waits for the end of a resume, so that its answer stands for all of them.
+    pub(super) fn ping(&mut self, all_sent: bool, wall_ms: i64, now: Instant) -> Option<Request> {
         if now < self.next_ping {
             return None;
         }
         self.next_ping = now + self.interval;
-        self.pinged = (wall_ms, now);
+        if all_sent {
+            self.pinged = (wall_ms, now);
+        }
         Some(Request::PingReq(lk::Ping { timestamp: wall_ms, rtt: self.rtt_ms }))
     }
 

@@ -246,7 +246,7 @@ impl Room {
             return;
         }
         let waits = |cid: &str| self.backlog.has(|r| matches!(r, Request::AddTrack(track) if track.cid == cid));
-        if self.publications.iter().any(|p| p.info.is_none() && !waits(&p.cid)) {
+        if self.leaving.is_none() && self.publications.iter().any(|p| p.info.is_none() && !waits(&p.cid)) {
             return self.rejoin("the announcement of a track may be lost", now);
         }
         self.roster.expect_complete_list();
@@ -304,6 +304,7 @@ impl Room {
         if self.own.changed_at.is_some_and(|at| self.keep_alive.may_have_lost(at)) {
             self.out.extend(self.own.request().map(|request| Output::Signal(signal::encode(request))));
         }
+        self.mute_again();
         self.flush_backlog();
     }
 

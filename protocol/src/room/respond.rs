@@ -135,19 +135,27 @@ impl Room {
         self.out.extend(events.into_iter().map(Output::Event));
     }
 
-    /// After a resume: what the job has changed since the server last answered may be lost, and the rest the server has changed.
+    /// After a resume: what the job has not changed lately is as the server says.
     fn compare_mutes(&mut self, me: &lk::ParticipantInfo) {
         for track in &me.tracks {
-            let (sid, muted) = (track.sid.clone(), track.muted);
-            let Some(p) = self.publications.by_sid(&sid) else { continue };
-            let ours = p.track.muted;
-            if ours == muted || self.backlog.has(|r| matches!(r, Request::Mute(mute) if mute.sid == sid)) {
-                continue;
+            let Some(p) = self.publications.by_sid(&track.sid) else { continue };
+            if !p.muted_at.is_some_and(|at| self.keep_alive.may_have_lost(at)) {
+                self.muted_by_server(&lk::MuteTrackRequest { sid: track.sid.clone(), muted: track.muted });
             }
-            if p.muted_at.is_some_and(|at| self.keep_alive.may_have_lost(at)) {
-                self.request(Request::Mute(lk::MuteTrackRequest { sid, muted: ours }));
-            } else {
-                self.muted_by_server(&lk::MuteTrackRequest { sid, muted });
+        }
+    }
+
+    /// After a resume: what the job has changed since the server last answered, and may be lost. The list of tracks does not
+    /// tell, as it lacks those without media yet.
+    pub(super) fn mute_again(&mut self) {
+        let lost = |p: &&super::publish::Publication| p.muted_at.is_some_and(|at| self.keep_alive.may_have_lost(at));
+        let mute = |p: &super::publish::Publication| {
+            Some(lk::MuteTrackRequest { sid: p.info.as_ref()?.sid.clone(), muted: p.track.muted })
+        };
+        let lost: Vec<_> = self.publications.iter().filter(lost).filter_map(mute).collect();
+        for mute in lost {
+            if !self.backlog.has(|r| matches!(r, Request::Mute(waits) if waits.sid == mute.sid)) {
+                self.request_now(Request::Mute(mute));
             }
         }
     }

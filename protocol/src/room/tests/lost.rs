@@ -53,6 +53,36 @@ fn a_mute_that_the_server_had_and_changed_meanwhile_is_the_servers() {
 }
 
 #[test]
+fn a_mute_that_was_lost_of_a_track_that_the_server_does_not_list_yet_is_sent_again() {
+    let mut world = World::live(vec![LocalTrack { muted: true, ..microphone() }]);
+    world.mute_signal();
+    world.command(Command::Mute(microphone().id, false));
+    world.run(SECOND);
+    world.drop_signal();
+    world.run(SECOND);
+    assert_eq!((mutes(&world), world.count(|e| matches!(e, Event::Resumed))), (vec![false], 1));
+}
+
+/// Pings are answered as soon as the signal socket is back, and what waits for the media is not sent yet.
+#[test]
+fn a_name_that_is_set_during_a_long_resume_is_told_at_its_end() {
+    let mut world = World::live(vec![microphone()]);
+    world.cut = true;
+    // The resume begins after 4 s.
+    world.run(SECOND * 9 / 2);
+    world.command(Command::Update { name: Some("door".to_owned()), metadata: None, attributes: [].into() });
+    // A ping is answered 5 s after the socket is back; after 8 s without media this would be a rejoin.
+    world.run(SECOND * 4);
+    world.cut = false;
+    world.run(SECOND * 4);
+    assert_eq!(
+        (world.count(|e| matches!(e, Event::Resumed)), world.count(|e| matches!(e, Event::Rejoining(_)))),
+        (1, 0)
+    );
+    assert_eq!(world.sfu.sent(|r| matches!(r, Request::UpdateMetadata(u) if u.name == "door")), 1);
+}
+
+#[test]
 fn a_track_whose_announcement_was_lost_is_published_by_a_rejoin() {
     let mut world = World::live(vec![microphone()]);
     world.mute_signal();

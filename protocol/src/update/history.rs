@@ -84,7 +84,8 @@ impl History {
     }
 
     /// After a start of slot `running`: what happened since the last one is written down here. `fallback` is why U-Boot did
-    /// not take the other slot, as it tells the kernel: `tries` or `kernel`.
+    /// not take the other slot, as it tells the kernel: `tries` or `kernel`,
+    /// or `record` where it could not be begun.
     pub fn started(&mut self, running: Slot, record: Option<Record>, fallback: Option<&str>) -> Standing {
         let tries = record.and_then(|record| Some((record.good.other(), record.tries?)));
         match (tries, &self.trial) {

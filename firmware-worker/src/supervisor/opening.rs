@@ -173,7 +173,7 @@ impl Supervisor {
         });
         match &result {
             Err((why, Some(node))) => {
-                warn!("device {name} cannot be opened: {why}; no camera is looked for there until it answers");
+                warn!("device {name} cannot be opened: {why}; no camera is looked for there before it has answered");
                 opener.kill();
                 let until = Instant::now() + AGAIN;
                 self.openings.hanging.push(Hanging { node: node.clone(), opener: Some(opener), until });
@@ -190,12 +190,13 @@ impl Supervisor {
             // Their driver was slow to open them: nor is its last close for the loop.
             return close_apart(result.unwrap_or_default());
         };
-        let sent = match result {
-            Ok(nodes) => process.send(&ToOwner::Node, &nodes.iter().map(AsFd::as_fd).collect::<Vec<_>>()),
-            Err(why) => process.send(&ToOwner::NoNode { why }, &[]),
+        let (message, nodes) = match result {
+            Ok(nodes) => (ToOwner::Node, nodes),
+            Err(why) => (ToOwner::NoNode { why }, Vec::new()),
         };
-        if let Err(e) = sent {
+        if let Err(e) = process.send(&message, &nodes.iter().map(AsFd::as_fd).collect::<Vec<_>>()) {
             debug!("device {name}: {e}");
+            close_apart(nodes);
         }
     }
 

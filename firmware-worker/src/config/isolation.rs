@@ -82,14 +82,18 @@ pub(super) fn isolation(written: IsolationWritten) -> Result<Isolation, Error> {
     Ok(Isolation { mode: written.mode.unwrap_or_default(), uids, paths, syscalls })
 }
 
-/// Whether there is a user for each job, the prewarmed one and each owner of a device; what is wrong if not. Those that there are
-/// serve as many.
-pub(super) fn doubt(isolation: &Isolation, worker: &Worker, devices: usize) -> Option<String> {
+/// There is a user for each job, the prewarmed one and each owner of a device; or fewer jobs are taken, and this is said.
+pub(super) fn suffice(isolation: &Isolation, worker: &mut Worker, devices: usize) -> Option<String> {
     let there = isolation.uids.end() - isolation.uids.start() + 1;
-    let needed = worker.max_jobs.saturating_add(worker.prewarm).saturating_add(devices as u32);
-    let jobs = worker.max_jobs;
+    let others = worker.prewarm.saturating_add(devices as u32);
+    let (jobs, needed) = (worker.max_jobs, worker.max_jobs.saturating_add(others));
     (there < needed).then(|| {
-        format!("isolation uids: {there} users are too few for {jobs} jobs and {devices} devices: {needed} or more")
+        worker.max_jobs = there.saturating_sub(others).max(1);
+        let taken = worker.max_jobs;
+        format!(
+            "isolation uids: {there} users are too few for {jobs} jobs and {devices} devices, which need {needed}; \
+             {taken} at a time are taken"
+        )
     })
 }
 

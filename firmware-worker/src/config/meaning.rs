@@ -45,7 +45,7 @@ pub(super) fn mean(written: Written, defaults: Defaults) -> Result<Config, Error
         log_level: log_level(written.log.level, defaults)?,
     };
     config.doubts = limits::doubts(&config.limits);
-    config.doubts.extend(isolation::doubt(&config.isolation, &config.worker, config.devices.len()));
+    config.doubts.extend(isolation::suffice(&config.isolation, &mut config.worker, config.devices.len()));
     if let Some(check) = defaults.entrypoint.check {
         config.job_outline = check(&config).map_err(|why| wrong("job", why.to_string()))?;
     }

@@ -364,11 +364,12 @@ fn a_missing_url_or_credential_names_what_to_set() {
 }
 
 #[test]
-fn there_is_a_user_for_each_child_or_it_is_doubted() {
+fn there_is_a_user_for_each_child_or_fewer_jobs_are_taken() {
     let text = |jobs: u32| format!("[worker]\nmax_jobs = {jobs}\n[isolation]\nuids = \"2000-2019\"\n");
     assert_eq!(load_text(&text(17)).unwrap().doubts, [""; 0]);
-    let doubt = "isolation uids: 20 users are too few for 18 jobs and 2 devices: 21 or more";
-    assert_eq!(load_text(&text(18)).unwrap().doubts, [doubt]);
+    let fewer = load_text(&text(18)).unwrap();
+    let doubt = "isolation uids: 20 users are too few for 18 jobs and 2 devices, which need 21; 17 at a time are taken";
+    assert_eq!((fewer.worker.max_jobs, fewer.doubts), (17, vec![doubt.to_owned()]));
 }
 
 #[test]

@@ -37,6 +37,7 @@ impl Supervisor {
 
     fn reconfigure(&mut self, mut new: Config) {
         let kept = kept(&self.config, &new);
+        new.doubts.iter().for_each(|doubt| warn!("{doubt}"));
         if self.config.devices != new.devices {
             // It may name devices that are there after the restart only.
             new.job_options.clone_from(&self.config.job_options);

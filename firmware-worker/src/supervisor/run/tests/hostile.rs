@@ -96,19 +96,20 @@ async fn foreign_descriptors_are_closed_and_end_their_job() {
 async fn a_job_that_asks_for_a_device_again_and_again_is_denied_it_before_its_owner_is_flooded() {
     let (mut rig, socket, _alive) = hostile().await;
     let message = bytes(&FromJob::OpenSource { name: "camera".into() });
-    for _ in 0..control::MAX_REQUESTS + 5 {
+    let (mut given, mut denied, mut buffer) = (0, 0, [0; 4096]);
+    // A second may end in the middle of it, and twice as much is given then.
+    while denied == 0 && given <= 2 * control::MAX_REQUESTS {
         socket.send(&message, &[]).expect("room");
         rig.listen().await;
-    }
-    let (mut given, mut denied, mut buffer) = (0, 0, [0; 4096]);
-    while let Ok((length, _)) = socket.receive(&mut buffer) {
-        match postcard::from_bytes(&buffer[..length]).expect("decodes") {
-            ToJob::SourceFd { .. } => given += 1,
-            ToJob::Denied { why, .. } if why.contains("things in a second") => denied += 1,
-            _ => {}
+        while let Ok((length, _)) = socket.receive(&mut buffer) {
+            match postcard::from_bytes(&buffer[..length]).expect("decodes") {
+                ToJob::SourceFd { .. } => given += 1,
+                ToJob::Denied { why, .. } if why.contains("things in a second") => denied += 1,
+                _ => {}
+            }
         }
     }
-    assert!(given <= control::MAX_REQUESTS && denied > 0, "{given} {denied}");
+    assert!(denied > 0, "{given} were given");
     assert!(!rig.hears_nobody(), "it goes on");
 }
 
@@ -116,7 +117,8 @@ async fn a_job_that_asks_for_a_device_again_and_again_is_denied_it_before_its_ow
 async fn a_job_that_sends_tokens_again_and_again_ends_before_the_board_is_busy_with_them() {
     let (mut rig, socket, _alive) = hostile().await;
     let message = bytes(&FromJob::Token(protocol::secret::Secret::new("a.b.c")));
-    for _ in 0..=control::MAX_REQUESTS {
+    // A second may end in the middle of it.
+    for _ in 0..2 * (control::MAX_REQUESTS + 1) {
         if rig.hears_nobody() {
             break;
         }

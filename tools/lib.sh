@@ -3,6 +3,8 @@
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 CACHE=$(realpath -m "${FIRMWARE_WORKER_CACHE:-$HOME/.cache/firmware-worker}")
+# Whole, for tools that are called from elsewhere.
+export FIRMWARE_WORKER_CACHE=$CACHE
 
 # Where everything is built, whichever checkout it is of.
 COPY=$CACHE/checkout
@@ -98,6 +100,9 @@ update_key() { echo "$CACHE/update.key"; }
 # ALSA for 32-bit ARM.
 armhf_sysroot() { echo "$CACHE/sysroot-armhf"; }
 
+# git_here ARGUMENT...: of the checkout, whoever owns it: the user of a container may be another one.
+git_here() { git -c safe.directory="$ROOT" -C "$ROOT" "$@"; }
+
 # Brings the copy to the checkout's state, uncommitted changes included. Files whose content is the same keep their times.
 copy_checkout() {
   local of_copy=(git --git-dir "$COPY/.git" -c user.name=tests -c user.email=tests@localhost) tree commit
@@ -108,7 +113,7 @@ copy_checkout() {
   tree=$(GIT_INDEX_FILE=$COPY/.git/from "${of_copy[@]}" write-tree)
   git -C "$COPY" read-tree --reset -u "$tree"
   # Packages and images have the time of the last commit.
-  commit=$(GIT_COMMITTER_DATE=$(git -C "$ROOT" log -1 --format=%cI) "${of_copy[@]}" commit-tree "$tree" -m "Copy")
+  commit=$(GIT_COMMITTER_DATE=$(git_here log -1 --format=%cI) "${of_copy[@]}" commit-tree "$tree" -m "Copy")
   git -C "$COPY" update-ref --no-deref HEAD "$commit"
 }
 
@@ -116,7 +121,11 @@ copy_checkout() {
 # meanwhile. Cargo goes by the times of files and not by where they are: built from checkouts in one place, a new clone would
 # build everything anew, and each could take another's program for its own.
 work_in_copy() {
-  [[ ! $ROOT -ef $COPY ]] && git -C "$ROOT" rev-parse -q --verify HEAD >/dev/null 2>&1 || return 0
+  [[ ! $ROOT -ef $COPY ]] || return 0
+  git_here rev-parse -q --verify HEAD >/dev/null 2>&1 || {
+    say "no repository here: everything is built in target/ of this folder"
+    return 0
+  }
   mkdir -p "$CACHE"
   exec 9>"$COPY.lock"
   flock -n 9 || {
@@ -124,14 +133,17 @@ work_in_copy() {
     flock 9
   }
   copy_checkout
+  # Of who works in the checkout by hand.
+  [[ ${CARGO_TARGET_DIR:-} != "$ROOT/target" ]] || unset CARGO_TARGET_DIR
+  [[ ${LIVEKIT_SERVER:-} != "$CACHE"/* ]] || unset LIVEKIT_SERVER
+  [[ ${JUDGE_PYTHON:-} != "$CACHE"/* ]] || unset JUDGE_PYTHON
   exec "$COPY/tools/${0##*/}" "$@"
 }
 
 # build_folder [KIND]: of the copy under the cache; of a checkout, where somebody runs cargo there himself, in it.
 build_folder() { if [[ $ROOT -ef $COPY ]]; then echo "$CACHE/target${1:+-$1}"; else echo "$ROOT/target${1:+/$1}"; fi; }
 
-# Everything that builds or tests runs in this environment. Build outputs lie outside the checkout, so that a clean clone
-# is warm.
+# Everything that builds or tests runs in this environment.
 use_environment() {
   export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$(build_folder)}
   export LIVEKIT_SERVER=${LIVEKIT_SERVER:-$(livekit_server)}

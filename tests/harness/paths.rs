@@ -37,6 +37,11 @@ pub fn worker() -> PathBuf {
         .clone()
 }
 
+/// A worker to be upgraded: another one, that was well when it was tested (`PREVIOUS_WORKER`); where there is none, this one.
+pub fn previous_worker() -> PathBuf {
+    std::env::var_os("PREVIOUS_WORKER").map_or_else(worker, PathBuf::from)
+}
+
 /// An example of the library, built now.
 pub fn example(name: &str) -> PathBuf {
     build(&["--example", name]).join("examples").join(name)

@@ -18,7 +18,7 @@ const ROOMS: [&str; 3] = ["first", "second", "third"];
 #[test]
 fn three_streaming_rooms_do_not_notice_that_upgrades_replace_the_program() {
     let server = Server::start();
-    let installed = Installed::new(&paths::worker());
+    let installed = Installed::new(&paths::previous_worker());
     let worker = Setup::new(&server).binary(installed.path().into()).start();
     let judges = ROOMS.map(|room| Judge::join(&server, room, "judge"));
     for (room, judge) in ROOMS.iter().zip(&judges) {

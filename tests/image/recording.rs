@@ -72,6 +72,19 @@ impl Recording {
         self.events.iter().enumerate().filter(move |(_, event)| is_one(event)).map(|(index, _)| index)
     }
 
+    /// Index of the first write after which the ext4 at `start` says that it has more than this many bytes.
+    pub fn growth_of(&self, start: usize, bytes: u64) -> Option<usize> {
+        self.events.iter().position(|event| {
+            let (at, written) = self.bytes(*event);
+            let number = |of: usize| {
+                let from = (start + 1024 + of).checked_sub(at)?;
+                Some(u32::from_le_bytes(written.get(from..from + 4)?.try_into().ok()?))
+            };
+            // Blocks, and their size: ext4's superblock.
+            matches!((number(4), number(24)), (Some(blocks), Some(size)) if u64::from(blocks) << (10 + size) > bytes)
+        })
+    }
+
     fn bytes(&self, event: Event) -> (usize, &[u8]) {
         match event {
             Event::Write { at, from, length } => (at, &self.bytes[from..][..length]),

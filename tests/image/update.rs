@@ -253,14 +253,13 @@ fn pull_the_plug(mut card: Card, recording: &Recording, before: Vec<u8>) {
     assert!(booted.iter().all(|count| *count > 0), "the whole way was cut");
 }
 
-/// While the data partition grows, while the root is written, and between the copies of the record that puts it on trial (the
+/// While the data partition grows, of which the journal alone knows then, while the root is written, and between the copies of the record that puts it on trial (the
 /// first record of a card comes before the update); in the long run between those that keep it too, and the rest evenly.
 fn cuts_to_start(recording: &Recording, count: usize) -> BTreeSet<usize> {
     let records: Vec<_> = recording.writes_to(&COPY_OFFSETS).collect();
     let [_, first, trial, .., kept, _] = records[..] else { panic!("a trial and its end: {records:?}") };
-    let beyond = |event: &Event| matches!(event, Event::Write { at, .. } if *at as u64 >= DATA + FLASHED);
-    let grown = recording.events.iter().position(beyond).expect("the card is larger than the image");
-    let mut cuts = BTreeSet::from([grown + 1, first.midpoint(trial), trial + 1]);
+    let grown = recording.growth_of(DATA as usize, FLASHED).expect("the card is larger than the image");
+    let mut cuts = BTreeSet::from([grown, first.midpoint(trial), trial + 1]);
     let rest = count - cuts.len();
     if rest > 0 {
         cuts.insert(kept + 1);

@@ -364,15 +364,6 @@ fn a_missing_url_or_credential_names_what_to_set() {
 }
 
 #[test]
-fn there_is_a_user_for_each_child_or_fewer_jobs_are_taken() {
-    let text = |jobs: u32| format!("[worker]\nmax_jobs = {jobs}\n[isolation]\nuids = \"2000-2019\"\n");
-    assert_eq!(load_text(&text(17)).unwrap().doubts, [""; 0]);
-    let fewer = load_text(&text(18)).unwrap();
-    let doubt = "isolation uids: 20 users are too few for 18 jobs and 2 devices, which need 21; 17 at a time are taken";
-    assert_eq!((fewer.worker.max_jobs, fewer.doubts), (17, vec![doubt.to_owned()]));
-}
-
-#[test]
 fn a_missing_file_is_named() {
     let error = load_from(Written::default(), &KEYS, Some(Path::new("/none/config.toml"))).unwrap_err();
     assert!(error.to_string().starts_with("/none/config.toml: cannot read the configuration: "), "{error}");

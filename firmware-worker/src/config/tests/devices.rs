@@ -76,3 +76,12 @@ fn every_key_of_a_microphone_is_meant_as_written() {
     let stereo = load_text("[[microphone]]\nchannels = 2").unwrap();
     assert!(matches!(&stereo.devices[0].kind, DeviceKind::Microphone(m) if m.application == OpusApplication::Audio));
 }
+
+#[test]
+fn there_is_a_user_for_each_child_or_fewer_jobs_are_taken() {
+    let text = |jobs: u32| format!("[worker]\nmax_jobs = {jobs}\n[isolation]\nuids = \"2000-2019\"\n");
+    assert_eq!(load_text(&text(17)).unwrap().doubts, [""; 0]);
+    let fewer = load_text(&text(18)).unwrap();
+    let doubt = "isolation uids: 20 users are too few for 18 jobs and 2 devices, which need 21; 17 at a time are taken";
+    assert_eq!((fewer.worker.max_jobs, fewer.doubts), (17, vec![doubt.to_owned()]));
+}

@@ -32,6 +32,15 @@ fn scratch(name: &str) -> PathBuf {
 }
 
 #[test]
+fn who_reads_no_further_ends_it_without_a_word() {
+    // A pipe whose reader is gone already.
+    let script = "exec 3> >(:); wait $!; \"$0\" devices --json >&3; echo $?";
+    let output = Command::new("bash").args(["-c", script, env!("CARGO_BIN_EXE_firmware-worker")]).output();
+    let output = output.expect("part of the base system");
+    assert_eq!((stdout(&output).as_str(), stderr(&output).as_str()), ("141\n", ""), "killed by SIGPIPE");
+}
+
+#[test]
 fn wrong_arguments_end_with_code_2_and_help_with_0() {
     for arguments in [&["start", "--bogus"][..], &["fly"], &[], &["connect"]] {
         assert_eq!(run(arguments, &[]).status.code(), Some(2), "{arguments:?}");

@@ -26,7 +26,7 @@ use crate::{device, supervisor};
 use arguments::{Arguments, Bench, BoardCommand, Command, Jobs, Settings};
 use clap::Parser;
 use hal::board::Board;
-use hal::process::{Inheritance, Socket, inherited_control};
+use hal::process::{Inheritance, Socket, end_with_the_reader, inherited_control};
 use protocol::secret::Secret;
 use protocol::worker::RestartPolicy;
 use std::ffi::OsString;
@@ -119,6 +119,14 @@ fn refuse(refusal: &clap::Error) -> ExitCode {
 }
 
 fn command(command: Command, options: &WorkerOptions, inheritance: Option<Inheritance>) -> ExitCode {
+    use Command::{Check, Devices, Doctor, Jobs as ShowJobs, Snapshot, Token};
+    // What somebody reads and does nothing else.
+    if matches!(
+        command,
+        Check { .. } | Devices { .. } | Doctor { .. } | ShowJobs { .. } | Snapshot { .. } | Token { .. }
+    ) {
+        end_with_the_reader();
+    }
     match command {
         Command::Start(settings) => start(settings, false, options, inheritance),
         Command::Dev(settings) => start(settings, true, options, inheritance),

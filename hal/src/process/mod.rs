@@ -70,6 +70,13 @@ pub fn await_readable(fd: BorrowedFd<'_>, timeout: Duration) -> io::Result<()> {
     crate::wait::ready(fd, libc::POLLIN, timeout).map(drop)
 }
 
+/// From now on this process ends without a word when it writes to a pipe that nobody reads any more, as `head` leaves one. Rust's
+/// runtime has it get an error, of which `println!` panics.
+pub fn end_with_the_reader() {
+    // SAFETY: no handler of ours is involved.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+}
+
 /// Ends the process at once: no destructors, no exit handlers, no flushing, so nothing can hold it up.
 pub fn exit_now(code: i32) -> ! {
     // SAFETY: `_exit` takes any value and does not return.

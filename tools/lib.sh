@@ -132,7 +132,8 @@ work_in_copy() {
     say "waits for who builds or tests at this moment"
     flock 9
   }
-  copy_checkout
+  # Modes of files go into packages and images: the same whoever makes them.
+  (umask 022 && copy_checkout)
   # Of who works in the checkout by hand.
   [[ ${CARGO_TARGET_DIR:-} != "$ROOT/target" ]] || unset CARGO_TARGET_DIR
   [[ ${LIVEKIT_SERVER:-} != "$CACHE"/* ]] || unset LIVEKIT_SERVER

@@ -253,8 +253,9 @@ fn pull_the_plug(mut card: Card, recording: &Recording, before: Vec<u8>) {
     assert!(booted.iter().all(|count| *count > 0), "the whole way was cut");
 }
 
-/// While the data partition grows, of which the journal alone knows then, while the root is written, and between the copies of the record that puts it on trial (the
-/// first record of a card comes before the update); in the long run between those that keep it too, and the rest evenly.
+/// While the data partition grows, of which the journal alone knows then, while the root is written, and between the copies of the
+/// record that puts it on trial (the first record of a card comes before the update); in the long run between those that keep it
+/// too, and the rest evenly.
 fn cuts_to_start(recording: &Recording, count: usize) -> BTreeSet<usize> {
     let records: Vec<_> = recording.writes_to(&COPY_OFFSETS).collect();
     let [_, first, trial, .., kept, _] = records[..] else { panic!("a trial and its end: {records:?}") };

@@ -47,8 +47,8 @@ pub fn settle(
     drop(lock);
     let must_register = match standing {
         Standing::OnTrial { must_register } => must_register,
-        Standing::Installed if system.fallback() == Some("record") => return Ok(Ending::NotStarted),
         Standing::Installed => return Ok(Ending::Installed),
+        Standing::NotStarted => return Ok(Ending::NotStarted),
         Standing::CutOff => return Ok(Ending::CutOff(before.trial.map(|attempt| attempt.version).unwrap_or_default())),
         Standing::Settled => {
             let new = history.failed.last().filter(|_| history.failed != before.failed);

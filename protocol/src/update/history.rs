@@ -52,6 +52,8 @@ pub enum Standing {
     },
     /// The other slot is on trial from the next start on.
     Installed,
+    /// The other slot is on trial from the next start on in which U-Boot can write that down.
+    NotStarted,
     /// An update was cut off before it was whole, and may be installed again.
     CutOff,
 }
@@ -84,14 +86,14 @@ impl History {
     }
 
     /// After a start of slot `running`: what happened since the last one is written down here. `fallback` is why U-Boot did
-    /// not take the other slot, as it tells the kernel: `tries` or `kernel`,
-    /// or `record` where it could not be begun.
+    /// not take the other slot, as it tells the kernel: `tries` or `kernel`, or `record` where it could not write down a try.
     pub fn started(&mut self, running: Slot, record: Option<Record>, fallback: Option<&str>) -> Standing {
         let tries = record.and_then(|record| Some((record.good.other(), record.tries?)));
         match (tries, &self.trial) {
             (Some((slot, _)), attempt) if slot == running => {
                 Standing::OnTrial { must_register: attempt.as_ref().is_some_and(|attempt| attempt.must_register) }
             }
+            (Some(_), _) if fallback == Some("record") => Standing::NotStarted,
             (Some(_), _) => Standing::Installed,
             // A power cut came between the record and this.
             (None, Some(attempt)) if attempt.slot == running => {
@@ -134,7 +136,9 @@ mod tests {
         assert_eq!(with_trial(true).started(Slot::B, trial, None), Standing::OnTrial { must_register: true });
         assert_eq!(with_trial(false).started(Slot::B, trial, None), Standing::OnTrial { must_register: false });
         assert_eq!(History::default().started(Slot::B, trial, None), Standing::OnTrial { must_register: false });
-        assert_eq!(with_trial(true).started(Slot::A, record(Slot::A, Some(3)), None), Standing::Installed);
+        let installed = |fallback| with_trial(true).started(Slot::A, record(Slot::A, Some(3)), fallback);
+        assert_eq!(installed(None), Standing::Installed);
+        assert_eq!(installed(Some("record")), Standing::NotStarted);
     }
 
     #[test]

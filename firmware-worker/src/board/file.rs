@@ -75,21 +75,32 @@ impl Boot {
 /// On a FAT a name is written with the file that gets it, not with the folder. The temporary name goes before that: two for one
 /// place would be two files, of which the next change frees one. And the old file's place is free, which must not be on the medium
 /// before the name is, as soon as nobody has it open.
-pub(super) fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Error> {
+pub(crate) fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Error> {
     let failed = |call| move |source| Error::File { call, path: path.to_owned(), source };
     let folder = path.parent().unwrap_or(Path::new("/"));
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".new");
     let new = folder.join(name);
-    // What an earlier try has left may have another mode.
-    let _ = fs::remove_file(&new);
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&new).map_err(failed("write"))?;
-    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(failed("write"))?;
+    let written = write_new(&new, bytes, mode).map_err(failed("write"));
     let old = File::open(path);
-    fs::rename(&new, path).map_err(failed("replace"))?;
+    let renamed = written.and_then(|file| fs::rename(&new, path).map(|()| file).map_err(failed("replace")));
+    if renamed.is_err() {
+        // The old file is whole; a part of the new one would keep a full partition full.
+        let _ = fs::remove_file(&new);
+    }
+    let file = renamed?;
     File::open(folder).and_then(|folder| folder.sync_all()).and_then(|()| file.sync_all()).map_err(failed("sync"))?;
     drop(old);
     Ok(())
+}
+
+fn write_new(path: &Path, bytes: &[u8], mode: u32) -> io::Result<File> {
+    // What an earlier try has left may have another mode.
+    let _ = fs::remove_file(path);
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    Ok(file)
 }
 
 /// The same text with an empty string for each secret in it; nothing if there is none.

@@ -22,6 +22,7 @@ mod tests;
 use crate::config::{self, Board, Config, Defaults, Written};
 use crate::net::shown;
 use file::Boot;
+pub(crate) use file::replace;
 use kept::Kept;
 use std::io;
 use std::path::{Path, PathBuf};

@@ -1,7 +1,8 @@
 //! A Raspberry Pi's kernel command line, where its owner switches the memory controller on.
 
+use crate::board;
 use hal::board::Board;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -34,6 +35,9 @@ pub(super) enum Error {
         /// In plain words.
         why: &'static str,
     },
+    /// Replacing the file.
+    #[error(transparent)]
+    Replace(#[from] board::Error),
     /// Reading or writing.
     #[error("{call} {path}: {source}")]
     File {
@@ -45,6 +49,9 @@ pub(super) enum Error {
         source: io::Error,
     },
 }
+
+/// Mode of a file that anybody may read, where the file system has modes.
+const PUBLIC: u32 = 0o644;
 
 const BY_HAND: &str = "add cgroup_enable=memory to the kernel's command line and reboot";
 
@@ -76,7 +83,7 @@ pub(super) fn enable_memory_cgroup(root: &Path, out: &mut impl Write) -> Result<
     let after = enabled(&before).map_err(|why| Error::Strange { path: path.clone(), why })?;
     let shown = format!("{}:\n- {}\n+ {}\n", path.display(), before.trim_end(), after.trim_end());
     say(out, shown).map_err(failed)?;
-    replace(&path, &after)?;
+    board::replace(&path, after.as_bytes(), PUBLIC)?;
     say(out, "Reboot for it to take effect.\n".into()).map_err(failed)
 }
 
@@ -99,35 +106,6 @@ fn enabled(line: &str) -> Result<String, &'static str> {
     let mut words: Vec<_> = only.split_whitespace().filter(|word| *word != DISABLE).collect();
     words.push(ENABLE);
     Ok(format!("{}\n", words.join(" ")))
-}
-
-/// A new file, synced, then renamed over the old one: a power cut leaves one of the two. On a FAT that wants the folder synced, in
-/// which the temporary name is, then the file again, as its name is written with it, and the old one open until then, as its place
-/// is free after that.
-fn replace(path: &Path, text: &str) -> Result<(), Error> {
-    let new = path.with_extension("txt.new");
-    let write = || {
-        let mut file = File::create(&new)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        Ok(file)
-    };
-    let written = write().map_err(|source| file("write", &new, source));
-    let old = File::open(path);
-    let renamed = written.and_then(|written| match fs::rename(&new, path) {
-        Ok(()) => Ok(written),
-        Err(source) => Err(file("rename to", path, source)),
-    });
-    if renamed.is_err() {
-        // The old file is whole; a leftover beside it is no harm.
-        let _ = fs::remove_file(&new);
-    }
-    let renamed = renamed?;
-    let folder = path.parent().unwrap_or(Path::new("/"));
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(|source| file("sync", folder, source))?;
-    renamed.sync_all().map_err(|source| file("sync", path, source))?;
-    drop(old);
-    Ok(())
 }
 
 fn file(call: &'static str, path: &Path, source: io::Error) -> Error {

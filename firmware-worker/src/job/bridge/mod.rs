@@ -10,6 +10,7 @@ use audible::Audible;
 use futures_util::future::try_join_all;
 use player::Player;
 use serde::Deserialize;
+use std::collections::HashSet;
 
 /// The table `[job]`.
 #[derive(Debug, Default, Deserialize)]
@@ -66,11 +67,8 @@ pub fn check_bridge(config: &Config) -> Result<String, BoxError> {
         let there = list(&sources);
         return Err(format!("publish: no camera or microphone is named {unknown:?}; there is {there}").into());
     }
-    if let Some(twice) =
-        options.publish.iter().flatten().enumerate().find_map(|(at, name)| {
-            options.publish.iter().flatten().take(at).any(|before| before == name).then_some(name)
-        })
-    {
+    let mut named = HashSet::new();
+    if let Some(twice) = options.publish.iter().flatten().find(|name| !named.insert(*name)) {
         return Err(format!("publish: {twice:?} is in it twice").into());
     }
     let published = list(options.publish.as_deref().unwrap_or(&sources));

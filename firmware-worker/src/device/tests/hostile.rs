@@ -94,8 +94,13 @@ async fn a_job_that_closes_halves_of_its_sockets_harms_itself_alone() {
     for (name, half) in [("mute", Shutdown::Write), ("closed", Shutdown::Read)] {
         let (ours, theirs) = Socket::pair().unwrap();
         supervisor.link.send(&ToOwner::Reader { job: name.into() }, &[theirs.as_fd()]).unwrap();
-        ours.send(&postcard::to_stdvec(&FromReader::Attach { version: VERSION }).unwrap(), &[]).unwrap();
-        let stream = UnixStream::from(ours.into_fd());
+        let mut stream = UnixStream::from(ours.into_fd());
+        let attach = postcard::to_stdvec(&FromReader::Attach { version: VERSION }).unwrap();
+        // Who reads nothing is found out by the answer to this, which must not come before.
+        if half == Shutdown::Read {
+            stream.shutdown(half).unwrap();
+        }
+        stream.write_all(&attach).unwrap();
         stream.shutdown(half).unwrap();
         halves.push(stream);
     }

@@ -18,9 +18,13 @@ const LONGEST_GAP_MS: f64 = 500.0;
 /// The same where the machine that emulates the board may have other work.
 const LONGEST_GAP_BUSY_MS: f64 = 1000.0;
 
-/// Rounds of jobs that misbehave, one of each kind, in `tools/test soak offenders`; otherwise one, if it does no harm. Another
-/// one before is not measured: what emulation runs for the first time it has to translate.
+/// Rounds of jobs that misbehave, one of each kind, in `tools/test soak offenders`. Another one before is not measured: what
+/// emulation runs for the first time it has to translate.
 const OFFENDERS_SOAK: usize = 10;
+
+/// At most otherwise: one that does no harm is enough, or two in a row after one that did, as the machine that emulates the
+/// board stands still now and then.
+const ROUNDS: usize = 5;
 
 /// How long the neighbour is watched alone before ten of each come, which take about as long: what stands still then, emulation
 /// has stopped.
@@ -34,8 +38,8 @@ const OFFENCES: [(&str, &str); 3] =
 const CHURN: u64 = 15;
 const CHURN_SOAK: u64 = 60;
 
-/// How often a neighbour may be watched before what it lost counts as lost by the worker: the machine that emulates the board
-/// stands still now and then, and one that is not served loses some each time.
+/// How often it may be watched for that long before its periods count as lost by the worker: the machine that emulates the
+/// board stands still now and then for longer than the card's buffer lasts, and a thread that is not served loses some each time.
 const WATCHES: usize = 4;
 
 #[test]
@@ -157,8 +161,18 @@ fn offenders_that_eat_fork_or_spin_end_for_that_reason_beside_a_job_that_streams
         offend(&server, &guest, n);
         harmless(&judge, mark, LONGEST_GAP_BUSY_MS)
     };
-    let harms: Vec<_> = (1..=WATCHES).map_while(|n| round(n).err()).collect();
-    assert!(harms.len() < WATCHES, "in each round: {harms:?}");
+    let (mut harms, mut harmless) = (Vec::new(), 0);
+    for n in 1..=ROUNDS {
+        match round(n) {
+            Ok(()) if harms.is_empty() || harmless == 1 => return,
+            Ok(()) => harmless += 1,
+            Err(harm) => {
+                harms.push(harm);
+                harmless = 0;
+            }
+        }
+    }
+    panic!("{harms:?}");
 }
 
 #[test]

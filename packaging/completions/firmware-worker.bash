@@ -443,7 +443,7 @@ _firmware__worker() {
             return 0
             ;;
         firmware__subcmd__worker__subcmd__check)
-            opts="-h --handover --config --defaults --url --api-key --api-secret-file --token-file --agent-name --max-jobs --http --log-level --help"
+            opts="-h --handover --job --config --defaults --url --api-key --api-secret-file --token-file --agent-name --max-jobs --http --log-level --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -451,6 +451,10 @@ _firmware__worker() {
             case "${prev}" in
                 --handover)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --job)
+                    COMPREPLY=($(compgen -W "start dev" -- "${cur}"))
                     return 0
                     ;;
                 --config)

@@ -126,6 +126,8 @@ complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand jobs; an
 complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand jobs; and __fish_seen_subcommand_from help" -f -a "stop" -d 'End a job, and wait until it has ended'
 complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand jobs; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand check" -l handover -d 'Say whether this program could take the place of a running one, which has written its state to this descriptor: an upgrade asks so' -r
+complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand check" -l job -d 'Say only whether jobs could do something with what this command would read: a worker that reads it again asks so' -r -f -a "start\t''
+dev\t''"
 complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand check" -l config -d 'Configuration file [default: a flashed board\'s own, else /etc/firmware-worker/config.toml if it exists]' -r -F
 complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand check" -l defaults -d 'One more, for what the configuration leaves out' -r -F
 complete -c firmware-worker -n "__fish_firmware_worker_using_subcommand check" -l url -d 'Server, ws:// or wss://' -r

@@ -1,6 +1,7 @@
 //! A program that does not come up when it takes another's place: with the first line that it logs then, it does what `FAULT`
-//! says.
+//! says. And one that does what `[job] check` says when it is asked about its configuration.
 
+use firmware_worker::{BoxError, Config};
 use std::time::Duration;
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
@@ -13,6 +14,18 @@ pub fn prepare() {
         // The first subscriber of a process stays.
         let _ = tracing::subscriber::set_global_default(Fault(fault));
     }
+}
+
+/// Has to say something of a configuration.
+pub fn check(config: &Config) -> Result<String, BoxError> {
+    let options: serde_json::Value = serde_json::from_str(&config.job_options)?;
+    match options["check"].as_str() {
+        Some("refuse") => return Err("the film is exposed".into()),
+        Some("panic") => panic!("no such film"),
+        Some("sleep") => std::thread::sleep(Duration::from_secs(3600)),
+        _ => {}
+    }
+    Ok("takes pictures".into())
 }
 
 struct Fault(String);

@@ -19,7 +19,8 @@ use std::time::{Duration, Instant};
 
 fn main() -> ExitCode {
     fault::prepare();
-    firmware_worker::run(WorkerOptions::new(entrypoint).prewarm(|| Ok(String::from("warm"))).on_request(on_request))
+    let options = WorkerOptions::new(entrypoint).prewarm(|| Ok(String::from("warm"))).on_request(on_request);
+    firmware_worker::run(options.check(fault::check))
 }
 
 async fn on_request(job: JobInfo) -> Answer {

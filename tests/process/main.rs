@@ -9,6 +9,7 @@ mod isolation;
 mod names;
 mod operators;
 mod portal;
+mod reload;
 mod service;
 mod silence;
 mod upgrades;

@@ -69,6 +69,9 @@ pub(super) enum Command {
         /// upgrade asks so
         #[arg(long, value_name = "FD", value_parser = clap::value_parser!(i32).range(0..))]
         handover: Option<i32>,
+        /// Say only whether jobs could do something with what this command would read: a worker that reads it again asks so
+        #[arg(long, value_name = "COMMAND", value_parser = ["start", "dev"], conflicts_with_all = ["file", "handover"])]
+        job: Option<String>,
         #[command(flatten)]
         settings: Settings,
     },

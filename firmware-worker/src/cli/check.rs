@@ -52,6 +52,19 @@ pub(super) fn print(
     }
 }
 
+/// As a worker reads it again.
+pub(super) fn judge(settings: Settings, development: bool, entrypoint: Outline) -> ExitCode {
+    // The last line is what is told, and not a trace.
+    std::panic::set_hook(Box::new(|panic| eprintln!("{panic}")));
+    match load(settings, development, entrypoint) {
+        Ok(config) => {
+            println!("{}", config.job_outline);
+            ExitCode::SUCCESS
+        }
+        Err(error) => configuration_error(&error),
+    }
+}
+
 fn understands(config: &Config, number: i32) -> ExitCode {
     match supervisor::check_handover(config, number) {
         Ok(words) => {

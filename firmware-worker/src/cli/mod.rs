@@ -142,7 +142,10 @@ fn command(command: Command, options: &WorkerOptions, inheritance: Option<Inheri
         Command::Jobs { json, command: None } => jobs::print(json),
         Command::Jobs { command: Some(Jobs::Stop { id }), .. } => jobs::stop(&id),
         Command::Doctor { fix, settings } => doctor::print(settings, fix, options.outline()),
-        Command::Check { file, handover, settings } => check::print(settings, file, handover, options.outline()),
+        Command::Check { job: Some(command), settings, .. } => {
+            check::judge(settings, command == "dev", options.outline())
+        }
+        Command::Check { file, handover, settings, .. } => check::print(settings, file, handover, options.outline()),
         Command::Board(BoardCommand::Apply) => board::apply(options.outline()),
         Command::Update(options) => update::run(&options),
         Command::Token { ttl, output, settings } => token::print(settings, ttl, output.as_deref()),
@@ -160,8 +163,10 @@ fn start(settings: Settings, development: bool, options: &WorkerOptions, inherit
     };
     log::start(config.log_level);
     config.doubts.iter().for_each(|doubt| tracing::warn!("{doubt}"));
-    let again = move || load(settings.clone(), development, entrypoint);
-    supervisor::start(config, supervisor::Mode { drain: !development, ask: options.asks() }, again, inheritance)
+    let judged = entrypoint.check.is_some();
+    let again = move || load(settings.clone(), development, Outline { check: None, ..entrypoint });
+    let reload = supervisor::Reload { load: Box::new(again), judged };
+    supervisor::start(config, supervisor::Mode { drain: !development, ask: options.asks() }, reload, inheritance)
 }
 
 fn connect(settings: Settings, room: String, identity: Option<String>, entrypoint: Outline) -> ExitCode {

@@ -61,7 +61,7 @@ pub(crate) use holder::describe as describe_holder;
 pub(crate) use nodes::open as open_node;
 pub use opening::main as open_for_owner;
 
-use crate::config::{self, Config, Credentials, Server};
+use crate::config::{Config, Credentials, Server};
 use crate::control::{FromOperator, panic, runtime_directory};
 use crate::net::Tls;
 use brain::Brain;
@@ -72,7 +72,7 @@ use handover::Succession;
 use protocol::secret::Secret;
 use protocol::token::{self, Grant};
 use protocol::worker::{Accept, Allowance, JobId, JobInfo, JobSpec, JobType, Limits, Options, RoomInfo, Solo, Worker};
-use reload::Reload;
+pub use reload::Reload;
 use run::{Ending, Supervisor};
 use starts::Starts;
 use std::net::SocketAddr;
@@ -114,6 +114,8 @@ enum Event {
     Holder { device: String, start: u32, who: String },
     /// The new program has said whether it can take over, in words.
     Checked(Result<String, String>),
+    /// User code has said whether its jobs can do something with a configuration that was read again, or why not.
+    Judged(Result<String, String>),
     /// The whole system goes down, not this worker alone: when that was asked, at the signal.
     SystemGoesDown { asked: Instant },
     /// A ghost is gone, or not.
@@ -129,14 +131,8 @@ type Events = mpsc::Sender<Event>;
 /// Runs a registered worker until it is told to stop.
 ///
 /// Exit codes: 0 after a drain or a stop, 1 when the worker could not start, 3 when a second signal cut a drain short.
-/// `again` reads the configuration once more, when SIGHUP asks for it. With an inheritance it takes the place of the program
-/// that was here before.
-pub fn start(
-    config: Config,
-    mode: Mode,
-    again: impl Fn() -> Result<Config, config::Error> + Send + 'static,
-    inheritance: Option<Inheritance>,
-) -> ExitCode {
+/// With an inheritance it takes the place of the program that was here before.
+pub fn start(config: Config, mode: Mode, reload: Reload, inheritance: Option<Inheritance>) -> ExitCode {
     let now = Instant::now();
     let options = options(&config, mode);
     let succession = inheritance.map(Succession::of);
@@ -147,7 +143,7 @@ pub fn start(
             None => Worker::new(options, now, seed),
         }))
     };
-    run(config, mode, brain, Some(Reload(Box::new(again))), succession)
+    run(config, mode, brain, Some(reload), succession)
 }
 
 /// Whether a worker with this configuration could take over what stands in the memfd of this number, in words.

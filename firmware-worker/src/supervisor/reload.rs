@@ -1,20 +1,44 @@
 //! SIGHUP: the configuration is read again, for jobs that are started from then on.
+//!
+//! What user code says of `[job]` is asked of another process, this program's `check`: a panic or an endless loop there ends
+//! no room.
 
+use super::Event;
 use super::run::Supervisor;
+use super::upgrade::ask;
 use crate::config::{self, Config};
 use protocol::worker::{Allowance, Input, Tuning};
+use std::ffi::OsString;
 use std::fmt;
 use std::future::pending;
+use std::path::Path;
+use std::process::Stdio;
 use tokio::signal::unix::Signal;
 use tracing::{error, info, warn};
 
-/// Reads the configuration as it was read at the start.
-pub(super) struct Reload(pub Box<dyn Fn() -> Result<Config, config::Error> + Send>);
+/// The program that runs, wherever an update has put another one.
+const OURSELVES: &str = "/proc/self/exe";
+
+/// How the configuration is read again.
+pub struct Reload {
+    /// As at the start, but for what user code says of it.
+    pub load: Box<dyn Fn() -> Result<Config, config::Error> + Send>,
+    /// User code has something to say of it.
+    pub judged: bool,
+}
 
 impl fmt::Debug for Reload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Reload")
+        f.debug_struct("Reload").field("judged", &self.judged).finish_non_exhaustive()
     }
+}
+
+/// A configuration that user code is asked about.
+#[derive(Debug)]
+pub(super) struct Judging {
+    config: Box<Config>,
+    /// Asked to read it again meanwhile.
+    again: bool,
 }
 
 /// Waits for SIGHUP, for ever where nothing can be reloaded.
@@ -28,10 +52,35 @@ pub(super) async fn asked(hangup: &mut Option<Signal>) {
 impl Supervisor {
     /// One that is wrong changes nothing.
     pub(super) fn read_configuration(&mut self) {
-        match self.reload.as_ref().map(|reload| (reload.0)()) {
-            Some(Ok(config)) => self.reconfigure(config),
-            Some(Err(why)) => error!("the configuration is not taken, the one before stays: {why}"),
-            None => {}
+        if let Some(judging) = &mut self.judging {
+            judging.again = true;
+            return;
+        }
+        let Some(reload) = &self.reload else { return };
+        match (reload.load)() {
+            Ok(config) if reload.judged => self.have_judged(config),
+            Ok(config) => self.reconfigure(config),
+            Err(why) => refuse(&why.to_string()),
+        }
+    }
+
+    fn have_judged(&mut self, config: Config) {
+        self.judging = Some(Judging { config: Box::new(config), again: false });
+        let events = self.events.clone();
+        tokio::spawn(async move {
+            let ask = || ask(Path::new(OURSELVES), check_arguments(std::env::args_os()), Stdio::null());
+            let result = tokio::task::spawn_blocking(ask).await.unwrap_or_else(|_| Err("shutting down".into()));
+            let _ = events.send(Event::Judged(result)).await;
+        });
+    }
+
+    pub(super) fn judged(&mut self, result: Result<String, String>) {
+        match (self.judging.take(), result) {
+            (Some(Judging { again: true, .. }), _) => self.read_configuration(),
+            (Some(Judging { config, .. }), Ok(_)) => self.reconfigure(*config),
+            // What it says itself of a mistake is enough.
+            (Some(_), Err(why)) => refuse(why.split_once(": firmware-worker: ").map_or(&*why, |(_, said)| said)),
+            (None, _) => {}
         }
     }
 
@@ -65,6 +114,15 @@ impl Supervisor {
             warn!("changed, but taken only by a restart: {}", kept.join(", "));
         }
     }
+}
+
+fn refuse(why: &str) {
+    error!("the configuration is not taken, the one before stays: {why}");
+}
+
+/// As this program was started, with `check --job start` for `start`.
+fn check_arguments(ours: impl Iterator<Item = OsString>) -> impl Iterator<Item = OsString> {
+    ["check", "--job"].into_iter().map(OsString::from).chain(ours.skip(1))
 }
 
 /// What has changed and cannot be taken while the worker runs.

@@ -15,7 +15,7 @@ use super::operators::{self, Operators};
 use super::owners::Owners;
 use super::process::{Happened, Spawner};
 use super::pulse::{Check, PING_INTERVAL};
-use super::reload::{self, Reload};
+use super::reload::{self, Judging, Reload};
 use super::report::Totals;
 use super::resolver::Resolver;
 use super::upgrade::Upgrade;
@@ -67,6 +67,7 @@ pub(super) struct Supervisor {
     /// None where there is no place for it, and for a worker without registration.
     pub(super) ledger: Option<Ledger>,
     pub(super) reload: Option<Reload>,
+    pub(super) judging: Option<Judging>,
     /// Where the program of this worker is looked for.
     pub(super) program: PathBuf,
     pub(super) upgrade: Option<Upgrade>,
@@ -177,6 +178,7 @@ impl Supervisor {
             operators: Operators::default(),
             ledger: None,
             reload: None,
+            judging: None,
             program,
             upgrade: None,
             totals: Totals::default(),
@@ -315,6 +317,7 @@ impl Supervisor {
             Event::Node { device, start, opener, result } => self.node_opened(&device, start, opener, result),
             Event::Holder { device, start, who } => self.holder_found(&device, start, who),
             Event::Checked(result) => self.checked(result),
+            Event::Judged(result) => self.judged(result),
             Event::SystemGoesDown { asked } => self.system_goes_down(asked),
             Event::SignedOff { job, outcome } => self.signed_off(&job, outcome),
             Event::Operator { peer, question, reply } => self.answer_operator(peer, question, reply),

@@ -22,7 +22,7 @@ use hal::process::{Ended, Inheritance, run_briefly};
 use protocol::worker::{Input, LinkError};
 use std::ffi::OsString;
 use std::fs::File;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -100,7 +100,8 @@ impl Supervisor {
         }
         let (program, events) = (self.program.clone(), self.events.clone());
         tokio::spawn(async move {
-            let asked = tokio::task::spawn_blocking(move || ask(&program, memfd)).await;
+            let ask = move || ask(&program, check_arguments(std::env::args_os()), Stdio::from(memfd));
+            let asked = tokio::task::spawn_blocking(ask).await;
             let result = asked.unwrap_or_else(|_| Err("shutting down".into()));
             let _ = events.send(Event::Checked(result)).await;
         });
@@ -237,10 +238,10 @@ impl Supervisor {
     }
 }
 
-/// Runs the new program for a moment; what it says, or why it is refused.
-fn ask(program: &Path, table: OwnedFd) -> Result<String, String> {
+/// Runs a program for a moment; what it says, or why it is refused.
+pub(super) fn ask(program: &Path, arguments: impl Iterator<Item = OsString>, input: Stdio) -> Result<String, String> {
     let mut command = Command::new(program);
-    command.args(check_arguments(std::env::args_os())).stdin(Stdio::from(table));
+    command.args(arguments).stdin(input);
     let (ended, said) = run_briefly(command, LIMIT).map_err(|e| format!("it cannot be started: {e}"))?;
     let last = said.lines().last().unwrap_or_default().trim().to_owned();
     let said = if last.is_empty() { String::new() } else { format!(": {last}") };

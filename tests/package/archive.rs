@@ -7,9 +7,10 @@ use tests::package::{self, TARGETS};
 /// Of the download, as a board's owner sees it.
 const DEB_LIMIT: u64 = 3_500_000;
 
-const FILES: [&str; 12] = [
+const FILES: [&str; 13] = [
     "./etc/firmware-worker/config.toml",
     "./usr/bin/firmware-worker",
+    "./usr/lib/firmware-worker/unit.toml",
     "./usr/lib/systemd/system/firmware-worker.service",
     "./usr/lib/sysusers.d/firmware-worker.conf",
     "./usr/lib/tmpfiles.d/firmware-worker.conf",

@@ -42,7 +42,7 @@ impl Board {
         let newer = package::pack(&binary, &TARGETS[0], "2");
         let config = format!(
             "[server]\nurl = \"ws://{HOST}:{}\"\napi_key = \"{KEY}\"\napi_secret_file = \"/etc/firmware-worker/secret\"\n\
-             [worker]\nagent_name = \"{AGENT}\"\ndrain_timeout_s = 30\n{DEVICES}",
+             [worker]\nagent_name = \"{AGENT}\"\n{DEVICES}",
             server.address().port()
         );
         let files = [

@@ -35,6 +35,11 @@ fn installed(board: &mut Board) {
     let kept = "d=/sys/fs/cgroup$(sed -n s/^0:://p /proc/$(systemctl show -p MainPID --value firmware-worker)/cgroup); \
                 while [ $d != /sys/fs/cgroup ]; do cat $d/memory.low; d=${d%/*}; done";
     assert_eq!(board.must(kept), format!("{} {}", 12 << 20, 64 << 20));
+    // What the configuration leaves out the unit's own file says, to the service and to who checks.
+    let main = "/proc/$(systemctl show -p MainPID --value firmware-worker)/cmdline";
+    assert!(board.must(&format!("tr '\\0' ' ' <{main}")).contains("--defaults /usr/lib/firmware-worker/unit.toml"));
+    let checked = board.must("firmware-worker check");
+    assert!(checked.contains("waits 30 seconds for running jobs") && !checked.contains("WARNING"), "{checked}");
     // Its command runs in the unit's sandbox.
     board.must("systemctl reload firmware-worker");
     board.guest.wait_console("configuration read again", SLOW);

@@ -1,6 +1,7 @@
 //! The systemd unit of the package: what it must say, what it must not, and why.
 
 use firmware_worker::cli::exit;
+use firmware_worker::config::UNIT;
 use firmware_worker::supervisor::BOUNDING_SET;
 use std::fs;
 use std::path::Path;
@@ -72,38 +73,43 @@ fn what_is_kept_for_the_worker_is_kept_by_all_that_it_lies_in() {
     assert_eq!((one(&unit(), "MemoryLow"), one(&unit(), "Slice")), ("64M", "-.slice"));
 }
 
+/// A job that bridges devices never ends by itself, and the drain of a worker without these is an hour. What the worker warns by
+/// is what the unit has.
 #[test]
-fn a_stop_waits_longer_than_a_drain_of_the_packaged_configuration() {
-    assert_stop_waits(&text("config.toml"));
-}
-
-/// A job that bridges devices never ends by itself, and the drain of a worker without these is an hour.
-#[test]
-fn the_workers_of_both_images_have_defaults_whose_drain_is_over_before_a_stop() {
-    for (image, file) in [
-        ("root", "usr/lib/systemd/system/firmware-worker.service.d/image.conf"),
-        ("rpi-os/root", "etc/systemd/system/firmware-worker.service.d/board.conf"),
+fn every_unit_has_defaults_whose_drain_is_over_before_a_stop_and_that_say_when_that_is() {
+    let root = paths::root();
+    let images = root.join("images");
+    for (start, folder) in [
+        ("packaging/firmware-worker.service", ""),
+        ("images/root/usr/lib/systemd/system/firmware-worker.service.d/image.conf", "root"),
+        ("images/rpi-os/root/etc/systemd/system/firmware-worker.service.d/board.conf", "rpi-os/root"),
     ] {
-        let folder = paths::root().join("images").join(image);
-        let start = read(&folder.join(file));
-        let start = all(&start, "ExecStart").pop().expect("its own start");
-        let defaults = start.split_once("--defaults /").unwrap_or_else(|| panic!("{file}: no defaults: {start}")).1;
-        // Of the image, or of the package that it installs.
+        let unit = read(&root.join(start));
+        let command = all(&unit, "ExecStart").pop().expect("its own start");
+        let defaults = command.split_once("--defaults ").unwrap_or_else(|| panic!("{start}: no defaults: {command}")).1;
         match defaults {
-            "etc/firmware-worker/config.toml" => assert_stop_waits(&text("config.toml")),
-            of_the_image => assert_stop_waits(&read(&folder.join(of_the_image))),
+            // Of the package, which the images have too.
+            UNIT => assert_stop_waits(&text("unit.toml")),
+            of_the_image => assert_stop_waits(&read(&images.join(folder).join(of_the_image.trim_start_matches('/')))),
         }
     }
+}
+
+/// Nobody's file brings the drain of an hour back: what people edit does not say it.
+#[test]
+fn the_packages_configuration_leaves_the_drain_to_the_defaults() {
+    assert!(text("config.toml").lines().all(|line| !line.starts_with("drain_timeout_s")));
 }
 
 #[track_caller]
 fn assert_stop_waits(config: &str) {
     /// `shutdown_timeout_s` as it is without being written.
     const SHUTDOWN_S: i64 = 10;
-    let drain = config.lines().find_map(|line| line.strip_prefix("drain_timeout_s = ")?.parse::<i64>().ok());
-    let drain = drain.expect("a drain of its own");
+    let seconds = |key: &str| config.lines().find_map(|line| line.strip_prefix(key)?.parse::<i64>().ok());
+    let drain = seconds("drain_timeout_s = ").expect("a drain of its own");
     let stop: i64 = one(&unit(), "TimeoutStopSec").parse().expect("whole seconds");
     assert!(stop > drain + SHUTDOWN_S, "{stop} s, a drain of {drain} s");
+    assert_eq!(seconds("stop_timeout_s = "), Some(stop), "what the worker is told");
 }
 
 fn text(file: &str) -> String {

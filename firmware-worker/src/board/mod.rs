@@ -24,6 +24,7 @@ use crate::net::shown;
 use file::Boot;
 pub(crate) use file::replace;
 use kept::Kept;
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -32,6 +33,12 @@ pub const SETTINGS: &str = "/data/board/firmware-worker.toml";
 
 /// What holds where these say nothing.
 pub const IMAGE: &str = "/usr/share/firmware-worker/image.toml";
+
+/// What holds below `root` where the configuration says nothing: an image's, else the package's.
+pub fn below(root: &Path) -> Option<PathBuf> {
+    let there = |path: &str| Some(root.join(path.trim_start_matches('/'))).filter(|path| path.exists());
+    there(IMAGE).or_else(|| there(config::UNIT))
+}
 
 /// The secret that a flashed board keeps for this variable.
 pub fn secret(variable: &str) -> Option<String> {
@@ -93,7 +100,7 @@ pub fn apply(root: &Path, defaults: Defaults, remount: Remount<'_>) -> Report {
     let boot = Boot::under(root);
     let kept = Kept::under(root);
     report.notes.extend(kept.trouble().map(|why| format!("Nothing lasts beyond this start: {why}")));
-    let board = match take(&boot, &kept, defaults, remount, &mut report) {
+    let board = match take(&boot, &kept, below_written(root), defaults, remount, &mut report) {
         Ok(Some(board)) => Some(board),
         Ok(None) => last(&kept, defaults, &mut report),
         Err(why) => {
@@ -116,6 +123,7 @@ pub fn apply(root: &Path, defaults: Defaults, remount: Remount<'_>) -> Report {
 fn take(
     boot: &Boot,
     kept: &Kept,
+    below: Written,
     defaults: Defaults,
     remount: Remount<'_>,
     report: &mut Report,
@@ -126,17 +134,25 @@ fn take(
     };
     let written = config::parse(&text, Path::new(file::NAME)).map_err(|e| e.to_string())?;
     let secrets = kept.with(&written);
-    let config = config::check(secrets.fill(written.clone()), &|_| None, defaults).map_err(|e| e.to_string())?;
+    let config =
+        config::check(secrets.fill(written.clone()).over(below), &|_| None, defaults).map_err(|e| e.to_string())?;
     kept.network_is_known(&written, &config.board)?;
     keep(kept, &text, &written, &secrets, &config).map_err(|e| e.to_string())?;
     report.notes.push(format!("The worker connects to {}.", shown(&config.server.url)));
     report.notes.extend(config.board.wifi.iter().map(|wifi| format!("Wi-Fi: {:?} ({}).", wifi.ssid, wifi.country)));
+    report.notes.extend(config.doubts);
     // Only now, and only if it lasts: a secret is in two places rather than in none.
     if let Some(without) = file::without_secrets(&text).filter(|_| kept.trouble().is_none()) {
         boot.replace(&without, remount).map_err(|e| e.to_string())?;
         report.notes.push(format!("The secrets were moved from {} into the board.", file::NAME));
     }
     Ok(Some(config.board))
+}
+
+/// A wrong one is told by the worker; here the settings are judged.
+fn below_written(root: &Path) -> Written {
+    let read = |path: PathBuf| config::parse(&fs::read_to_string(&path).ok()?, &path).ok();
+    below(root).and_then(read).unwrap_or_default()
 }
 
 fn keep(kept: &Kept, text: &str, written: &Written, secrets: &kept::Secrets, config: &Config) -> Result<(), Error> {

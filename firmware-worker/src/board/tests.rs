@@ -133,6 +133,19 @@ fn a_password_without_quotes_is_not_in_the_report() {
 }
 
 #[test]
+fn a_drain_that_the_boards_unit_cuts_off_is_told_in_the_report() {
+    let disk = Disk::with(format!("{SERVER}[board]\ntoken = \"{TOKEN}\"\n[worker]\ndrain_timeout_s = 60\n"));
+    assert_eq!(disk.good().notes.len(), 2, "nobody says how long a stop may last");
+    let file = disk.0.join(config::UNIT.trim_start_matches('/'));
+    fs::create_dir_all(file.parent().unwrap()).unwrap();
+    fs::write(file, include_str!("../../../packaging/unit.toml")).unwrap();
+    let notes = disk.good().notes;
+    assert!(notes.iter().any(|note| note.starts_with("worker drain_timeout_s: 60 and")), "{notes:?}");
+    disk.edit(format!("{SERVER}[board]\ntoken = \"\"\n"));
+    assert!(disk.good().notes.iter().all(|note| !note.contains("drain")), "the package's own");
+}
+
+#[test]
 fn the_report_shows_where_the_worker_connects_without_what_a_query_may_hold() {
     let disk = Disk::with(format!("[server]\nurl = \"wss://h/base?key=hidden\"\n[board]\ntoken = \"{TOKEN}\"\n"));
     assert_eq!(disk.good().notes[0], "The worker connects to wss://h/base.");

@@ -76,6 +76,7 @@ fn manual() -> String {
     for (file, what) in [
         ("/etc/firmware-worker/config.toml", "Configuration."),
         (crate::board::SETTINGS, "The same on a flashed board: what it keeps of the file on its boot partition."),
+        (crate::config::UNIT, "What holds for the package's unit where the configuration says nothing."),
         ("/usr/share/doc/firmware-worker/config.example.toml", "Every key with its default."),
     ] {
         files.control("TP", []).text([roman(file)]).text([roman(what)]);

@@ -18,7 +18,7 @@ mod trial;
 mod update;
 mod view;
 
-use crate::board::{IMAGE, SETTINGS};
+use crate::board::SETTINGS;
 use crate::config::{self, Config, Credentials, Defaults, Outline, read_secret};
 use crate::control::confinement;
 use crate::job::{self, WorkerOptions};
@@ -224,8 +224,11 @@ fn load_with(
     let file = config_file(settings.config.as_deref());
     let memory = Board::default().memory().map(|memory| memory.total);
     let defaults = Defaults { memory, development, entrypoint };
-    let image = || Some(PathBuf::from(IMAGE)).filter(|path| is_boards_own(file.as_deref()) && path.exists());
-    let below = settings.defaults.clone().or_else(image);
+    // What somebody types is judged as the service would be.
+    let usual = |path: &Path| path == Path::new(SETTINGS) || path == Path::new(CONFIG_FILE);
+    let of_the_service =
+        || file.as_deref().filter(|path| usual(path)).and_then(|_| crate::board::below(Path::new("/")));
+    let below = settings.defaults.clone().or_else(of_the_service);
     let config = config::load_over(settings.written(), environment, file.as_deref(), below.as_deref(), defaults)?;
     if config.server.ca_file.is_some() {
         let wrong = |why| config::Error::Value { key: "server ca_file".into(), why };

@@ -30,6 +30,7 @@ const UNRESPONSIVE_TIMEOUT_S: u64 = 60;
 
 pub(super) fn mean(written: Written, defaults: Defaults) -> Result<Config, Error> {
     let mut job = written.job.unwrap_or_default();
+    let stop = stop_timeout(written.worker.stop_timeout_s)?;
     let restart = restart(job.remove("restart"), defaults)?;
     let mut config = Config {
         server: server(written.server)?,
@@ -46,6 +47,7 @@ pub(super) fn mean(written: Written, defaults: Defaults) -> Result<Config, Error
     };
     config.doubts = limits::doubts(&config.limits);
     config.doubts.extend(isolation::suffice(&config.isolation, &mut config.worker, config.devices.len()));
+    config.doubts.extend(stop.filter(|_| !defaults.development).and_then(|stop| too_late(&config.worker, stop)));
     if let Some(check) = defaults.entrypoint.check {
         config.job_outline = check(&config).map_err(|why| wrong("job", why.to_string()))?;
     }
@@ -140,6 +142,27 @@ fn worker(written: WorkerWritten, restart: RestartPolicy, defaults: Defaults) ->
         )?,
         restart,
         prewarm: within("worker prewarm", written.prewarm, 1, 0..=1)?,
+    })
+}
+
+/// What a stop of the worker may take, if it is limited at all.
+fn stop_timeout(written: Option<u64>) -> Result<Option<Duration>, Error> {
+    match written {
+        None | Some(0) => Ok(None),
+        given => within("worker stop_timeout_s", given, 0, 1..=86_400).map(|s| Some(Duration::from_secs(s))),
+    }
+}
+
+/// Jobs that are still there when a service manager loses its patience are killed with the supervisor, so that nobody signs
+/// them off.
+fn too_late(worker: &Worker, stop: Duration) -> Option<String> {
+    let (drain, shutdown, stop) = (worker.drain_timeout.as_secs(), worker.shutdown_timeout.as_secs(), stop.as_secs());
+    (drain + shutdown >= stop).then(|| {
+        format!(
+            "worker drain_timeout_s: {drain} and shutdown_timeout_s of {shutdown} are not over when a stop may last \
+             {stop} s: what runs then is killed, and its participants stay in their rooms; lower them, or raise \
+             TimeoutStopSec of the unit, and stop_timeout_s with it"
+        )
     })
 }
 

@@ -30,6 +30,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+/// What holds where the configuration of the package's unit says nothing.
+pub const UNIT: &str = "/usr/lib/firmware-worker/unit.toml";
+
 /// Why a configuration is refused. Each text names the object and the remedy, and no secret.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {

@@ -165,6 +165,7 @@ fn a_complete_file_means_what_it_says() {
         max_jobs = 3
         target_load = 0.9
         drain_timeout_s = 60
+        stop_timeout_s = 90
         initialize_timeout_s = 15
         shutdown_timeout_s = 5
         unresponsive_timeout_s = 20

@@ -78,6 +78,8 @@ pub struct WorkerWritten {
     pub target_load: Option<f32>,
     /// Seconds.
     pub drain_timeout_s: Option<u64>,
+    /// Seconds that who stops the worker gives it before killing it, 0 for any; said by who wrote its unit.
+    pub stop_timeout_s: Option<u64>,
     /// Seconds.
     pub initialize_timeout_s: Option<u64>,
     /// Seconds.
@@ -308,6 +310,7 @@ impl WorkerWritten {
             max_jobs: self.max_jobs.or(lower.max_jobs),
             target_load: self.target_load.or(lower.target_load),
             drain_timeout_s: self.drain_timeout_s.or(lower.drain_timeout_s),
+            stop_timeout_s: self.stop_timeout_s.or(lower.stop_timeout_s),
             initialize_timeout_s: self.initialize_timeout_s.or(lower.initialize_timeout_s),
             shutdown_timeout_s: self.shutdown_timeout_s.or(lower.shutdown_timeout_s),
             unresponsive_timeout_s: self.unresponsive_timeout_s.or(lower.unresponsive_timeout_s),

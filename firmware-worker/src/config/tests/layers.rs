@@ -15,6 +15,19 @@ fn an_images_defaults_hold_where_the_boards_settings_say_nothing() {
 }
 
 #[test]
+fn a_drain_that_a_stop_does_not_wait_for_is_doubted_with_the_remedy() {
+    let doubts = |text: &str| load_text(text).unwrap().doubts;
+    for text in ["", "[worker]\nstop_timeout_s = 0", "[worker]\ndrain_timeout_s = 30\nstop_timeout_s = 45"] {
+        assert_eq!(doubts(text), [""; 0], "{text}");
+    }
+    for text in ["drain_timeout_s = 35\nstop_timeout_s = 45", "stop_timeout_s = 3610"] {
+        let doubts = doubts(&format!("[worker]\n{text}"));
+        assert!(doubts.len() == 1 && doubts[0].starts_with("worker drain_timeout_s: 3"), "{text}: {doubts:?}");
+    }
+    assert!(error_of("[worker]\nstop_timeout_s = 90000").contains("worker stop_timeout_s: 90000 is not within"));
+}
+
+#[test]
 fn a_wrong_value_names_the_file_that_it_is_in() {
     let directory = Directory::new();
     let wrong = directory.file("wrong.toml", "[worker]\nmax_jobs = 0\n", 0o644);

@@ -66,6 +66,8 @@ fn children_outlive_a_dead_supervisor_for_their_sign_off_and_a_killed_job_ends_n
     assert_eq!(one(&unit, "Delegate"), "yes");
     assert_eq!(one(&unit, "RuntimeDirectoryPreserve"), "restart");
     assert_eq!(one(&unit, "Type"), "notify");
+    // Nothing else ends a supervisor that stands still, or a child that outlives its supervisor.
+    assert_eq!(one(&unit, "WatchdogSec"), "30");
 }
 
 #[test]

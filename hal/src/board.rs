@@ -32,7 +32,7 @@ pub enum Resource {
     Cpu,
 }
 
-/// What a Raspberry Pi's firmware complains about now.
+/// What a Raspberry Pi's firmware complains about now, or has in the last two seconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Throttled {
     /// The power supply is too weak.
@@ -96,8 +96,13 @@ impl Board {
         hottest(&mut zones.iter().filter(named)).or_else(|| hottest(&mut zones.iter()))
     }
 
-    /// From a Raspberry Pi's firmware; `None` on other boards.
+    /// From a Raspberry Pi's firmware; `None` on other boards, and where the kernel has no driver for it, as Debian's.
     pub fn throttled(&self) -> Option<Throttled> {
+        self.throttled_by_firmware().or_else(|| self.throttled_by_sensor())
+    }
+
+    /// As Raspberry Pi's own kernel tells it.
+    fn throttled_by_firmware(&self) -> Option<Throttled> {
         const UNDERVOLTAGE: u32 = 1;
         const FREQUENCY_CAPPED: u32 = 1 << 1;
         const THROTTLED: u32 = 1 << 2;
@@ -113,6 +118,18 @@ impl Board {
             undervoltage: bits & UNDERVOLTAGE != 0,
             slowed: bits & (FREQUENCY_CAPPED | THROTTLED | SOFT_TEMPERATURE_LIMIT) != 0,
         })
+    }
+
+    /// As mainline's `raspberrypi-hwmon` tells it: undervoltage alone.
+    fn throttled_by_sensor(&self) -> Option<Throttled> {
+        let sensors = self.entries("sys/class/hwmon", "hwmon");
+        let volt = sensors.iter().find(|s| self.read(s.join("name")).is_some_and(|name| name.trim() == "rpi_volt"))?;
+        let undervoltage = match self.read(volt.join("in0_lcrit_alarm"))?.trim() {
+            "0" => false,
+            "1" => true,
+            _ => return None,
+        };
+        Some(Throttled { undervoltage, slowed: false })
     }
 
     fn degrees(&self, file: &Path) -> Option<f32> {
@@ -196,6 +213,22 @@ mod tests {
         let file = "sys/devices/platform/soc@107c000000/soc@107c000000:firmware/get_throttled";
         let tree = Tree::new("past", &[(file, "50000\n")]);
         assert_eq!(tree.board().throttled(), Some(Throttled::default()));
+    }
+
+    #[test]
+    fn mainlines_sensor_tells_of_undervoltage_where_the_firmwares_own_file_is_not() {
+        let alarm = |name: &str, alarm: &str| {
+            let files = [
+                ("sys/class/hwmon/hwmon0/name", "cpu_thermal\n"),
+                ("sys/class/hwmon/hwmon0/in0_lcrit_alarm", "0\n"),
+                ("sys/class/hwmon/hwmon1/name", "rpi_volt\n"),
+                ("sys/class/hwmon/hwmon1/in0_lcrit_alarm", alarm),
+            ];
+            Tree::new(name, &files).board().throttled()
+        };
+        assert_eq!(alarm("weak", "1\n"), Some(Throttled { undervoltage: true, slowed: false }));
+        assert_eq!(alarm("strong", "0\n"), Some(Throttled::default()));
+        assert_eq!(alarm("odd", "x\n"), None);
     }
 
     #[test]

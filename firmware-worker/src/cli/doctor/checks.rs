@@ -113,6 +113,11 @@ pub(super) fn encoder(encoders: &[Encoder]) -> Finding {
 pub(super) fn power(board: &Board) -> Finding {
     const NAME: &str = "power";
     match board.throttled() {
+        None if board.model().is_some_and(|model| model.starts_with("Raspberry Pi")) => Finding::note(
+            NAME,
+            "this kernel does not tell whether the supply is strong enough, as it lacks CONFIG_SENSORS_RASPBERRYPI_HWMON: \
+             take the board's own supply and a short, thick cable",
+        ),
         None => Finding::good(NAME, "this board does not complain about its supply"),
         Some(now) if now.undervoltage => Finding::wrong(
             NAME,

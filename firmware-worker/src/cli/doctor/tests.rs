@@ -93,6 +93,11 @@ fn a_weak_supply_is_wrong_and_heat_slows() {
     says(&of("weak", "5\n"), "WRONG", "supply");
     says(&of("hot", "8\n"), "note", "fan");
     says(&of("past", "50000\n"), "good", "full speed");
+    let sensor = [("sys/class/hwmon/hwmon0/name", "rpi_volt"), ("sys/class/hwmon/hwmon0/in0_lcrit_alarm", "1\n")];
+    says(&checks::power(&Board::under(&Tree::new("sensor", &sensor).0)), "WRONG", "supply");
+    let model = [("proc/device-tree/model", "Raspberry Pi 4 Model B Rev 1.4\0")];
+    says(&checks::power(&Board::under(&Tree::new("unknown", &model).0)), "note", "this kernel does not tell");
+    says(&checks::power(&Board::under("/nowhere")), "good", "does not complain");
     let zone = |name: &str, milli: &str| {
         let files =
             [("sys/class/thermal/thermal_zone0/type", "cpu-thermal"), ("sys/class/thermal/thermal_zone0/temp", milli)];

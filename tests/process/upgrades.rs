@@ -1,14 +1,15 @@
 //! Programs that take a running worker's place, well and badly.
 
 use super::agents::{Agents, Connection, SOON};
+use super::job_pid;
 use livekit_protocol as lk;
 use lk::worker_message::Message as FromWorker;
 use rustix::process::Signal;
 use serde_json::Value;
 use std::path::Path;
 use std::time::Duration;
-use tests::worker::{Setup, Worker};
-use tests::{Installed, paths, poll, procfs};
+use tests::worker::{NO_RESTART, Setup, Worker};
+use tests::{Installed, http, paths, poll, process, procfs};
 
 /// A worker with a job, that was installed and can be replaced.
 struct Rig {
@@ -93,6 +94,28 @@ fn a_job_goes_on_in_its_process_through_upgrades_and_is_stopped_after_them() {
     rig.worker.wait_log("draining", SOON);
     rig.worker.signal(Signal::TERM);
     rig.worker.wait(SOON);
+}
+
+#[test]
+fn operators_see_the_last_failures_and_counts_of_the_program_before() {
+    let mut rig = Rig::start(|setup| setup.toml(NO_RESTART));
+    rig.connection.run_job("AJ_2", "hall");
+    process::kill(job_pid(&rig.worker, "AJ_2"), Signal::KILL);
+    assert_eq!(rig.connection.status("AJ_2").status(), lk::JobStatus::JsFailed);
+    let failed = |rig: &Rig| {
+        let answer = http::get(rig.worker.http(), "/jobs").expect("the worker answers on loopback");
+        let jobs: Value = serde_json::from_str(&answer.body).expect("/jobs is JSON");
+        let job = &jobs["failed"][0];
+        [job["id"].clone(), job["room"].clone(), job["error"].clone()]
+    };
+    let before = poll::until("the failure is told", SOON, || Some(failed(&rig)).filter(|job| job[0] == "AJ_2"));
+    for _ in 0..2 {
+        rig.installed.update(&paths::worker());
+        rig.upgrade();
+        assert_eq!(failed(&rig), before);
+        let count = |name: &str| rig.worker.metric(&format!("firmware_worker_{name}_total"));
+        assert_eq!((count("jobs_started"), count("jobs_failed")), (2.0, 1.0));
+    }
 }
 
 #[test]

@@ -4,9 +4,10 @@
 //! Version N is read by N and by N + 1. A field that a version adds has a default; one that it drops is ignored.
 
 use super::ledger::Entry;
+use super::report::Totals;
 use crate::config::Device;
-use crate::control::OwnerState;
 use crate::control::confinement::Report;
+use crate::control::{FailedJob, OwnerState};
 use hal::process::{Inheritance, read_sealed, sealed_memfd};
 use protocol::worker::{Handover, JobId, JobSpec, Limits};
 use serde::{Deserialize, Serialize};
@@ -51,6 +52,12 @@ pub(super) struct Table {
     /// Children that were killed and not reaped yet.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub leaving: Vec<ChildEntry>,
+    /// The last that failed, the earliest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failed: Vec<FailedJob>,
+    /// What was counted since the start.
+    #[serde(default, skip_serializing_if = "Totals::is_empty")]
+    pub totals: Totals,
     /// What users are shared by with other workers on the board.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claims: Option<RawFd>,

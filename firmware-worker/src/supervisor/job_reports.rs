@@ -2,9 +2,10 @@
 
 use super::report::{escape, head};
 use super::run::Supervisor;
-use crate::control::{FailedJob, JobReport, WorkerJobs};
+use crate::control::{JobReport, WorkerJobs};
 use protocol::worker::JobState;
 use std::fmt::Write;
+use std::time::Instant;
 
 impl Supervisor {
     /// All that have not ended.
@@ -35,13 +36,9 @@ impl Supervisor {
     /// [`WorkerJobs`]
     pub(super) fn jobs_json(&self) -> String {
         let (worker, agent_name) = (std::process::id(), self.config.worker.agent_name.clone());
-        let failed = self.jobs.failed.iter().rev().map(|failed| FailedJob {
-            id: failed.id.0.clone(),
-            room: failed.room.clone(),
-            error: failed.error.clone(),
-            seconds: failed.at.elapsed().as_secs(),
-        });
-        let all = WorkerJobs { worker, agent_name, jobs: self.job_reports(), failed: failed.collect() };
+        let mut failed = self.jobs.export_failed(Instant::now());
+        failed.reverse();
+        let all = WorkerJobs { worker, agent_name, jobs: self.job_reports(), failed };
         serde_json::to_string(&all).expect("a struct of strings and numbers has a JSON form")
     }
 

@@ -7,7 +7,7 @@ use crate::config::DeviceKind;
 use crate::control::{
     BOUNDS_US, JOB_STAGES, JobReport, JobStats, Latency, OwnerStage, OwnerState, OwnerStats, SandboxReport,
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::fmt::{Display, Write};
 use std::time::Duration;
 
@@ -96,8 +96,9 @@ const DEVICE_SERIES: [DeviceSeries; 10] = [
     ),
 ];
 
-/// Counted since the start.
-#[derive(Debug, Default)]
+/// Counted since the start, through upgrades, but for what a program says of itself.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub(super) struct Totals {
     pub registrations: u64,
     pub jobs_started: u64,
@@ -105,8 +106,11 @@ pub(super) struct Totals {
     pub jobs_failed: u64,
     pub job_restarts: u64,
     pub owner_deaths: u64,
+    #[serde(skip)]
     buckets: [u64; BUCKETS.len()],
+    #[serde(skip)]
     initializations: u64,
+    #[serde(skip)]
     initialization_time: Duration,
 }
 
@@ -159,6 +163,11 @@ struct DeviceView<'a> {
 }
 
 impl Totals {
+    /// Nothing to be handed over.
+    pub(super) fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
     /// A job process was ready after `took`.
     pub(super) fn initialized(&mut self, took: Duration) {
         self.initializations += 1;

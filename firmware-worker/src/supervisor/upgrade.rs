@@ -171,6 +171,8 @@ impl Supervisor {
             ledger: self.ledger.as_ref().map(Ledger::export),
             users,
             leaving: self.spawner.leaving().chain(self.openings.left()).map(Process::export).collect(),
+            failed: self.jobs.export_failed(now),
+            totals: self.totals.clone(),
             claims: self.spawner.isolation().claims(),
             missing,
         })
@@ -194,6 +196,8 @@ impl Supervisor {
             self.jobs.resume(ProcessId(number), process, job, now);
         }
         table.jobs.into_iter().for_each(|job| self.jobs.resume_job(job, now));
+        table.failed.into_iter().for_each(|failed| self.jobs.resume_failed(failed, now));
+        self.totals = table.totals;
         for mut device in table.devices {
             let (owner, keeper) = self.adopt_device(&mut device, inheritance)?;
             self.owners.resume(device, owner, keeper, now).into_iter().for_each(|keeper| self.spawner.let_go(keeper));

@@ -81,6 +81,8 @@ fn table() -> Table {
         ledger: Some(LedgerEntry { path: "/run/firmware-worker/k-0.jobs".into(), lock: 50 }),
         users: vec![UserEntry { uid: 60_001, leaf: Some("/sys/fs/cgroup/fw-1-2-9".into()) }],
         leaving: Vec::new(),
+        failed: Vec::new(),
+        totals: Totals::default(),
         claims: None,
         missing: Report::default(),
     }
@@ -106,7 +108,9 @@ fn what_is_written_now_is_what_was_written_first_as_long_as_the_version_is_the_s
 #[test]
 fn a_table_comes_through_a_sealed_memfd_with_the_numbers_of_all_its_descriptors() {
     let leaving = vec![ChildEntry { control: None, stderr: None, confined: None, ..child(14, 60) }];
-    let table = Table { claims: Some(51), leaving, ..table() };
+    let failed = FailedJob { id: "AJ_0".into(), room: "studio".into(), error: "exit code 3".into(), seconds: 90 };
+    let totals: Totals = serde_json::from_str("{\"jobs_failed\": 1}").unwrap();
+    let table = Table { claims: Some(51), leaving, failed: vec![failed], totals, ..table() };
     assert_eq!(table.descriptors(), [10, 11, 13, 12, 40, 41, 43, 20, 21, 23, 22, 30, 60, 50, 51]);
     assert_eq!(Table::read(table.seal().unwrap()).unwrap(), table);
     assert_eq!(table.in_words(), "1 jobs and 1 device owners of program 0.1.0");

@@ -1,6 +1,7 @@
 //! Processes and jobs in the hands of a program that takes this one's place.
 
 use super::*;
+use crate::control::FailedJob;
 use crate::supervisor::handover::{JobEntry, ProcessEntry};
 
 impl Jobs {
@@ -66,6 +67,24 @@ impl Jobs {
             spec,
         };
         self.records.insert(record.spec.job.id.clone(), record);
+    }
+
+    /// The last that failed, the earliest first.
+    pub(in crate::supervisor) fn export_failed(&self, now: Instant) -> Vec<FailedJob> {
+        let failed = self.failed.iter().map(|failed| FailedJob {
+            id: failed.id.0.clone(),
+            room: failed.room.clone(),
+            error: failed.error.clone(),
+            seconds: now.saturating_duration_since(failed.at).as_secs(),
+        });
+        failed.collect()
+    }
+
+    pub(in crate::supervisor) fn resume_failed(&mut self, failed: FailedJob, now: Instant) {
+        let FailedJob { id, room, error, seconds } = failed;
+        // A board that has not run for so long has no such moment.
+        let at = now.checked_sub(Duration::from_secs(seconds)).unwrap_or(now);
+        self.remember(Failed { id: JobId(id), room, error, at });
     }
 
     /// Numbers of further processes come after this one.

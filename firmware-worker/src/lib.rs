@@ -67,7 +67,7 @@ pub use job::{
 };
 pub use media::still::Jpeg;
 pub use protocol::room::{Data, Kind, Participant, RemoteTrack, Source, TrackSid};
-pub use protocol::worker::{Accept, Answer, JobId, JobInfo, JobType, ParticipantInfo, RestartPolicy, RoomInfo};
+pub use protocol::worker::{Accept, Answer, JobId, JobInfo, JobType, Limits, ParticipantInfo, RestartPolicy, RoomInfo};
 
 use std::process::ExitCode;
 

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::config::{Defaults, Outline};
-use protocol::worker::RestartPolicy;
+use protocol::worker::{Limits, RestartPolicy};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::PathBuf;
@@ -66,8 +66,15 @@ impl Drop for Disk {
     }
 }
 
-const DEFAULTS: Defaults =
-    Defaults { memory: None, development: false, entrypoint: Outline { restart: RestartPolicy::Never, check: None } };
+const DEFAULTS: Defaults = Defaults {
+    memory: None,
+    development: false,
+    entrypoint: Outline {
+        restart: RestartPolicy::Never,
+        check: None,
+        limits: Limits { memory: None, pids: None, cpu_percent: None },
+    },
+};
 
 #[test]
 fn a_token_moves_from_the_boot_partition_to_where_the_worker_alone_reads_it() {

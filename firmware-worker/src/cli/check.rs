@@ -117,8 +117,9 @@ fn describe(config: &Config, credentials: &str, board: &Board) -> String {
 fn limits(limits: &Limits) -> String {
     let mib = |bytes: Option<u64>| bytes.map_or_else(|| "any memory".into(), |bytes| format!("{} MiB", bytes >> 20));
     let threads = limits.job.pids.map_or_else(String::new, |pids| format!(" and {pids} threads"));
+    let cpu = limits.job.cpu_percent.map_or_else(String::new, |percent| format!(" at {percent} % of a core"));
     let (job, owner, command) = (mib(limits.job.memory), mib(limits.owner.memory), mib(limits.command.memory));
-    format!("job {job}{threads}, device owner {owner}, a camera's command {command}, where cgroups allow")
+    format!("job {job}{threads}{cpu}, device owner {owner}, a camera's command {command}, where cgroups allow")
 }
 
 fn unencrypted(url: &str) -> &'static str {

@@ -4,7 +4,7 @@ use super::written::{LogWritten, ServerWritten, WorkerWritten};
 use super::{Config, Credentials, Device, Error, Written, meaning, sources, syntax};
 use crate::job::BoxError;
 use protocol::secret::Secret;
-use protocol::worker::RestartPolicy;
+use protocol::worker::{self, RestartPolicy};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -29,6 +29,8 @@ pub struct Outline {
     pub restart: RestartPolicy,
     /// Refuses what no job could do anything with.
     pub check: Option<JobCheck>,
+    /// What a job may use, unless `[limits]` says it; `None` for what every worker's may.
+    pub limits: worker::Limits,
 }
 
 /// What jobs will do with this configuration, in a few words, or why they can do nothing with it.

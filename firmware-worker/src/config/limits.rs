@@ -49,7 +49,14 @@ impl MemoryWarning {
     }
 }
 
-pub(super) fn mean(written: &LimitsWritten) -> Result<Limits, Error> {
+/// With the entrypoint's own limits under what is written. What they are not fit for is refused by the same names.
+pub(super) fn mean(written: &LimitsWritten, entrypoint: worker::Limits) -> Result<Limits, Error> {
+    let written = &LimitsWritten {
+        job_memory_mib: written.job_memory_mib.or(entrypoint.memory.map(|bytes| bytes.div_ceil(MIB).max(1))),
+        job_pids: written.job_pids.or(entrypoint.pids),
+        job_cpu_percent: written.job_cpu_percent.or(entrypoint.cpu_percent),
+        ..written.clone()
+    };
     let memory = |key, value, default| match value {
         Some(0) => Ok(None),
         value => within(key, value, default, MEMORY_MIB).map(|mib| Some(mib * MIB)),
@@ -139,7 +146,26 @@ mod tests {
     use super::*;
 
     fn meant(text: &str) -> Result<Limits, String> {
-        mean(&toml::from_str(text).expect("TOML")).map_err(|e| e.to_string())
+        meant_over(text, worker::Limits::default())
+    }
+
+    fn meant_over(text: &str, entrypoint: worker::Limits) -> Result<Limits, String> {
+        mean(&toml::from_str(text).expect("TOML"), entrypoint).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn an_entrypoints_own_limits_hold_where_nothing_is_written_and_are_judged_alike() {
+        let own = worker::Limits { memory: Some(96 << 20), pids: Some(48), cpu_percent: Some(80) };
+        let limits = meant_over("", own).unwrap();
+        assert_eq!((limits.job, limits.ceiling), (own, own));
+        let limits = meant_over("job_memory_mib = 0\njob_pids = 16\njob_cpu_percent = 50", own).unwrap();
+        assert_eq!(limits.job, worker::Limits { memory: None, pids: Some(16), cpu_percent: Some(50) });
+        let limits = meant_over("", worker::Limits { cpu_percent: Some(80), ..worker::Limits::default() }).unwrap();
+        assert_eq!(limits.job, worker::Limits { memory: Some(64 << 20), pids: Some(32), cpu_percent: Some(80) });
+        let error = meant_over("", worker::Limits { memory: Some(0), ..own }).unwrap_err();
+        assert!(error.contains("limits job_memory_mib: 1 is not within 16"), "{error}");
+        let error = meant_over("max_job_memory_mib = 80", own).unwrap_err();
+        assert!(error.contains("is less than job_memory_mib"), "{error}");
     }
 
     #[test]

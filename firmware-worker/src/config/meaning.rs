@@ -36,7 +36,7 @@ pub(super) fn mean(written: Written, defaults: Defaults) -> Result<Config, Error
         server: server(written.server)?,
         worker: worker(written.worker, restart, defaults)?,
         devices: sources::devices(written.camera, written.microphone, written.speaker)?,
-        limits: limits::mean(&written.limits)?,
+        limits: limits::mean(&written.limits, defaults.entrypoint.limits)?,
         isolation: isolation(written.isolation)?,
         http: http(written.http.listen, defaults)?,
         board: board(&written.board.unwrap_or_default(), written.wifi.as_ref())?,

@@ -39,7 +39,11 @@ impl Drop for Directory {
 const BOARD: Defaults = Defaults {
     memory: Some(1 << 30),
     development: false,
-    entrypoint: Outline { restart: RestartPolicy::OnFailure, check: None },
+    entrypoint: Outline {
+        restart: RestartPolicy::OnFailure,
+        check: None,
+        limits: worker::Limits { memory: None, pids: None, cpu_percent: None },
+    },
 };
 
 /// Enough environment to connect.

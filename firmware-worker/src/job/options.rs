@@ -2,7 +2,7 @@
 
 use super::{BoxError, JobContext};
 use crate::config::{JobCheck, Outline};
-use protocol::worker::{Answer, JobInfo, RestartPolicy};
+use protocol::worker::{Answer, JobInfo, Limits, RestartPolicy};
 use std::any::Any;
 use std::fmt;
 use std::future::Future;
@@ -37,7 +37,7 @@ impl WorkerOptions {
             entrypoint: Box::new(move |context| Box::pin(entrypoint(context))),
             prewarm: None,
             on_request: None,
-            outline: Outline { restart: RestartPolicy::Never, check: None },
+            outline: Outline { restart: RestartPolicy::Never, ..Outline::default() },
         }
     }
 
@@ -67,6 +67,17 @@ impl WorkerOptions {
     /// nothing is started again: what an entrypoint has done in its room it may not want to do twice.
     pub fn restart(mut self, policy: RestartPolicy) -> Self {
         self.outline.restart = policy;
+        self
+    }
+
+    /// What a job may use, unless the configuration says otherwise (`[limits]`): bytes of memory, threads and processes together,
+    /// CPU time in percent of one core. `None` leaves 64 MiB, 32 threads and any CPU time. Numbers that the configuration would not
+    /// take are refused at the start and by `firmware-worker check`.
+    ///
+    /// One worker is one agent, with one entrypoint: a job that needs more than the others asks for it by the metadata of its
+    /// dispatch, or is another worker's.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.outline.limits = limits;
         self
     }
 

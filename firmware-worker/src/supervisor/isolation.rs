@@ -4,13 +4,15 @@ mod users;
 
 use super::handover::{ConfinedEntry, UserEntry};
 use super::process::Kind;
-use crate::config::{self, Config, Credentials, IsolationMode};
+use super::run::Supervisor;
+use crate::config::{self, Config, Credentials, Device, IsolationMode};
 use crate::control::SandboxReport;
 use crate::control::confinement::{self, Confinement, Report};
 use hal::process::{Claims, Layer, Missing, Socket, Tally, group};
 use serde::Serialize;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
+use tracing::warn;
 pub(super) use users::claims;
 use users::{User, Users};
 
@@ -19,6 +21,9 @@ const TEMPORARY: u64 = 16 << 20;
 
 /// Descriptors of a child: sockets and files of user code; devices, readers and rings of an owner.
 const FILES: u64 = 1024;
+
+/// The group of sound cards.
+const AUDIO: &str = "audio";
 
 /// The capabilities that the supervisor needs, and no more: to become other users and signal them (SETUID, SETGID, KILL),
 /// to mount (SYS_ADMIN), to take the bounding set from children (SETPCAP), to set their scheduling and raise their limits
@@ -110,7 +115,7 @@ impl Isolation {
             Kind::Camera => Confinement { devices: true, ..common },
             Kind::Sound => {
                 // Where nobody gives nodes to a group, only root may open them.
-                let audio = group("audio");
+                let audio = group(AUDIO);
                 let uid = audio.map(|_| uid);
                 Confinement {
                     devices: true,
@@ -181,6 +186,52 @@ impl Isolation {
     }
 }
 
+impl Supervisor {
+    /// Another worker on this board, a second one or a `connect` beside it, has other users for its children.
+    pub(super) fn share_users(&mut self) {
+        match claims() {
+            Ok(claims) => claims.into_iter().for_each(|claims| self.spawner.share_users_by(claims)),
+            Err(error) => warn!("{error}; jobs of another worker on this board may have the users of this one's"),
+        }
+    }
+
+    /// Says which layers of isolation are missing here; an error where it must not run so.
+    pub(super) async fn isolated(mut self) -> Result<Self, String> {
+        if let (true, Some(why)) = (self.spawner.isolation().strict(), self.spawner.unlimited()) {
+            return Err(format!("isolation is strict, and children would have no limits: {why}"));
+        }
+        self.share_users();
+        match self.spawner.try_isolation().await {
+            Err(why) if self.spawner.isolation().strict() => return Err(why),
+            Err(why) => warn!("{why}"),
+            Ok(()) => self.spawner.isolation().missing().for_each(|layer| warn!("isolation without {layer}")),
+        }
+        // Where no child becomes another user that has been said.
+        if self.spawner.isolation().missing_layers().iter().all(|missing| missing.layer != Layer::User)
+            && let Some(why) = sound_stays_root(&self.config.devices, group(AUDIO))
+        {
+            if self.spawner.isolation().strict() {
+                return Err(format!("isolation is strict, and {why}"));
+            }
+            warn!("{why}");
+        }
+        Ok(self)
+    }
+}
+
+/// A sound card's nodes belong to a group; where there is none, only root may open them.
+fn sound_stays_root(devices: &[Device], audio: Option<u32>) -> Option<String> {
+    let sound = devices.iter().filter(|device| Kind::of(device) == Kind::Sound).map(|device| device.name.as_str());
+    let names: Vec<_> = sound.collect();
+    (audio.is_none() && !names.is_empty()).then(|| {
+        format!(
+            "the owners of {} stay root, as there is no group {AUDIO}: groupadd --system {AUDIO}, plug the cards in again or \
+             restart the board, so that udev gives them to it, and restart the worker",
+            names.join(", ")
+        )
+    })
+}
+
 impl Confined {
     /// It has told what it could not take, and speaks its own messages from now on.
     pub(super) fn reported(&mut self, report: Report) {
@@ -227,4 +278,30 @@ pub(super) fn secrets(config: &Config) -> Vec<PathBuf> {
     let files = [Some(Path::new(crate::cli::CONFIG_FILE)), file];
     let directories = files.into_iter().flatten().filter_map(Path::parent).map(Path::to_owned);
     directories.filter(|path| path.components().count() > 2).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Camera, DeviceKind, Microphone, MicrophoneDevice, Speaker};
+
+    #[test]
+    fn a_card_whose_owner_would_stay_root_is_told_with_the_remedy() {
+        let device = |name: &str, kind| Device { name: name.into(), kind };
+        let microphone = Microphone::default();
+        let tone = Microphone { device: MicrophoneDevice::Tone, ..Microphone::default() };
+        let silent =
+            [device("camera", DeviceKind::Camera(Camera::default())), device("tone", DeviceKind::Microphone(tone))];
+        assert_eq!(sound_stays_root(&silent, None), None);
+        let hall = [
+            device("mic", DeviceKind::Microphone(microphone)),
+            device("hall", DeviceKind::Speaker(Speaker::default())),
+        ];
+        assert_eq!(sound_stays_root(&hall, Some(29)), None);
+        let why = sound_stays_root(&hall, None).expect("two cards");
+        assert!(
+            why.starts_with("the owners of mic, hall stay root") && why.contains("groupadd --system audio"),
+            "{why}"
+        );
+    }
 }

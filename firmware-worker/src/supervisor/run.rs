@@ -7,7 +7,7 @@ use super::brain::Brain;
 use super::cgroup::Cgroups;
 use super::credentials::extra_certificates;
 use super::health::Health;
-use super::isolation::{Isolation, claims, secrets};
+use super::isolation::{Isolation, secrets};
 use super::jobs::{Jobs, ProcessId, in_ms};
 use super::ledger::Ledger;
 use super::opening::Openings;
@@ -365,28 +365,6 @@ impl Supervisor {
         }
         // Whoever asks a third time means it.
         self.finished |= self.signals > 2;
-    }
-
-    /// Another worker on this board, a second one or a `connect` beside it, has other users for its children.
-    pub(super) fn share_users(&mut self) {
-        match claims() {
-            Ok(claims) => claims.into_iter().for_each(|claims| self.spawner.share_users_by(claims)),
-            Err(error) => warn!("{error}; jobs of another worker on this board may have the users of this one's"),
-        }
-    }
-
-    /// Says which layers of isolation are missing here; an error where it must not run so.
-    pub(super) async fn isolated(mut self) -> Result<Self, String> {
-        if let (true, Some(why)) = (self.spawner.isolation().strict(), self.spawner.unlimited()) {
-            return Err(format!("isolation is strict, and children would have no limits: {why}"));
-        }
-        self.share_users();
-        match self.spawner.try_isolation().await {
-            Err(why) if self.spawner.isolation().strict() => return Err(why),
-            Err(why) => warn!("{why}"),
-            Ok(()) => self.spawner.isolation().missing().for_each(|layer| warn!("isolation without {layer}")),
-        }
-        Ok(self)
     }
 
     pub(super) fn job_input(&mut self, job: JobId, event: JobEvent) {

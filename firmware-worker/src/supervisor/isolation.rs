@@ -26,17 +26,15 @@ const FILES: u64 = 1024;
 const AUDIO: &str = "audio";
 
 /// The capabilities that the supervisor needs, and no more: to become other users and signal them (SETUID, SETGID, KILL),
-/// to mount (SYS_ADMIN), to take the bounding set from children (SETPCAP), to set their scheduling and raise their limits
-/// (SYS_NICE, SYS_RESOURCE), to give away files (CHOWN), and to find out who holds a device, by the descriptors of other
-/// users' processes: to list them (DAC_READ_SEARCH), and to see where they lead (SYS_PTRACE).
-pub const BOUNDING_SET: [&str; 10] = [
+/// to mount (SYS_ADMIN), to take the bounding set from children (SETPCAP), to raise the limits by which the thread of a
+/// sound card gets its priority (SYS_RESOURCE), and to find out who holds a device, by the descriptors of other users' processes:
+/// to list them (DAC_READ_SEARCH), and to see where they lead (SYS_PTRACE).
+pub const BOUNDING_SET: [&str; 8] = [
     "CAP_SETUID",
     "CAP_SETGID",
     "CAP_SETPCAP",
     "CAP_SYS_ADMIN",
     "CAP_KILL",
-    "CAP_CHOWN",
-    "CAP_SYS_NICE",
     "CAP_SYS_RESOURCE",
     "CAP_DAC_READ_SEARCH",
     "CAP_SYS_PTRACE",

@@ -4,6 +4,7 @@
 
 use super::agents::{Agents, Connection, SOON};
 use super::job_pid;
+use firmware_worker::supervisor::kill_one_by_one;
 use livekit_protocol as lk;
 use rustix::process::Signal;
 use std::path::{Path, PathBuf};
@@ -26,6 +27,13 @@ fn stray(leaf: &Path) -> Child {
     let sleeper = Command::new("setsid").args(["sleep", "600"]).spawn().expect("part of the base system");
     std::fs::write(leaf.join("cgroup.procs"), sleeper.id().to_string()).expect("the leaf takes it");
     sleeper
+}
+
+/// A cgroup beside this leaf.
+fn beside(leaf: &Path) -> PathBuf {
+    let path = leaf.parent().expect("a leaf is below its worker's").join(format!("fw-test-{}", std::process::id()));
+    std::fs::create_dir(&path).expect("who may make leaves may make this");
+    path
 }
 
 #[track_caller]
@@ -59,4 +67,20 @@ fn a_second_worker_removes_what_a_killed_one_has_left_and_nothing_of_one_that_li
     wait_gone(&orphaned);
     assert!(stray.wait().expect("our child").code().is_none(), "killed");
     assert!(kept.exists() && procfs::alive(job_pid(&other, "AJ_2")));
+}
+
+/// As on kernels that have no `cgroup.kill`.
+#[test]
+fn what_starts_processes_all_the_time_is_killed_one_by_one_with_all_that_it_has_started() {
+    let agents = Agents::listen();
+    let (_worker, _connection, leaf) = with_job(&agents, "AJ_1");
+    let cgroup = beside(&leaf);
+    let members = || std::fs::read_to_string(cgroup.join("cgroup.procs")).expect("it is there").lines().count();
+    let script = format!("echo $$ >{}/cgroup.procs; while :; do sleep 600 & sleep 0.01; done", cgroup.display());
+    let mut forker = Command::new("sh").args(["-c", &script]).spawn().expect("part of the base system");
+    poll::until("it has started some", SOON, || (members() > 5).then_some(()));
+    kill_one_by_one(&cgroup);
+    assert!(forker.wait().expect("our child").code().is_none(), "killed");
+    poll::until("all are gone", SOON, || std::fs::remove_dir(&cgroup).ok());
+    assert!(leaf.exists(), "of the job nothing was killed");
 }

@@ -16,6 +16,7 @@ mod leaf;
 mod locate;
 mod usage;
 
+pub use leaf::kill_one_by_one;
 pub(super) use leaf::{Leaf, Role};
 pub(super) use protocol::worker::Limits;
 pub(super) use usage::{Memory, Usage};

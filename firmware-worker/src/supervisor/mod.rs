@@ -55,6 +55,7 @@ mod system;
 mod upgrade;
 mod uplink;
 
+pub use cgroup::kill_one_by_one;
 pub use isolation::BOUNDING_SET;
 
 pub(crate) use holder::describe as describe_holder;

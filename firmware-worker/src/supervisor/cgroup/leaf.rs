@@ -248,7 +248,12 @@ fn kill(path: &Path) {
     if write(&path.join("cgroup.kill"), "1").is_ok() {
         return;
     }
-    // Before Linux 5.14, one by one.
+    kill_one_by_one(path);
+}
+
+/// Kills every process in a cgroup where the kernel cannot do it at once, before Linux 5.14. They are frozen meanwhile, so that
+/// they start no more.
+pub fn kill_one_by_one(path: &Path) {
     let members = path.join("cgroup.procs");
     let read_members = || read(&members).unwrap_or_default();
     let freeze = |on: &str| {

@@ -47,15 +47,18 @@ pub fn replace(path: &str, server: Ipv4Addr) {
 fn names_resolve_in_a_running_job_though_the_file_that_says_by_whom_is_replaced() {
     let name = "names::names_resolve_in_a_running_job_though_the_file_that_says_by_whom_is_replaced";
     namespace::with_names_of_its_own(name, || {
-        let [resolved, of_another_network, of_a_manager] = [2, 3, 4].map(|n| Ipv4Addr::new(127, 0, 0, n));
-        let answers = [1, 2, 3].map(|n| Ipv4Addr::new(192, 0, 2, n));
-        for (server, answer) in [resolved, of_another_network, of_a_manager].into_iter().zip(answers) {
+        let [resolved, of_another_network, of_a_manager, in_a_link] = [2, 3, 4, 5].map(|n| Ipv4Addr::new(127, 0, 0, n));
+        let answers = [1, 2, 3, 4].map(|n| Ipv4Addr::new(192, 0, 2, n));
+        for (server, answer) in [resolved, of_another_network, of_a_manager, in_a_link].into_iter().zip(answers) {
             serve(server, answer);
         }
         // As systemd-resolved has it.
         fs::create_dir_all("/run/systemd/resolve").expect("a /run of ours");
         replace("/run/systemd/resolve/stub-resolv.conf", resolved);
         symlink("../run/systemd/resolve/stub-resolv.conf", "/etc/resolv.conf").expect("an /etc of ours");
+        // NetworkManager has its own beside it.
+        fs::create_dir_all("/run/NetworkManager").expect("a /run of ours");
+        replace("/run/NetworkManager/resolv.conf", in_a_link);
         let agents = Agents::listen();
         let worker = Setup::with_url(&agents.url()).binary(env!("CARGO_BIN_EXE_participant").into()).launch();
         let (mut connection, _) = agents.registered();
@@ -67,5 +70,10 @@ fn names_resolve_in_a_running_job_though_the_file_that_says_by_whom_is_replaced(
         // In the place of the link, as a network manager does that takes over.
         replace("/etc/resolv.conf", of_a_manager);
         finds(answers[2]);
+        // Or one to the file that it keeps.
+        symlink("../run/NetworkManager/resolv.conf", "/etc/resolv.conf.link")
+            .and_then(|()| fs::rename("/etc/resolv.conf.link", "/etc/resolv.conf"))
+            .expect("an /etc of ours");
+        finds(answers[3]);
     });
 }

@@ -10,7 +10,9 @@ use super::*;
 use crate::config::{Defaults, Outline, Written, load};
 use crate::control::{self, FromJob, VERSION};
 use futures_util::SinkExt;
-use protocol::worker::Worker;
+use hal::process::read_sealed;
+use protocol::secret::Secret;
+use protocol::worker::{JobSpec, RestartPolicy, Worker};
 use std::future::poll_fn;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Duration, timeout};
@@ -19,6 +21,9 @@ use tokio_tungstenite::{WebSocketStream, accept_async};
 
 /// Longer than anything here may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Bytes, far more than any has here.
+const LONGEST_SPEC: usize = 1 << 20;
 
 const MODE: Mode = Mode { drain: true, ask: false };
 
@@ -31,14 +36,21 @@ struct Rig {
 /// The job's end of its control socket.
 struct Job {
     link: control::Link,
+    /// What it was handed last.
+    spec: Option<JobSpec>,
     _alive: Option<control::Link>,
 }
 
 impl Rig {
     /// A registered worker that runs `AJ_1`, which is in its room.
     async fn with_job() -> (Self, Job) {
+        Self::with_job_that(RestartPolicy::Never).await
+    }
+
+    async fn with_job_that(restart: RestartPolicy) -> (Self, Job) {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("loopback");
-        let config = config(&format!("ws://{}", listener.local_addr().expect("bound")));
+        let mut config = config(&format!("ws://{}", listener.local_addr().expect("bound")));
+        config.worker.restart = restart;
         let worker = Worker::new(super::super::options(&config, MODE), Instant::now(), 1);
         let (events, queue) = mpsc::channel(64);
         let mut supervisor =
@@ -59,7 +71,7 @@ impl Rig {
     async fn join(&mut self) -> Job {
         let process = self.supervisor.jobs.processes.values_mut().next().expect("the job has a process");
         let (socket, alive) = process.process.play();
-        let mut job = Job { link: control::Link::new(socket).expect("a runtime"), _alive: alive };
+        let mut job = Job { link: control::Link::new(socket).expect("a runtime"), spec: None, _alive: alive };
         let joined = FromJob::Joined { sid: "PA_1".into() };
         for message in [FromJob::Hello { version: VERSION }, FromJob::Prewarmed, FromJob::Ready, joined] {
             job.say(&message);
@@ -106,7 +118,15 @@ impl Job {
 
     /// What was said to it since the last look.
     fn told(&mut self) -> Vec<ToJob> {
-        std::iter::from_fn(|| self.link.try_receive().expect("the link stands")).map(|(message, _)| message).collect()
+        let received = std::iter::from_fn(|| self.link.try_receive().expect("the link stands"));
+        let taken = received.map(|(message, mut bodies)| {
+            if let (ToJob::Spec, Some(body)) = (&message, bodies.pop()) {
+                let bytes = read_sealed(body, LONGEST_SPEC).expect("sealed");
+                self.spec = Some(postcard::from_bytes(&bytes).expect("as jobs read it"));
+            }
+            message
+        });
+        taken.collect()
     }
 }
 
@@ -125,6 +145,31 @@ async fn a_termination_ends_a_job_that_is_not_rejoining() {
     let (mut rig, mut job) = Rig::with_job().await;
     rig.hear(server::termination("AJ_1")).await;
     assert!(matches!(job.told()[..], [ToJob::Terminate { .. }]));
+}
+
+#[tokio::test]
+async fn a_job_that_is_started_again_gets_the_same_spec_with_the_newest_token() {
+    let (mut rig, job) = Rig::with_job_that(RestartPolicy::OnFailure).await;
+    let first = job.spec.clone().expect("it was handed over");
+    assert_eq!(first.token.expose(), "token");
+    for token in ["token.2", "token.3"] {
+        job.say(&FromJob::Token(Secret::new(token)));
+        rig.listen().await;
+    }
+    let process = |rig: &Rig| rig.supervisor.jobs.processes.keys().next().copied();
+    let before = process(&rig);
+    rig.supervisor.jobs.processes.values().for_each(|job| job.process.kill());
+    while process(&rig) == before {
+        rig.listen().await;
+    }
+    // The end of a young job is acted on late.
+    while process(&rig).is_none() {
+        sleep_until(rig.supervisor.deadline().into()).await;
+        rig.supervisor.take(Happening::Deadline);
+        rig.supervisor.turn();
+    }
+    let again = rig.join().await;
+    assert_eq!(again.spec, Some(JobSpec { token: Secret::new("token.3"), ..first }));
 }
 
 /// livekit#4887: the server terminates the job whose participant is replaced by the job's own second join.

@@ -112,7 +112,7 @@ impl Broker {
         jobs.start(spec(&format!("AJ_{}", self.started)), spawner, self.now).expect("a process");
         let (&id, process) = jobs.processes.iter_mut().last().expect("just started");
         let (socket, alive) = process.process.play();
-        let job = Job { link: control::Link::new(socket).expect("a runtime"), _alive: alive };
+        let job = Job { link: control::Link::new(socket).expect("a runtime"), spec: None, _alive: alive };
         self.jobs[place] = Some(Reader { id, job, asked: BTreeSet::new() });
     }
 

@@ -71,6 +71,8 @@ pub(super) struct Job {
     initialize: Duration,
     /// From Terminate to Kill.
     grace: Duration,
+    /// When it must have left, as the whole system goes down.
+    leave_by: Option<Instant>,
     /// What the server was told.
     concluded: Option<JobResult>,
     /// Was Ready, so it may have joined without our knowing yet.
@@ -95,6 +97,7 @@ impl Job {
             phase: Phase::Starting { until: now + initialize },
             initialize,
             grace,
+            leave_by: None,
             concluded: None,
             may_be_inside: false,
             terminated: false,
@@ -220,7 +223,8 @@ impl Job {
             Phase::Leaving { .. } => vec![Step::Ack],
             Phase::Killed { .. } | Phase::Failing { .. } | Phase::Waiting { .. } => vec![],
             Phase::Starting { .. } | Phase::Joining { .. } | Phase::Running(_) | Phase::Stopping { .. } => {
-                self.phase = Phase::Leaving { until: now + LEAVE_LIMIT };
+                let limit = now + LEAVE_LIMIT;
+                self.phase = Phase::Leaving { until: self.leave_by.map_or(limit, |by| by.min(limit)) };
                 let mut steps = self.conclude(result);
                 steps.push(Step::Ack);
                 steps
@@ -302,6 +306,7 @@ impl Job {
     /// From now on it has no more time to end than this, also if it is ending already.
     pub fn hurry(&mut self, limit: Duration, now: Instant) -> Vec<Step> {
         self.grace = self.grace.min(limit);
+        self.leave_by = Some(now + self.grace);
         match &mut self.phase {
             Phase::Stopping { until, reason } if *until > now + self.grace => {
                 *until = now + self.grace;

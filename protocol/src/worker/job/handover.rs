@@ -61,6 +61,8 @@ impl Job {
             phase,
             initialize: job.initialize.unwrap_or(INITIALIZE).min(LONGEST_TIMEOUT),
             grace: job.grace.min(LONGEST_TIMEOUT),
+            // A worker whose system goes down is not upgraded: its jobs end.
+            leave_by: None,
             concluded: None,
             may_be_inside: job.may_be_inside,
             terminated: false,

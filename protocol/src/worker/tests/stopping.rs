@@ -155,3 +155,54 @@ fn a_configuration_that_was_read_again_counts_for_jobs_from_then_on() {
     assert_eq!(s.job("A", exited(Exit::Signal(9)))[0], "send job A failed: killed by signal 9 (SIGKILL)");
     assert_eq!(s.message(server::termination("B")), ["terminate B in 5 s: terminated by the server"]);
 }
+
+/// For the rest of the two seconds the shell signs off those that were killed.
+#[test]
+fn when_the_system_goes_down_no_job_is_there_after_the_limit_whatever_it_did_before_and_does_then() {
+    const LIMIT: Duration = Duration::from_millis(1400);
+    let restarting = || Options { restart: RestartPolicy::OnFailure, ..options() };
+    let inside = || Script::running(restarting(), "A");
+    let assigned = || {
+        let mut s = Script::registered(restarting());
+        s.message(server::offer("A", "cam", "studio"));
+        s.message(server::assignment("A"));
+        s.pass(FILING_TIME);
+        s
+    };
+    let after = |mut s: Script, events: &[JobEvent]| {
+        events.iter().for_each(|event| drop(s.job("A", event.clone())));
+        s
+    };
+    let terminated = || {
+        let mut s = inside();
+        s.message(server::termination("A"));
+        s
+    };
+    let crash = || exited(Exit::Signal(11));
+    let phases: [(&str, &dyn Fn() -> Script); 9] = [
+        ("starting", &assigned),
+        ("joining", &|| after(assigned(), &[JobEvent::Ready])),
+        ("inside", &inside),
+        ("rejoining", &|| after(inside(), &[JobEvent::Rejoining])),
+        ("ending", &terminated),
+        ("leaving", &|| after(inside(), &[JobEvent::Ending(success("done"))])),
+        ("failing", &|| after(inside(), &[JobEvent::Failing("broke".into())])),
+        ("started again", &|| after(inside(), &[crash()])),
+        ("waiting", &|| after(inside(), &[crash(), crash()])),
+    ];
+    for (phase, reach) in phases {
+        for says_so_late in [false, true] {
+            let mut s = reach();
+            let mut said = s.give(Input::StopWithin(LIMIT));
+            said.extend(s.pass(LIMIT - Duration::from_millis(1)));
+            if says_so_late {
+                said.extend(s.job("A", JobEvent::Ending(success("late"))));
+            }
+            said.extend(s.pass(Duration::from_millis(1)));
+            let killed = said.iter().any(|line| line == "kill A");
+            assert!(killed || s.worker.job_state(&id("A")).is_none(), "{phase}: {said:?}");
+            let end = [said, s.job("A", exited(Exit::Signal(9)))].concat();
+            assert_eq!(end.last().map(String::as_str), Some("finished"), "{phase}: {end:?}");
+        }
+    }
+}

@@ -10,6 +10,11 @@ use tests::{Judge, Server};
 /// Everything in the guest runs about twenty times slower than on the host.
 pub const SLOW: Duration = Duration::from_secs(90);
 
+/// `tools/test soak`: the promise itself is asked for, by the clock of a machine that emulates one board and does nothing else.
+pub fn soaks() -> bool {
+    std::env::var_os("SOAK").is_some()
+}
+
 /// Whatever the test types is run.
 const SCRIPT: &str = "
 while read -r line; do eval \"$line\"; done

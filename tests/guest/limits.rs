@@ -64,6 +64,17 @@ fn a_job_over_its_memory_limit_ends_failed_by_name_in_a_leaf_of_its_own() {
         "echo of all: $(cat $leaf/cpu.weight) $(cat $leaf/../fw-*-owner-*/cpu.weight) $(cat /proc/$pid/oom_score_adj)",
     );
     guest.wait_console("of all: 100 800 800 500", SLOW);
+    // Operators see what its cgroup holds, which does not stand still.
+    let field = "sed 's/.*\"memory\":\\([0-9]*\\).*/\\1/'";
+    let jobs = format!("wget -qO- http://127.0.0.1:8081/jobs | {field}");
+    let held = guest.must(&format!("echo $({jobs}) $(cat $leaf/memory.current)"), SLOW);
+    let held: Vec<f64> = held.split(' ').map(|bytes| bytes.parse().expect("a number of bytes")).collect();
+    assert!((held[0] / held[1] - 1.0).abs() < 0.5, "in /jobs and in the cgroup: {held:?}");
+    // The rings that it reads are its owners' memory, as they have filled them.
+    let rings = "cat $leaf/../fw-*-owner-*/memory.stat | awk '/^shmem /{s+=$2} END{print s}'";
+    guest.must(&format!("until [ $({rings}) -gt 100000 ]; do sleep 0.5; done"), SLOW);
+    let shared: u64 = guest.must("sed -n 's/^shmem //p' $leaf/memory.stat", SLOW).parse().expect("a number of bytes");
+    assert!(shared < 50_000, "{shared} bytes of the rings are charged to the job");
     // What a leak would do, without waiting for one: what the job holds is more than it may have.
     guest.type_line("echo 500000 > $leaf/memory.max");
     guest.wait_console("memory limit 64 MiB exceeded", SLOW);

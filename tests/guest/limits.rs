@@ -148,7 +148,7 @@ fn two_jobs_that_take_all_processors_cost_a_microphone_nothing() {
         judge.wait_from(mark, "its time", SLOW + time, |e| e.at() > start + time.as_secs_f64());
         let now = xruns(&mut guest, &format!("after watch {watch}"));
         if now == lost {
-            return;
+            return println!("no period was lost in watch {watch} of up to {WATCHES}, {} s each", time.as_secs());
         }
         lost = now;
     }

@@ -1,18 +1,22 @@
 //! The messages between supervisor, jobs and device owners, and how they travel.
 //!
 //! postcard over SEQPACKET, at most [`MAX_MESSAGE`] bytes each. What may be longer (an offer, a job spec) goes in a
-//! sealed memfd beside the message. Only the supervisor sends memfds for that; it never reads one from a child.
+//! sealed memfd beside the message. Only the supervisor sends memfds for that; it never reads one from a child, so that a
+//! job's long token comes in parts.
 
 pub mod confinement;
+mod granted;
 mod latency;
 mod link;
 mod operator;
 pub mod panic;
 mod rate;
 mod stats;
+pub mod token;
 mod watch;
 pub mod watchdog;
 
+pub use granted::Granted;
 pub use latency::{BOUNDS_US, BUCKETS, JOB_STAGES, Latency, MAX_STAGES, OwnerStage, SourceStages, bucket};
 pub use link::{Link, LinkError};
 pub use operator::{
@@ -21,9 +25,9 @@ pub use operator::{
 };
 pub use rate::Rate;
 pub use stats::{Encoder, JobStats, OwnerStats, SoundLevel};
+pub use token::MAX_TOKEN;
 pub use watch::{Owned, watch};
 
-use crate::config::{self, Device, DeviceKind};
 use protocol::secret::Secret;
 use protocol::worker::{Answer, JobResult};
 use serde::{Deserialize, Serialize};
@@ -31,7 +35,7 @@ use std::net::SocketAddr;
 
 /// Version of these messages. An upgrade leaves jobs and owners of the program before running, so a program speaks this one
 /// and the one before: what a version adds comes last in its enum, and is not said to who has greeted with the one before.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// The oldest that is spoken. Jobs greet owners with it, which may be of the program before.
 pub const OLDEST: u32 = 1;
@@ -75,7 +79,7 @@ pub enum FromJob {
         /// `PA_…`
         sid: String,
     },
-    /// The server gave a new token. Left out when it does not fit a message.
+    /// The server gave a new token.
     Token(Secret),
     /// About to open a new WebSocket with the same identity, to resume its session or to begin another.
     Rejoining,
@@ -114,6 +118,15 @@ pub enum FromJob {
     },
     /// As [`FromJob::Ending`], where another start may help: the entrypoint failed, or the server could not be reached.
     Failing(String),
+    /// A part of a new token that fits no message. Since version 2.
+    TokenPart {
+        /// Bytes of it that came before; 0 begins another.
+        at: u32,
+        /// What comes then.
+        part: Secret,
+        /// It is whole now.
+        last: bool,
+    },
 }
 
 /// From the supervisor to a job.
@@ -192,35 +205,6 @@ pub struct Kept {
     pub command: Vec<String>,
     /// Missing layers of its sandbox are to be logged: once is enough.
     pub tell: bool,
-}
-
-/// A source a job may open.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Granted {
-    /// Name in the configuration, e.g. `camera`.
-    pub name: String,
-    /// What it delivers, as configured: a track can be announced before the device is open, which may settle for less.
-    pub format: Format,
-}
-
-impl Granted {
-    /// `None` for a speaker, which is no source.
-    pub fn of(device: &Device) -> Option<Self> {
-        let format = match &device.kind {
-            DeviceKind::Camera(camera) => Format::H264 {
-                width: u16::try_from(camera.width).unwrap_or(u16::MAX),
-                height: u16::try_from(camera.height).unwrap_or(u16::MAX),
-                milli_fps: camera.fps.saturating_mul(1000),
-                bitrate: camera.bitrate,
-            },
-            DeviceKind::Microphone(microphone) => {
-                let config::Microphone { channels, frame_ms, dtx, fec, bitrate, .. } = *microphone;
-                Format::Opus { channels, frame_ms, dtx, fec, bitrate }
-            }
-            DeviceKind::Speaker(_) => return None,
-        };
-        Some(Self { name: device.name.clone(), format })
-    }
 }
 
 /// From the supervisor to a device owner.

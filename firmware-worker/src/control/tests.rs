@@ -8,6 +8,9 @@ use std::fmt::Debug;
 /// text for as long as it is spoken.
 const VERSION_1: &str = include_str!("version_1.txt");
 
+/// What version 2 adds.
+const VERSION_2: &str = include_str!("version_2.txt");
+
 /// What becomes of a message on its way.
 #[derive(Debug)]
 struct Sent {
@@ -22,7 +25,8 @@ fn sent<M: Serialize + Debug>(message: &M) -> Sent {
 
 /// What is recorded of the messages of one kind, in the order of their numbers.
 fn recorded(kind: &str) -> Vec<Sent> {
-    let lines = VERSION_1.lines().filter_map(|line| line.strip_prefix(kind)?.strip_prefix(' '));
+    let lines =
+        VERSION_1.lines().chain(VERSION_2.lines()).filter_map(|line| line.strip_prefix(kind)?.strip_prefix(' '));
     let parts = lines.map(|line| line.split_once(' ').expect("bytes and meaning"));
     parts.map(|(bytes, meaning)| Sent { bytes: from_hex(bytes), meaning: meaning.to_owned() }).collect()
 }
@@ -36,8 +40,8 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Today's messages of a kind are those of version 1: what that wrote is understood, what it reads is written, and nothing is
-/// said that it does not know.
+/// Today's messages of a kind are those of version 1 and what version 2 adds: what those wrote is understood, what they read is
+/// written, and nothing is said that they do not know.
 #[track_caller]
 fn assert_spoken<M: Serialize + DeserializeOwned + Debug>(kind: &str, today: &[M]) {
     let lines: Vec<_> = today.iter().map(sent).collect();
@@ -45,14 +49,14 @@ fn assert_spoken<M: Serialize + DeserializeOwned + Debug>(kind: &str, today: &[M
     let recorded = recorded(kind);
     assert_eq!(recorded.len(), lines.len(), "another version is needed, with a text of its own:\n{text}");
     for (number, (before, now)) in recorded.iter().zip(&lines).enumerate() {
-        let understood: M = postcard::from_bytes(&before.bytes).expect("a message of version 1");
+        let understood: M = postcard::from_bytes(&before.bytes).expect("a message of its version");
         assert_eq!(format!("{understood:?}"), before.meaning);
         assert_eq!((hex(&now.bytes), &now.meaning), (hex(&before.bytes), &before.meaning), "another version:\n{text}");
         assert_eq!(usize::from(before.bytes[0]), number, "one of each");
     }
     // One more would not be known to a program of that version.
     let next = [u8::try_from(lines.len()).expect("few"), 0, 0, 0, 0, 0, 0, 0];
-    assert!(postcard::from_bytes::<M>(&next).is_err(), "{kind} has a message that version 1 does not know");
+    assert!(postcard::from_bytes::<M>(&next).is_err(), "{kind} has a message that no version knows");
 }
 
 fn h264() -> Format {
@@ -60,7 +64,7 @@ fn h264() -> Format {
 }
 
 #[test]
-fn what_jobs_and_supervisor_say_is_what_they_said_in_version_1() {
+fn what_jobs_and_supervisor_say_is_what_they_said_in_versions_1_and_2() {
     let accept = Accept { name: "Board".into(), identity: "board-1".into(), ..Accept::default() };
     let stages = vec![SourceStages { name: "camera".into(), ..SourceStages::default() }];
     let stats =
@@ -81,6 +85,7 @@ fn what_jobs_and_supervisor_say_is_what_they_said_in_version_1() {
         FromJob::Pong { id: 8, driver_ms: 9, user_ms: 1000, stats },
         FromJob::Panic { message: "no lens".into(), location: "main.rs:1".into() },
         FromJob::Failing("lens cap".into()),
+        FromJob::TokenPart { at: 4080, part: Secret::new("t.o.k"), last: true },
     ];
     assert_spoken("FromJob", &today);
     let addresses = vec!["192.0.2.1:443".parse().expect("an address"), "[2001:db8::1]:443".parse().expect("another")];

@@ -2,6 +2,7 @@
 
 mod before;
 mod pictures;
+mod tokens;
 
 use super::*;
 use crate::control::{Demand, Format, FromJob, FromReader, Granted, JobSetup, ToJob, ToReader};

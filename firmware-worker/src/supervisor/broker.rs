@@ -4,7 +4,7 @@ use super::jobs::ProcessId;
 use super::process::Happened;
 use super::run::Supervisor;
 use super::{Event, holder};
-use crate::control::{FromOwner, OwnerState, ToJob, ToOwner, VERSION};
+use crate::control::{FromOwner, OLDEST, OwnerState, ToJob, ToOwner, VERSION, is_spoken};
 use hal::process::Socket;
 use protocol::worker::{Exit, JobId};
 use std::os::fd::AsFd;
@@ -76,8 +76,14 @@ impl Supervisor {
 
     fn owner_said(&mut self, name: &str, message: FromOwner) {
         let Some(owner) = self.owners.table.get_mut(name) else { return };
-        if !owner.greeted && !matches!(message, FromOwner::Hello { version: VERSION } | FromOwner::Panic { .. }) {
-            warn!("device {name}: owner process killed: did not greet in version {VERSION} of the control protocol");
+        let greets = match message {
+            FromOwner::Hello { version } => is_spoken(version),
+            FromOwner::Panic { .. } => true,
+            _ => owner.greeted,
+        };
+        if !greets {
+            let versions = format!("version {OLDEST} to {VERSION} of the control protocol");
+            warn!("device {name}: owner process killed: did not greet in {versions}");
             return owner.process.iter().for_each(|process| process.kill());
         }
         match message {

@@ -8,14 +8,16 @@
 //! A process takes one job in its life. At most one without a job is kept ready.
 
 mod handover;
+mod phase;
 
 use super::asks::Asks;
 use super::cgroup::Limits;
 use super::process::{Happened, Kind, Plan, Process, Spawner};
 use super::pulse::Pulse;
 use super::restarts::note_restart;
-use crate::control::{FromJob, JobSetup, JobStats, ToJob};
+use crate::control::{FromJob, JobSetup, JobStats, ToJob, token::Parts};
 use hal::process::resolvers;
+pub(super) use phase::Phase;
 use protocol::backoff::Backoff;
 use protocol::worker::{JobId, JobInfo, JobSpec};
 use std::collections::{BTreeMap, VecDeque};
@@ -70,25 +72,12 @@ pub(super) struct JobProcess {
     pub greeted: bool,
     /// What it asks of us.
     pub asks: Asks,
+    /// Of a new token.
+    pub token: Parts,
     /// Its user runtime was reported as blocked.
     pub blocked: bool,
     /// Its use of memory was reported.
     pub large: bool,
-}
-
-/// What a job process is doing.
-#[derive(Debug)]
-pub(super) enum Phase {
-    /// Starting, running `prewarm`. A job that already waits for it.
-    Warming(Option<Box<JobSpec>>),
-    /// Ready for an offer or a job.
-    Idle,
-    /// Thinks about an offer.
-    Asked(JobId),
-    /// Runs a job.
-    Assigned(JobId),
-    /// Was prepared by a configuration that is old now: it ends.
-    Retired,
 }
 
 /// What is known of a job besides its state, which the machine has.
@@ -370,6 +359,7 @@ impl Jobs {
             resolvers,
             greeted: false,
             asks: Asks::new(now),
+            token: Parts::default(),
             blocked: false,
             large: false,
         };

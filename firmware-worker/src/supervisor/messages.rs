@@ -8,7 +8,7 @@ use super::jobs::{JobProcess, Phase, ProcessId};
 use super::process::Happened;
 use super::pulse::Check;
 use super::run::Supervisor;
-use crate::control::{FromJob, JobStats, MAX_REQUESTS, ToJob, VERSION};
+use crate::control::{FromJob, JobStats, MAX_REQUESTS, OLDEST, ToJob, VERSION, is_spoken};
 use protocol::worker::{Answer, Exit, Input, JobEvent, JobResult, complaint};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -32,10 +32,15 @@ impl Supervisor {
         }
     }
 
-    fn job_said(&mut self, id: ProcessId, message: FromJob) {
+    pub(super) fn job_said(&mut self, id: ProcessId, message: FromJob) {
         let Some(process) = self.jobs.processes.get_mut(&id) else { return };
-        if !process.greeted && !matches!(message, FromJob::Hello { version: VERSION } | FromJob::Panic { .. }) {
-            return self.condemn(id, format!("did not greet in version {VERSION} of the control protocol"));
+        let greets = match message {
+            FromJob::Hello { version } => is_spoken(version),
+            FromJob::Panic { .. } => true,
+            _ => process.greeted,
+        };
+        if !greets {
+            return self.condemn(id, format!("did not greet in version {OLDEST} to {VERSION} of the control protocol"));
         }
         if costs(&message) && !process.asks.may_ask(Instant::now()) {
             let why = format!("asked for more than {MAX_REQUESTS} things in a second");
@@ -53,6 +58,11 @@ impl Supervisor {
             FromJob::OpenSource { name } => self.open_source(id, name, Instant::now()),
             FromJob::Joined { sid } => self.joined(id, sid),
             FromJob::Token(token) => self.with_record(id, |record| record.spec.token = token),
+            FromJob::TokenPart { at, part, last } => {
+                if let Some(token) = process.token.take(at, &part, last) {
+                    self.with_record(id, |record| record.spec.token = token);
+                }
+            }
             FromJob::Rejoining => self.job_event(id, JobEvent::Rejoining),
             FromJob::Rejoined => self.job_event(id, JobEvent::Rejoined),
             FromJob::Ending(result) => {
@@ -283,6 +293,7 @@ fn costs(message: &FromJob) -> bool {
         FromJob::OpenSource { .. }
         | FromJob::Joined { .. }
         | FromJob::Token(_)
+        | FromJob::TokenPart { last: true, .. }
         | FromJob::Ending(_)
         | FromJob::Failing(_)
         | FromJob::Resolve { .. }
@@ -294,6 +305,7 @@ fn costs(message: &FromJob) -> bool {
         | FromJob::Rejoining
         | FromJob::Rejoined
         | FromJob::Left
+        | FromJob::TokenPart { last: false, .. }
         | FromJob::Pong { .. } => false,
     }
 }

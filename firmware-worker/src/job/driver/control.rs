@@ -173,7 +173,7 @@ impl Driver {
         self.tracks.event(&event, session);
         match event {
             room::Event::Joined { sid, identity, participants } => self.joined(sid, identity, participants),
-            room::Event::Token(token) => self.tell(&FromJob::Token(token)),
+            room::Event::Token(token) => self.renewed(token, Instant::now()),
             room::Event::Rejoining(why) => {
                 tracing::warn!(why, "rejoining the room");
                 self.rejoining = true;

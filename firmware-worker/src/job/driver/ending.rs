@@ -175,6 +175,7 @@ impl Driver {
     }
 
     fn over(&mut self, failed: bool) {
+        self.tell_token(Instant::now());
         if self.gone {
             self.tell(&FromJob::Left);
         }

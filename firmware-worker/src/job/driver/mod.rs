@@ -20,6 +20,7 @@ mod signal;
 mod source;
 mod tcp;
 mod timeline;
+mod token;
 mod tracks;
 mod udp;
 
@@ -43,6 +44,7 @@ use std::pin::Pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
+use token::NewToken;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::Sleep;
 use tracks::Tracks;
@@ -79,6 +81,7 @@ pub(super) struct Driver {
     /// What the user said of its own participant before the join.
     own: Own,
     rejoining: bool,
+    token: NewToken,
     tracks: Tracks,
     subscriptions: Subscriptions,
     /// Who waits for the grant of a speaker.
@@ -125,6 +128,7 @@ impl Driver {
             joining: None,
             own: Own::default(),
             rejoining: false,
+            token: NewToken::default(),
             tracks: Tracks::new(Anchor::new(now, hal::process::monotonic_ns())),
             subscriptions: Subscriptions::default(),
             speakers: BTreeMap::new(),
@@ -165,7 +169,8 @@ impl Driver {
     /// ever, and a timer of the past must not wake anybody.
     fn arm(&mut self) -> bool {
         let session = self.session.as_ref().and_then(Session::deadline);
-        let next = [session, self.tracks.deadline(), self.phase.deadline()].into_iter().flatten().min();
+        let next =
+            [session, self.tracks.deadline(), self.token.deadline(), self.phase.deadline()].into_iter().flatten().min();
         if let Some(deadline) = next
             && self.timer.deadline().into_std() != deadline
         {
@@ -203,6 +208,7 @@ impl Driver {
         for name in self.tracks.due(now, self.session.as_mut()) {
             self.tell(&FromJob::OpenSource { name });
         }
+        self.tell_token_if_due(now);
         if self.phase.deadline().is_some_and(|deadline| deadline <= now) {
             self.phase_due(now);
         }

@@ -46,6 +46,7 @@ impl Jobs {
             resolvers: Vec::new(),
             greeted: true,
             asks: Asks::new(now),
+            token: Parts::default(),
             blocked: false,
             large: false,
         };

@@ -5,6 +5,7 @@ mod child;
 mod hostile;
 mod opening;
 mod rescan;
+mod tokens;
 
 use super::*;
 use crate::config::{Defaults, Outline, Written, load};

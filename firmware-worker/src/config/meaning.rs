@@ -188,9 +188,10 @@ fn agent_name(written: Option<String>) -> Result<String, Error> {
 
 fn deployment(written: Option<String>) -> Result<String, Error> {
     let label = written.unwrap_or_default();
-    let plain = label.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
+    // The server refuses '_', which separates labels in its own names, without a word.
+    let plain = label.chars().all(|c| c.is_ascii_alphanumeric() || "-.".contains(c));
     if label.len() > 64 || !plain {
-        return Err(wrong("worker deployment", format!("{label:?} is not up to 64 letters, digits, '-', '_' and '.'")));
+        return Err(wrong("worker deployment", format!("{label:?} is not up to 64 letters, digits, '-' and '.'")));
     }
     Ok(label)
 }

@@ -304,6 +304,7 @@ fn a_value_out_of_range_is_refused_by_its_key() {
         ("[worker]\nprewarm = 2", "worker prewarm: 2 is not within 0 to 1"),
         ("[worker]\nagent_name = \" \"", "worker agent_name: is empty; give a name"),
         ("[worker]\ndeployment = \"a b\"", "worker deployment: \"a b\" is not up to 64 letters"),
+        ("[worker]\ndeployment = \"a_b\"", "worker deployment: \"a_b\" is not up to 64 letters"),
         ("[limits]\njob_memory_mib = 1", "limits job_memory_mib: 1 is not within 16 to 65536"),
         ("[job]\nrestart = \"always\"", "job restart: is not \"never\" or \"on-failure\""),
         ("[http]\nlisten = \"8081\"", "http listen: \"8081\" is not an address and port"),

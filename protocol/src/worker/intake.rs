@@ -2,7 +2,7 @@
 
 use super::job::{FILING_TIME, Job};
 use super::limits::Unfit;
-use super::machine::{Mode, Worker};
+use super::machine::Worker;
 use super::offer::{self, Offer};
 use super::restart::Restarts;
 use super::{Accept, Action, Answer, JobId, JobInfo, JobResult, JobSpec, JobType, wire};
@@ -57,11 +57,11 @@ impl Worker {
 
     /// A job of ours does this already, and a second participant for it, of ours or of another worker, would be one too
     /// many: the same job offered again, or a room dispatched to automatically anew because it was created again, by
-    /// our own rejoin for example.
+    /// our own rejoin for example. A drain changes nothing: its jobs go on.
     fn is_served(&self, job: &JobInfo) -> bool {
         let automatic = job.agent_name.is_empty() && job.kind == JobType::Room;
         let same_room = |ours: &Job| automatic && ours.runs() && ours.info.room.name == job.room.name;
-        self.jobs.contains_key(&job.id) || (self.mode == Mode::Serving && self.jobs.values().any(same_room))
+        self.jobs.contains_key(&job.id) || self.jobs.values().any(same_room)
     }
 
     pub(super) fn answer(&mut self, id: &JobId, answer: Answer, now: Instant) {

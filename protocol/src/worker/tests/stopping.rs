@@ -31,6 +31,22 @@ fn a_draining_worker_takes_nothing_new_and_waits_for_its_jobs() {
     assert_eq!(s.job("A", exited(Exit::Code(0))), ["release A: success: done", "close", "finished"]);
 }
 
+/// Another worker would put a second participant into the room that our rejoin has created again.
+#[test]
+fn a_draining_worker_lets_nobody_take_an_automatic_offer_for_a_room_that_it_is_in() {
+    let mut s = Script::registered(Options { agent_name: String::new(), ..options() });
+    s.message(server::offer("A", "", "hall"));
+    s.message(server::assignment("A"));
+    s.job("A", JobEvent::Ready);
+    s.job("A", JobEvent::Joined);
+    s.give(Input::Drain);
+    s.job("A", JobEvent::Rejoining);
+    assert_eq!(s.message(server::offer("B", "", "hall")), ["send no B, nobody"]);
+    assert_eq!(s.message(server::offer("C", "", "attic")), ["send no C"]);
+    s.give(Input::Stop);
+    assert_eq!(s.message(server::offer("D", "", "hall")), ["send no D"], "it will be free");
+}
+
 #[test]
 fn a_drain_keeps_the_promise_of_an_accepted_offer() {
     let mut s = Script::registered(options());

@@ -53,6 +53,9 @@ pub(super) enum PhaseHandover {
     },
     Back {
         left: Duration,
+        /// As above.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        terminated: bool,
     },
     Waiting {
         left: Duration,

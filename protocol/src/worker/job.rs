@@ -197,7 +197,7 @@ impl Job {
         match self.phase {
             Phase::Joining { .. } => self.phase = Phase::Running(Presence::Inside),
             Phase::Running(Presence::Rejoining { .. }) => {
-                self.phase = Phase::Running(Presence::Back { until: now + REJOIN_GRACE });
+                self.phase = Phase::Running(Presence::Back { until: now + REJOIN_GRACE, terminated: false });
             }
             Phase::Starting { .. }
             | Phase::Running(Presence::Inside | Presence::Back { .. })
@@ -274,7 +274,10 @@ impl Job {
 
     fn end(&mut self, result: JobResult, left: bool) -> Vec<Step> {
         let mut steps = self.conclude(result.clone());
-        if self.may_be_inside && !self.terminated && !left {
+        // One that was back, and is not any more, was told the truth perhaps: a sign-off would make its room anew.
+        let terminated =
+            self.terminated || matches!(self.phase, Phase::Running(Presence::Back { terminated: true, .. }));
+        if self.may_be_inside && !terminated && !left {
             steps.push(Step::SignOff);
         }
         steps.push(Step::Release(self.concluded.clone().unwrap_or(result)));
@@ -329,11 +332,10 @@ impl Job {
     /// The server says that the job is over.
     pub fn terminated(&mut self, now: Instant) -> Vec<Step> {
         match &mut self.phase {
-            Phase::Running(Presence::Rejoining { terminated, .. }) => {
+            Phase::Running(Presence::Rejoining { terminated, .. } | Presence::Back { terminated, .. }) => {
                 *terminated = true;
                 vec![]
             }
-            Phase::Running(Presence::Back { .. }) => vec![],
             Phase::Starting { .. }
             | Phase::Joining { .. }
             | Phase::Running(Presence::Inside)

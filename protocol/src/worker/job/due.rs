@@ -19,7 +19,7 @@ impl Job {
             Phase::Running(Presence::Rejoining { until, terminated: false, successor: true }) => {
                 Some((*until, Reason::JoinTimeout))
             }
-            Phase::Running(Presence::Rejoining { until, .. } | Presence::Back { until }) => {
+            Phase::Running(Presence::Rejoining { until, .. } | Presence::Back { until, .. }) => {
                 Some((*until, Reason::RejoinGrace))
             }
             Phase::Stopping { until, .. }

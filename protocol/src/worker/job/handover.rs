@@ -19,7 +19,9 @@ impl Job {
             Phase::Running(Presence::Rejoining { until, terminated, successor }) => {
                 PhaseHandover::Rejoining { left: left(until), terminated: *terminated, successor: *successor }
             }
-            Phase::Running(Presence::Back { until }) => PhaseHandover::Back { left: left(until) },
+            Phase::Running(Presence::Back { until, terminated }) => {
+                PhaseHandover::Back { left: left(until), terminated: *terminated }
+            }
             Phase::Waiting { until } => PhaseHandover::Waiting { left: left(until) },
             Phase::Starting { .. }
             | Phase::Stopping { .. }
@@ -53,7 +55,9 @@ impl Job {
             PhaseHandover::Rejoining { left, terminated, successor } => {
                 Phase::Running(Presence::Rejoining { until: until(left), terminated, successor })
             }
-            PhaseHandover::Back { left } => Phase::Running(Presence::Back { until: until(left) }),
+            PhaseHandover::Back { left, terminated } => {
+                Phase::Running(Presence::Back { until: until(left), terminated })
+            }
             PhaseHandover::Waiting { left } => Phase::Waiting { until: until(left) },
         };
         Self {

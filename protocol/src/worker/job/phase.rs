@@ -47,8 +47,10 @@ pub(super) enum Presence {
         terminated: bool,
         successor: bool,
     },
-    /// Back, but terminations caused by the rejoin may still be on their way.
+    /// Back, but terminations caused by the rejoin may still be on their way. `terminated`: one came, of which nobody can
+    /// say whether the rejoin has caused it.
     Back {
         until: Instant,
+        terminated: bool,
     },
 }

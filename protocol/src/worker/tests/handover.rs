@@ -107,6 +107,16 @@ fn a_rejoin_under_way_keeps_the_termination_that_it_caused_from_ending_the_job()
 }
 
 #[test]
+fn a_termination_just_after_a_rejoin_is_remembered() {
+    let mut s = Script::running(options(), "A");
+    s.job("A", JobEvent::Rejoining);
+    s.job("A", JobEvent::Rejoined);
+    s.message(server::termination("A"));
+    let mut s = s.handed_over(options());
+    assert!(!s.job("A", exited(Exit::Signal(9))).contains(&"sign off A".to_owned()));
+}
+
+#[test]
 fn a_restarted_job_that_has_not_joined_keeps_its_deadline() {
     let mut s = Script::running(restarting(), "A");
     s.job("A", exited(Exit::Signal(9)));

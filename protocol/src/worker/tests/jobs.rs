@@ -184,6 +184,27 @@ fn a_termination_under_10_s_after_a_rejoin_is_dropped_and_a_later_one_acted_on()
     assert_eq!(s.message(server::termination("A")), ["terminate A in 10 s: terminated by the server"]);
 }
 
+/// A sign-off would make the room anew, should the termination have been about its end.
+#[test]
+fn a_job_that_dies_just_after_a_rejoin_and_a_termination_is_not_signed_off() {
+    let back = |terminated: bool| {
+        let mut s = Script::running(options(), "A");
+        s.job("A", JobEvent::Rejoining);
+        s.job("A", JobEvent::Rejoined);
+        s.pass(seconds(9));
+        if terminated {
+            assert!(s.message(server::termination("A")).is_empty());
+        }
+        s
+    };
+    let dies = |s: &mut Script| s.job("A", exited(Exit::Signal(9))).contains(&"sign off A".to_owned());
+    assert!(!dies(&mut back(true)));
+    assert!(dies(&mut back(false)));
+    let mut outlived = back(true);
+    outlived.pass(seconds(1));
+    assert!(dies(&mut outlived), "it was the rejoin's");
+}
+
 #[test]
 fn a_job_that_was_terminated_while_rejoining_and_never_gets_back_is_ended_after_60_s() {
     let mut s = Script::running(options(), "A");

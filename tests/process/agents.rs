@@ -100,7 +100,12 @@ impl Connection {
     /// Sends a message.
     #[track_caller]
     pub fn send(&mut self, message: ToWorker) {
-        let bytes = lk::ServerMessage { message: Some(message) }.encode_to_vec();
+        self.send_bytes(lk::ServerMessage { message: Some(message) }.encode_to_vec());
+    }
+
+    /// Sends what may be no message.
+    #[track_caller]
+    pub fn send_bytes(&mut self, bytes: Vec<u8>) {
         self.socket.send(Message::Binary(bytes.into())).expect("the worker reads");
     }
 

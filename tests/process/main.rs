@@ -12,6 +12,7 @@ mod portal;
 mod reload;
 mod service;
 mod silence;
+mod strange;
 mod upgrades;
 
 use agents::{Agents, SOON};

@@ -1,6 +1,6 @@
 //! What decides: the worker machine, or one job's for `connect`.
 
-use protocol::worker::{Action, Input, JobId, JobState, Snapshot, Solo, Worker};
+use protocol::worker::{Action, Counters, Input, JobId, JobState, Snapshot, Solo, Worker};
 use std::time::Instant;
 
 /// Both speak the same language, so the loop does not care which it drives.
@@ -43,6 +43,14 @@ impl Brain {
         match self {
             Self::Worker(worker) => worker.job_state(job),
             Self::Solo(solo) => solo.job_state(job),
+        }
+    }
+
+    /// All zero without registration.
+    pub(super) fn counters(&self) -> Counters {
+        match self {
+            Self::Worker(worker) => worker.counters(),
+            Self::Solo(_) => Counters::default(),
         }
     }
 

@@ -262,7 +262,7 @@ impl Supervisor {
         let node = hostname();
         let mut text = String::with_capacity(4096);
         let load = self.brain.snapshot().map_or(0.0, |s| s.load);
-        let (jobs, totals) = (self.jobs.records.len(), &self.totals);
+        let (jobs, totals, server) = (self.jobs.records.len(), &self.totals, self.brain.counters());
         let owners = self.owners.table.values();
         let owners =
             owners.map(|owner| usize::from(owner.process.is_some()) + usize::from(owner.command.keeper.is_some()));
@@ -288,6 +288,9 @@ impl Supervisor {
             ("jobs_failed_total", "counter", "Jobs that ended as a failure.", totals.jobs_failed),
             ("job_restarts_total", "counter", "Times that a job which failed was started again.", totals.job_restarts),
             ("owner_deaths_total", "counter", "Processes of devices that died.", totals.owner_deaths),
+            ("malformed_messages_total", "counter", "Messages of the server that cannot be read.", server.malformed),
+            ("ignored_messages_total", "counter", "Those of unknown kinds, or out of turn.", server.ignored),
+            ("statuses_lost_total", "counter", "Ends of jobs that no server was told.", server.statuses_lost),
         ] {
             plain(&format!("firmware_worker_{name}"), kind, help, &value);
         }

@@ -11,6 +11,7 @@ use super::reconnect::{FIRST_ESTIMATE, Leaving, Own};
 use super::rtp::Stamp;
 use super::rtp::bandwidth::Bandwidth;
 use super::signal::{self, Request};
+use super::strange::Strange;
 use super::subscribe::Subscriptions;
 use super::{Command, Config, Event, Frame, Kind, LocalAddress, Output, Proto, SignalError, Stats, TrackId};
 use crate::random::Random;
@@ -35,6 +36,7 @@ pub struct Room {
     pub(super) retries: Retries,
     pub(super) keep_alive: KeepAlive,
     pub(super) backlog: Backlog,
+    strange: Strange,
     pub(super) peer: Peer,
     pub(super) media: MediaPath,
     pub(super) negotiation: Negotiation,
@@ -68,6 +70,7 @@ impl Room {
             retries: Retries::new(now),
             keep_alive: KeepAlive::new(5, 15, now),
             backlog: Backlog::default(),
+            strange: Strange::default(),
             peer: Peer::new(addresses, FIRST_ESTIMATE, now),
             media: MediaPath::new(now),
             negotiation: Negotiation::default(),
@@ -93,6 +96,7 @@ impl Room {
         if let Phase::Opening { attempt, .. } = self.phase {
             self.phase = Phase::Opening { until: now + super::link::FIRST_MESSAGE_TIMEOUT, attempt };
             self.keep_alive.reopened(now);
+            self.strange = Strange::default();
         }
     }
 
@@ -103,8 +107,9 @@ impl Room {
         }
         self.keep_alive.heard(now);
         match signal::decode(frame) {
-            Some(message) => self.respond(message, now),
-            None => tracing::debug!(bytes = frame.len(), "signal message of an unknown kind or malformed"),
+            Ok(Some(message)) => self.respond(message, now),
+            Ok(None) => self.strange.unknown(),
+            Err(error) => self.strange.malformed(&error),
         }
         self.settle(now);
     }

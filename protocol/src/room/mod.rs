@@ -28,6 +28,7 @@ pub mod rtp;
 pub(crate) mod signal;
 mod signoff;
 mod sound;
+mod strange;
 mod subscribe;
 #[cfg(test)]
 mod tests;

@@ -6,7 +6,7 @@ use base64::engine::general_purpose::URL_SAFE;
 pub(super) use livekit_protocol as lk;
 pub(super) use lk::signal_request::Message as Request;
 pub(super) use lk::signal_response::Message as Response;
-use prost::Message;
+use prost::{DecodeError, Message};
 
 /// LeaveRequest.action and non-error RequestResponse are understood; RoomMoved (16) is not.
 const PROTOCOL_VERSION: i32 = 15;
@@ -16,9 +16,9 @@ pub(super) fn encode(message: Request) -> Vec<u8> {
     lk::SignalRequest { message: Some(message) }.encode_to_vec()
 }
 
-/// Decodes one response; `None` when malformed or of a kind this build does not know.
-pub(super) fn decode(frame: &[u8]) -> Option<Response> {
-    lk::SignalResponse::decode(frame).ok()?.message
+/// Decodes one response; `None` when of a kind this build does not know.
+pub(super) fn decode(frame: &[u8]) -> Result<Option<Response>, DecodeError> {
+    Ok(lk::SignalResponse::decode(frame)?.message)
 }
 
 /// The complete WebSocket URL that carries `join`.

@@ -45,13 +45,13 @@ impl SignOff {
     /// A binary frame came.
     pub fn message(&self, frame: &[u8]) -> Step {
         match signal::decode(frame) {
-            Some(Response::Update(update)) => self.who_is_there(&update.participants),
-            Some(Response::Leave(leave)) => match leave.action() {
+            Ok(Some(Response::Update(update))) => self.who_is_there(&update.participants),
+            Ok(Some(Response::Leave(leave))) => match leave.action() {
                 lk::leave_request::Action::Resume => Step::Retry,
                 lk::leave_request::Action::Reconnect | lk::leave_request::Action::Disconnect => Step::AlreadyGone,
             },
             // A server that joins instead of resuming would leave a second ghost: leave that one.
-            Some(Response::Join(_)) => Step::Leave(signal::encode(signal::leave())),
+            Ok(Some(Response::Join(_))) => Step::Leave(signal::encode(signal::leave())),
             _ => Step::Wait,
         }
     }

@@ -11,6 +11,7 @@ use super::job::{Job, Step};
 use super::link::{Due, Link};
 use super::offer::Offer;
 use super::statuses::Statuses;
+use super::strange::Told;
 use super::wire::{self, FromServer};
 use super::{
     Action, Counters, Health, Input, JobEvent, JobId, JobResult, JobState, LinkError, Options, Reason, Snapshot, Tuning,
@@ -32,6 +33,7 @@ pub struct Worker {
     /// Assignments that we do not take, and when to say so.
     pub(super) refused: BTreeMap<JobId, Refusal>,
     pub(super) counters: Counters,
+    pub(super) told: Told,
     pub(super) mode: Mode,
     link: Link,
     pub(super) health: Health,
@@ -61,6 +63,7 @@ impl Worker {
             jobs: BTreeMap::new(),
             refused: BTreeMap::new(),
             counters: Counters::default(),
+            told: Told::default(),
             mode: Mode::Serving,
             link: Link::new(now, seed),
             health: Health::default(),
@@ -162,6 +165,7 @@ impl Worker {
 
     fn link_up(&mut self, now: Instant) {
         if self.link.up(now) {
+            self.told = Told::default();
             self.send(wire::register(&self.options));
         }
     }
@@ -176,16 +180,13 @@ impl Worker {
         self.link.heard(now);
         let message = match wire::decode(frame) {
             Ok(message) => message,
-            Err(error) => {
-                tracing::debug!(%error, "frame ignored");
-                self.counters.malformed += 1;
-                return;
-            }
+            Err(error) => return self.malformed(&error),
         };
         match message {
             FromServer::Registered { worker_id } if self.link.is_registering() => self.registered(worker_id, now),
             _ if !self.link.is_registered() => self.counters.ignored += 1,
-            FromServer::Registered { .. } | FromServer::Unknown => self.counters.ignored += 1,
+            FromServer::Registered { .. } => self.counters.ignored += 1,
+            FromServer::Unknown => self.unknown(),
             FromServer::Pong => self.statuses.ponged(),
             FromServer::Offer(job) => self.offered(job, now),
             FromServer::Unfit(job) => self.decline(&job, false),

@@ -23,6 +23,7 @@ mod restart;
 mod solo;
 mod spec;
 mod statuses;
+mod strange;
 #[cfg(test)]
 mod tests;
 mod wire;

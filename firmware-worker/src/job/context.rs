@@ -10,7 +10,7 @@ use super::{Error, Event};
 use crate::control::Granted;
 use crate::media::still::{self, Jpeg};
 use protocol::room::{Data, Participant, TrackSid};
-use protocol::worker::{JobInfo, JobResult};
+use protocol::worker::{JobInfo, JobResult, RoomInfo};
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -62,7 +62,7 @@ impl JobContext {
         Self { shared: Arc::new(shared) }
     }
 
-    /// The job as dispatched.
+    /// The job as dispatched: of the room, what it was then.
     pub fn job(&self) -> &JobInfo {
         &self.shared.job
     }
@@ -70,6 +70,11 @@ impl JobContext {
     /// Name of the room.
     pub fn room_name(&self) -> &str {
         &self.shared.job.room.name
+    }
+
+    /// The room as it is now; before the join as it was dispatched. Changes are told as [`Event::RoomChanged`].
+    pub fn room(&self) -> RoomInfo {
+        self.shared.roster.borrow().room.clone()
     }
 
     /// The worker's id when the job was assigned, `AW_…`.

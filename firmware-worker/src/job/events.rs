@@ -2,6 +2,7 @@
 
 use super::Error;
 use protocol::room::{Data, Kind, Participant, RemoteTrack, TrackSid};
+use protocol::worker::RoomInfo;
 use std::collections::BTreeMap;
 use tokio::sync::broadcast::{self, error::RecvError};
 
@@ -17,6 +18,8 @@ pub enum Event {
     ParticipantChanged(Participant),
     /// Somebody left: the last picture.
     ParticipantLeft(Participant),
+    /// The room's metadata changed, or it is another one of the same name: the new picture.
+    RoomChanged(RoomInfo),
     /// A track can be subscribed to.
     TrackPublished {
         /// Publisher.
@@ -104,6 +107,8 @@ pub(super) struct Roster {
     pub sid: String,
     /// Ours.
     pub identity: String,
+    /// Where we are; before the join as dispatched.
+    pub room: RoomInfo,
     /// The others, by identity.
     pub participants: BTreeMap<String, Participant>,
 }
@@ -122,6 +127,15 @@ impl Roster {
         let mut events: Vec<_> = gone.iter().flat_map(|old| self.left(old)).collect();
         events.extend(present.into_iter().flat_map(|new| self.changed(new)));
         events
+    }
+
+    /// What the server says of the room.
+    pub fn room(&mut self, sid: String, metadata: String) -> Vec<Event> {
+        if (&self.room.sid, &self.room.metadata) == (&sid, &metadata) {
+            return Vec::new();
+        }
+        (self.room.sid, self.room.metadata) = (sid, metadata);
+        vec![Event::RoomChanged(self.room.clone())]
     }
 
     /// Whether a track is of this kind, or not known: what comes is judged by the room then.
@@ -235,6 +249,18 @@ mod tests {
         let renamed = Participant { name: "Anna".into(), ..person("a", "PA_1", &[("T2", false)]) };
         assert_eq!(names(&roster.changed(renamed.clone())), ["~PA_1"]);
         assert!(roster.changed(renamed).is_empty());
+    }
+
+    #[test]
+    fn a_room_is_told_when_it_differs_from_what_was_dispatched_or_told() {
+        let dispatched = RoomInfo { sid: "RM_1".into(), name: "hall".into(), metadata: "dark".into() };
+        let mut roster = Roster { room: dispatched.clone(), ..Roster::default() };
+        assert_eq!(roster.room("RM_1".into(), "dark".into()), []);
+        let lit = RoomInfo { metadata: "lit".into(), ..dispatched };
+        assert_eq!(roster.room("RM_1".into(), "lit".into()), [Event::RoomChanged(lit.clone())]);
+        assert_eq!(roster.room("RM_1".into(), "lit".into()), []);
+        let again = RoomInfo { sid: "RM_2".into(), ..lit };
+        assert_eq!(roster.room("RM_2".into(), "lit".into()), [Event::RoomChanged(again)]);
     }
 
     #[test]

@@ -218,6 +218,13 @@ pub enum Event {
         /// The others.
         participants: Vec<Participant>,
     },
+    /// The room, as the server has it: with each join, and when it changes, its number of participants for example.
+    Room {
+        /// `RM_…`
+        sid: String,
+        /// Free text set by the application.
+        metadata: String,
+    },
     /// Media is connected: others see us as active. Again after each full reconnect.
     Connected,
     /// The server pushed a new token.

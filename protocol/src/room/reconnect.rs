@@ -209,6 +209,7 @@ impl Room {
         self.event(Event::Joined { sid: me.sid, identity: me.identity, participants });
         if let Some(request) = self.own.request() {
             self.request_now(request);
+        self.room(join.room);
         }
         self.flush_backlog();
         self.resubscribe();

@@ -21,6 +21,7 @@ impl Room {
             Response::TrackUnpublished(unpublished) => self.unpublished_by_server(&unpublished.track_sid),
             Response::MediaSectionsRequirement(r) => self.negotiation.require(r.num_audios, r.num_videos),
             Response::Update(update) => self.participants(&update.participants, now),
+            Response::RoomUpdate(update) => self.room(update.room),
             Response::Mute(mute) => self.muted_by_server(&mute),
             Response::RefreshToken(token) => {
                 self.token = crate::secret::Secret::new(token);
@@ -36,6 +37,12 @@ impl Room {
             Response::SpeakersChanged(speakers) => self.speakers(&speakers.speakers),
             Response::ConnectionQuality(update) => self.quality(&update.updates),
             _ => {}
+        }
+    }
+
+    pub(super) fn room(&mut self, room: Option<lk::Room>) {
+        if let Some(lk::Room { sid, metadata, .. }) = room {
+            self.event(Event::Room { sid, metadata });
         }
     }
 

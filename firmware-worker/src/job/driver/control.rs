@@ -113,6 +113,7 @@ impl Driver {
             prewarmed: None,
             hooks: Mutex::new(Vec::new()),
         };
+        self.roster.send_modify(|roster| roster.room = spec.job.room.clone());
         self.job = Some(*spec);
         self.phase = Phase::Running;
         self.tell(&FromJob::Ready);
@@ -173,6 +174,7 @@ impl Driver {
         self.tracks.event(&event, session);
         match event {
             room::Event::Joined { sid, identity, participants } => self.joined(sid, identity, participants),
+            room::Event::Room { sid, metadata } => self.change(|roster| roster.room(sid, metadata)),
             room::Event::Token(token) => self.renewed(token, Instant::now()),
             room::Event::Rejoining(why) => {
                 tracing::warn!(why, "rejoining the room");

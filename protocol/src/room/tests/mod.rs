@@ -11,6 +11,7 @@ mod data;
 mod hostile;
 mod lost;
 mod media;
+mod news;
 mod reconnect;
 mod retries;
 mod speakers;

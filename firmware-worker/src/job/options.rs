@@ -53,7 +53,8 @@ impl WorkerOptions {
     }
 
     /// Asks `on_request` before a job is accepted. No answer within 1.5 s, or a panic, leaves the job to another worker.
-    /// Without it every job that fits is accepted.
+    /// Without it every job that fits is accepted. An acceptance declines too, with an error in the log, where identity or
+    /// name are longer than 256 bytes, or all of it longer than about 4 KiB: set large metadata from the entrypoint.
     pub fn on_request<R, F>(mut self, on_request: R) -> Self
     where
         R: Fn(JobInfo) -> F + Send + 'static,

@@ -1,6 +1,7 @@
 //! Job processes without the process: a test plays the supervisor at the other end of the control socket.
 
 mod before;
+mod offers;
 mod pictures;
 mod tokens;
 
@@ -168,26 +169,6 @@ async fn a_failing_prewarm_ends_the_process_with_its_text() {
     let mut supervisor = Supervisor::start(options).await;
     assert_eq!(supervisor.ending().await, failed("prewarm: no codec"));
     assert_eq!(supervisor.finish(), ExitCode::FAILURE);
-}
-
-#[tokio::test]
-async fn offers_are_answered_by_on_request() {
-    let options =
-        WorkerOptions::new(async |_| Ok(())).on_request(async |job| Answer::Reject { terminate: job.metadata == "m" });
-    let mut supervisor = Supervisor::start(options).await;
-    assert!(matches!(supervisor.next().await, FromJob::Prewarmed));
-    supervisor.send_body(&ToJob::Offer, &job());
-    assert!(matches!(supervisor.next().await, FromJob::Answer(Answer::Reject { terminate: true })));
-}
-
-#[tokio::test]
-async fn an_acceptance_that_fits_no_message_is_a_decline_at_once() {
-    let options = WorkerOptions::new(async |_| Ok(()))
-        .on_request(async |_| Answer::Accept(Accept { metadata: "m".repeat(5000), ..Accept::default() }));
-    let mut supervisor = Supervisor::start(options).await;
-    assert!(matches!(supervisor.next().await, FromJob::Prewarmed));
-    supervisor.send_body(&ToJob::Offer, &job());
-    assert!(matches!(supervisor.next().await, FromJob::Answer(Answer::Reject { terminate: false })));
 }
 
 #[tokio::test]

@@ -7,9 +7,13 @@ use crate::job::Error;
 use crate::job::request::{Own, Reply, Request, TrackWatch};
 use crate::net::Tls;
 use protocol::room::{Command, Config, Kind};
-use protocol::worker::Answer;
+use protocol::worker::{Accept, Answer};
 use std::os::fd::OwnedFd;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+/// Bytes of an identity or a display name that a server takes by default (`max_participant_identity_length`). It finds out when
+/// the participant joins, so that a job with a longer one could only fail.
+const MAX_NAME: usize = 256;
 
 impl Driver {
     pub(super) fn request(&mut self, request: Request, now: Instant) {
@@ -52,8 +56,17 @@ impl Driver {
         }
     }
 
-    /// An answer that does not fit a control message is the user's mistake, and must not look like silence.
+    /// An answer that does not fit a control message, or that the server would refuse, is the user's mistake, and must not
+    /// look like silence.
     fn answer_offer(&mut self, answer: Answer) {
+        if let Answer::Accept(accept) = &answer
+            && let Some((what, bytes)) = too_long(accept)
+        {
+            tracing::error!(
+                "on_request: the {what} has {bytes} bytes, and servers take {MAX_NAME}: shorten it; the job is declined"
+            );
+            return self.tell(&FromJob::Answer(Answer::Reject { terminate: false }));
+        }
         if let Err(error @ LinkError::TooLong(_)) = self.link.send(&FromJob::Answer(answer), &[]) {
             tracing::error!(%error, "on_request: name, metadata and attributes are too long; the job is declined");
             self.tell(&FromJob::Answer(Answer::Reject { terminate: false }));
@@ -123,6 +136,11 @@ impl Driver {
         session.command(update(std::mem::take(&mut self.own)));
         self.session = Some(session);
     }
+}
+
+fn too_long(accept: &Accept) -> Option<(&'static str, usize)> {
+    let lengths = [("identity", accept.identity.len()), ("name", accept.name.len())];
+    lengths.into_iter().find(|(_, bytes)| *bytes > MAX_NAME)
 }
 
 fn update(Own { name, metadata, attributes }: Own) -> Command {

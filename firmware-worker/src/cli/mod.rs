@@ -20,7 +20,7 @@ mod view;
 
 use crate::board::SETTINGS;
 use crate::config::{self, Config, Credentials, Defaults, Outline, read_secret};
-use crate::control::confinement;
+use crate::control::{confinement, panic};
 use crate::job::{self, WorkerOptions};
 use crate::{device, supervisor};
 use arguments::{Arguments, Bench, BoardCommand, Command, Jobs, Settings};
@@ -61,9 +61,9 @@ pub fn run(arguments: Vec<OsString>, options: WorkerOptions) -> ExitCode {
     match arguments.get(1).and_then(|argument| argument.to_str()) {
         Some(JOB) => child(confined(|control| job::main(control, options))),
         Some(OWNER) => child(confined(device::main)),
-        Some(TRIAL) => child(confined(|_| ExitCode::SUCCESS)),
-        Some(KEEPER) => child(device::keep_command),
-        Some(OPENER) => child(supervisor::open_for_owner),
+        Some(TRIAL) => child(confined(silent(|_| ExitCode::SUCCESS))),
+        Some(KEEPER) => child(silent(device::keep_command)),
+        Some(OPENER) => child(silent(supervisor::open_for_owner)),
         Some(START) => started(arguments, &options),
         _ => match Arguments::try_parse_from(arguments) {
             Ok(parsed) => command(parsed.command, &options, None),
@@ -108,6 +108,16 @@ fn confined(main: impl FnOnce(Socket) -> ExitCode) -> impl FnOnce(Socket) -> Exi
             tracing::error!("{error}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// The same for one that tells no panics by its socket.
+fn silent(main: impl FnOnce(Socket) -> ExitCode) -> impl FnOnce(Socket) -> ExitCode {
+    |control| {
+        if let Err(error) = panic::install(panic::Kind::Silent, None) {
+            tracing::error!("panic hook: {error}");
+        }
+        main(control)
     }
 }
 

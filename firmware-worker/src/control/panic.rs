@@ -13,8 +13,8 @@ const MAX_TEXT_CHARS: usize = 800;
 /// Whose panic it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// No control socket: the text goes to stderr alone.
-    Supervisor,
+    /// Has no control socket, or says nothing by it: the text goes to stderr alone.
+    Silent,
     /// Tells [`FromJob::Panic`].
     Job,
     /// Tells [`FromOwner::Panic`].
@@ -64,7 +64,7 @@ fn tell(target: &Target, message: &str, location: &str) -> bool {
     let bytes = match target.kind {
         Kind::Job => postcard::to_stdvec(&FromJob::Panic { message, location }),
         Kind::Owner => postcard::to_stdvec(&FromOwner::Panic { message, location }),
-        Kind::Supervisor => return false,
+        Kind::Silent => return false,
     };
     bytes.is_ok_and(|bytes| bytes.len() <= MAX_MESSAGE && control.send(&bytes, &[]).is_ok())
 }

@@ -188,7 +188,7 @@ fn run(
     reload: Option<Reload>,
     succession: Option<Succession>,
 ) -> ExitCode {
-    if let Err(e) = panic::install(panic::Kind::Supervisor, None) {
+    if let Err(e) = panic::install(panic::Kind::Silent, None) {
         error!("panic hook: {e}");
     }
     // One thread turns everything; lookups block on few others, which go when idle.

@@ -276,7 +276,9 @@ impl LinkError {
             }
             LinkError::Refused { status, .. } => format!("the server refused the connection (HTTP {status})"),
             LinkError::Tls(why) | LinkError::Credentials(why) | LinkError::Clock(why) => why.clone(),
-            LinkError::Broken(why) => format!("cannot connect: {why}"),
+            LinkError::Broken(why) => {
+                format!("cannot connect: {why}; is this board in a network, is the URL right, and does the server run?")
+            }
         }
     }
 }

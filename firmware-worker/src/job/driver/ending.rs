@@ -190,7 +190,11 @@ fn in_words(end: &End) -> String {
         End::Left => "left".into(),
         End::RoomClosed => "room closed".into(),
         End::Removed => "participant removed".into(),
-        End::DuplicateIdentity => "duplicate identity: somebody else joined as this participant".into(),
+        End::DuplicateIdentity => {
+            "duplicate identity: somebody else joined as this participant; two jobs of a room need \
+                                   identities of their own, from on_request or --identity"
+                .into()
+        }
         End::Refused(why) | End::Unreachable(why) => why.clone(),
         End::Other(name) => format!("the server ended the session: {name}"),
     }

@@ -114,7 +114,8 @@ fn a_server_that_was_never_reached_is_not_called_a_lost_connection() {
     let mut s = Script::new(options());
     s.said();
     s.give(broken());
-    assert_eq!(s.worker.snapshot().problem, "cannot connect: reset");
+    let remedy = "is this board in a network, is the URL right, and does the server run?";
+    assert_eq!(s.worker.snapshot().problem, format!("cannot connect: reset; {remedy}"));
     s.pass(seconds(1));
     s.register();
     s.give(broken());

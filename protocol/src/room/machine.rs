@@ -255,7 +255,9 @@ impl Room {
         match self.phase {
             Phase::Connecting { .. } | Phase::Live => self.request_now(request),
             Phase::Syncing { .. } if matches!(request, Request::AddTrack(_)) => self.request_now(request),
-            _ => self.backlog.push(request),
+            Phase::Waiting { .. } | Phase::Opening { .. } | Phase::Syncing { .. } | Phase::Ended => {
+                self.backlog.push(request);
+            }
         }
     }
 

@@ -351,8 +351,8 @@ impl Publications {
     /// Sections of removed tracks that can be stopped now; they are forgotten.
     pub(super) fn take_stopped(&mut self) -> Vec<Section> {
         let stopped = |p: &Publication| match p.stage {
-            Stage::Sending(section) if p.removed => Some(section),
-            _ => None,
+            Stage::Sending(section) => p.removed.then_some(section),
+            Stage::New | Stage::Offered(_) => None,
         };
         let sections = self.list.iter().filter_map(stopped).collect();
         self.list.retain(|p| stopped(p).is_none());

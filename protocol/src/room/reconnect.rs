@@ -121,7 +121,9 @@ impl Room {
         let delay = match self.phase {
             Phase::Live => Some(self.retries.lost(self.random.next(), now)),
             Phase::Connecting { .. } => self.retries.fail(self.window(Attempt::Rejoin), self.random.next(), now),
-            _ => Some(Duration::ZERO),
+            Phase::Waiting { .. } | Phase::Opening { .. } | Phase::Syncing { .. } | Phase::Ended => {
+                Some(Duration::ZERO)
+            }
         };
         let Some(delay) = delay else { return self.end(End::Unreachable(why.to_owned()), now) };
         self.out.push_back(Output::CloseSignal);
@@ -207,9 +209,9 @@ impl Room {
         }
         self.own.may_change = me.permission.is_some_and(|p| p.can_update_metadata);
         self.event(Event::Joined { sid: me.sid, identity: me.identity, participants });
+        self.room(join.room);
         if let Some(request) = self.own.request() {
             self.request_now(request);
-        self.room(join.room);
         }
         self.flush_backlog();
         self.resubscribe();

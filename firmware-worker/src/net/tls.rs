@@ -54,7 +54,8 @@ fn in_plain_words(error: &io::Error) -> String {
     match tls {
         rustls::Error::InvalidCertificate(reason) => match reason {
             CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-                "the server's certificate is not valid yet: is this board's clock right?".into()
+                "the server's certificate is not valid yet: this board's clock is probably not set; check its network and time \
+                 servers".into()
             }
             CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
                 "the server's certificate has expired, or this board's clock is wrong".into()
@@ -141,7 +142,7 @@ mod tests {
         let name = refusal("wrong.example", 2020..2100, &ours).await;
         assert!(name.contains("for another name") && name.contains(NAME) && name.contains("wants a login"), "{name}");
         let early = refusal(NAME, 2090..2100, &ours).await;
-        assert!(early.contains("not valid yet") && early.contains("clock"), "{early}");
+        assert!(early.contains("not valid yet") && early.contains("clock is probably not set"), "{early}");
         let late = refusal(NAME, 2000..2001, &ours).await;
         assert!(late.contains("expired") && late.contains("clock"), "{late}");
         let unknown = refusal(NAME, 2020..2100, &foreign).await;

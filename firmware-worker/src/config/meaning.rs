@@ -107,8 +107,8 @@ pub(super) fn credentials(written: &ServerWritten) -> Result<Credentials, Error>
             "there is an API secret but no key: set LIVEKIT_API_KEY, or `api_key` under [server]",
         )),
         (None, None) => Err(Error::NoCredentials(
-            "set LIVEKIT_TOKEN or `token_file` under [server] to a token made by `firmware-worker token`, or set \
-             LIVEKIT_API_KEY and LIVEKIT_API_SECRET",
+            "set LIVEKIT_TOKEN or `token_file` under [server] to a token made by `firmware-worker token` (on the boot partition \
+             of a flashed board: `token` under [board]), or set LIVEKIT_API_KEY and LIVEKIT_API_SECRET",
         )),
     }
 }

@@ -12,7 +12,7 @@ fn board(text: &str) -> Result<Config, Error> {
 #[test]
 fn untouched_settings_are_a_file_without_credentials() {
     let error = board(TEMPLATE).unwrap_err().to_string();
-    assert!(error.starts_with("no credentials: "), "{error}");
+    assert!(error.starts_with("no credentials: ") && error.contains("`token` under [board]"), "{error}");
 }
 
 #[test]

@@ -30,7 +30,7 @@ fn a_package_has_these_files_of_root_and_is_small() {
         let bytes = fs::metadata(&deb).expect("just made").len();
         eprintln!("{}: {bytes} bytes", deb.display());
         assert!(bytes <= DEB_LIMIT, "{}: {bytes} bytes", deb.display());
-        let list = dpkg_deb(&["--contents"], &deb);
+        let list = dpkg_deb("--contents", &deb, &[]);
         let lines = list.lines().filter(|line| !line.ends_with('/'));
         let mut files: Vec<_> = lines.clone().filter_map(|line| line.split_whitespace().last()).collect();
         files.sort_unstable();
@@ -49,8 +49,10 @@ fn a_package_has_these_files_of_root_and_is_small() {
         files.sort_unstable();
         assert_eq!(files, FILES, "{}", tarball.display());
         assert!(lines.clone().all(|line| line.contains(" 0/0 ")), "{list}");
-        let conffiles = dpkg_deb(&["--info"], &deb);
-        assert!(conffiles.contains(&format!("Architecture: {}", target.architecture)), "{conffiles}");
+        let info = dpkg_deb("--info", &deb, &[]);
+        assert!(info.contains(&format!("Architecture: {}", target.architecture)), "{info}");
+        // What its owner changes is not replaced by an upgrade.
+        assert_eq!(dpkg_deb("--info", &deb, &["conffiles"]), "/etc/firmware-worker/config.toml\n");
     }
 }
 
@@ -70,9 +72,9 @@ fn the_same_binary_gives_the_same_package() {
     );
 }
 
-fn dpkg_deb(arguments: &[&str], deb: &std::path::Path) -> String {
-    let output = Command::new("dpkg-deb").args(arguments).arg(deb).env("LC_ALL", "C").output();
+fn dpkg_deb(verb: &str, deb: &std::path::Path, parts: &[&str]) -> String {
+    let output = Command::new("dpkg-deb").arg(verb).arg(deb).args(parts).env("LC_ALL", "C").output();
     let output = output.expect("dpkg is part of Debian");
-    assert!(output.status.success(), "dpkg-deb {arguments:?} {}", deb.display());
+    assert!(output.status.success(), "dpkg-deb {verb} {} {parts:?}", deb.display());
     String::from_utf8_lossy(&output.stdout).into_owned()
 }

@@ -6,8 +6,8 @@ use std::process::Command;
 use tests::package::{TARGETS, Target};
 use tests::{package, paths};
 
-/// What the oldest supported release has: Debian 12 and Raspberry Pi OS of the same series.
-const GLIBC: (u32, u32) = (2, 36);
+/// What README.md promises; the oldest release that is tested, Debian 12, has 2.36.
+const GLIBC: (u32, u32) = (2, 34);
 
 /// All shared libraries that the package may ask for, but for the loader's own name.
 const LIBRARIES: [&str; 4] = ["libasound.so.2", "libgcc_s.so.1", "libm.so.6", "libc.so.6"];
@@ -107,11 +107,10 @@ fn every_binary_runs_on_this_machine_under_emulation_where_it_must() {
 }
 
 #[test]
+#[ignore = "builds the package for PCs: `tools/test soak targets` runs it"]
 fn the_binary_for_pcs_starts_on_a_debian_13() {
     let root = package::debian_13();
-    let Some((_, binary)) = built().find(|(target, _)| target.architecture == "amd64") else {
-        return;
-    };
+    let (_, binary) = built().find(|(target, _)| target.architecture == "amd64").expect("the long run builds it");
     let loader = root.join("usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2");
     let mut command = Command::new(&loader);
     command.arg("--inhibit-cache").arg("--library-path").arg(root.join("usr/lib/x86_64-linux-gnu"));

@@ -27,6 +27,10 @@ const PARTITIONS: [(u32, &str, u64, u64); 7] = [
     (8, "83", 216, 96),
 ];
 
+/// Keys of `config.txt` that name a file, and those that name none (Raspberry Pi's documentation of config.txt). Any other may.
+const NAMES_A_FILE: [&str; 1] = ["kernel"];
+const NAMES_NONE: [&str; 5] = ["arm_64bit", "upstream_kernel", "enable_uart", "gpu_mem", "disable_splash"];
+
 /// What the Pi's firmware looks for by itself; the device trees by the board's name in Debian's kernel.
 const FIRMWARE: [&str; 5] = ["bootcode.bin", "start.elf", "fixup.dat", "start4.elf", "fixup4.dat"];
 const TREES: [&str; 5] =
@@ -47,9 +51,10 @@ const RADIOS: [&str; 7] = [
 fn each_file_that_the_pis_firmware_wants_lies_on_the_boot_partition() {
     let card = Card::of("rpi-64", "files", 376);
     let config = String::from_utf8(card.get("config.txt").expect("config.txt")).expect("text");
-    let kernel = config.lines().find_map(|line| line.strip_prefix("kernel=")).expect("the firmware starts U-Boot");
     let trees = TREES.map(|tree| format!("{tree}.dtb"));
-    let wanted = FIRMWARE.into_iter().chain([kernel, "boot.scr", "uboot.env", "firmware-worker.toml"]);
+    let named = files_named_by(&config);
+    assert_eq!(named, ["u-boot.bin"], "the firmware starts U-Boot");
+    let wanted = FIRMWARE.into_iter().chain(named).chain(["boot.scr", "uboot.env", "firmware-worker.toml"]);
     for name in wanted.chain(trees.iter().map(String::as_str)) {
         assert!(card.get(name).is_some_and(|file| !file.is_empty()), "{name}");
     }
@@ -57,6 +62,17 @@ fn each_file_that_the_pis_firmware_wants_lies_on_the_boot_partition() {
     let used: u64 = list(&card).iter().map(|name| card.get(name).expect("listed").len() as u64).sum();
     assert!(used <= BOOT_USED, "{used} bytes on the boot partition");
     println!("boot partition: {used} bytes");
+}
+
+/// Files that a `config.txt` names. Fails on a line that may name one and is not known here.
+fn files_named_by(config: &str) -> Vec<&str> {
+    let lines = config.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let settings = lines.map(|line| line.split_once('=').unwrap_or_else(|| panic!("config.txt: {line}: a file?")));
+    let named = settings.filter(|(key, _)| {
+        assert!(NAMES_A_FILE.contains(key) || NAMES_NONE.contains(key), "config.txt: does {key} name a file?");
+        NAMES_A_FILE.contains(key)
+    });
+    named.map(|(_, file)| file).collect()
 }
 
 #[test]

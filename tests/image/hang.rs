@@ -1,4 +1,4 @@
-//! A new slot that stands still.
+//! A new slot that stands still: its first process, then the kernel under it.
 
 use crate::update::{Release, new_card, parts, run, wait_later};
 use crate::{KERNELS, ROOTS};
@@ -6,11 +6,28 @@ use protocol::update::{COPY_OFFSETS, RECORD_LEN, Record, Slot};
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-use tests::Server;
 use tests::card::{Board, Machine};
+use tests::{Server, paths};
+
+/// The first process of the new slot. At its first start it waits for ever; at its last, by the slot record, the kernel dies and does
+/// not restart by itself, as one that hangs does not. What it says comes to the console by the kernel.
+fn first_process() -> String {
+    let tries_at = COPY_OFFSETS[0] + 20;
+    format!(
+        "#!/usr/bin/busybox sh
+if [ $(/usr/bin/busybox hexdump -v -s {tries_at} -n 1 -e '1/1 \"%u\"' /dev/vda) = 0 ]; then
+    echo '<0>the kernel dies' >/dev/kmsg
+    echo 0 >/proc/sys/kernel/panic
+    echo c >/proc/sysrq-trigger
+fi
+echo '<0>the first process hangs' >/dev/kmsg
+while :; do /usr/bin/busybox sleep 1000; done
+"
+    )
+}
 
 #[test]
-fn a_slot_that_hangs_is_restarted_by_the_watchdog_and_the_other_one_is_back() {
+fn a_slot_whose_first_process_and_then_whose_kernel_hangs_is_restarted_by_the_watchdog_and_the_other_one_is_back() {
     let server = Server::start_for_guest();
     let card = new_card(&server, "hangs");
     let (kernel, _) = parts(&card);
@@ -18,19 +35,30 @@ fn a_slot_that_hangs_is_restarted_by_the_watchdog_and_the_other_one_is_back() {
     let kernel = release.cut(&card, "kernel", KERNELS[0], kernel);
     card.write_at(&fs::read(kernel).expect("just made"), KERNELS[1]);
     card.write_at(&root_that_hangs(&release.folder), ROOTS[1]);
-    let (record, order) = Record::successor(&[[0; RECORD_LEN]; 2], Slot::A, Some(1));
+    let (record, order) = Record::successor(&[[0; RECORD_LEN]; 2], Slot::A, Some(2));
     order.into_iter().for_each(|index| card.write_at(&record.bytes(), COPY_OFFSETS[index]));
     let board = Board::start(Machine::Virt, card);
-    let hung = wait_later(&board, "slot b: starting", 0.0);
-    let restarted = wait_later(&board, "slot a: starting", hung);
-    println!("restarted {:.0} s after it was started", restarted - hung);
-    wait_later(&board, "slot 1: no tries left", hung);
+    let hung = wait_later(&board, "the first process hangs", 0.0);
+    let again = wait_later(&board, "slot b: starting", hung);
+    wait_later(&board, "the kernel dies", again);
+    let dead = wait_later(&board, "Kernel panic", again);
+    let restarted = wait_later(&board, "slot a: starting", dead);
+    println!(
+        "restarted {:.0} s after its first process hung, {:.0} s after its kernel did",
+        again - hung,
+        restarted - dead
+    );
+    assert!(board.console().find(&["Rebooting in"]).is_none(), "not by the kernel itself");
+    wait_later(&board, "slot 1: no tries left", dead);
     wait_later(&board, "registered as", restarted);
 }
 
-/// A squashfs whose first process does nothing for ever.
+/// A squashfs of that first process and the image's shell.
 fn root_that_hangs(folder: &Path) -> Vec<u8> {
     let tree = folder.join("tree");
+    let mut shell = Command::new("unsquashfs");
+    shell.args(["-quiet", "-no-progress", "-offset", &ROOTS[0].to_string(), "-dest"]).arg(&tree);
+    run(shell.arg(paths::image("virt")).arg("usr/bin/busybox"));
     for name in [
         "usr/lib/systemd",
         "data",
@@ -46,40 +74,9 @@ fn root_that_hangs(folder: &Path) -> Vec<u8> {
         fs::create_dir_all(tree.join(name)).expect("the folder is ours");
     }
     let program = tree.join("usr/lib/systemd/systemd");
-    fs::write(&program, program_that_hangs()).expect("the folder is ours");
+    fs::write(&program, first_process()).expect("the folder is ours");
     run(Command::new("chmod").arg("755").arg(&program));
     let out = folder.join("hangs");
     run(Command::new("mksquashfs").arg(&tree).arg(&out).args(["-quiet", "-no-progress", "-all-root", "-comp", "zstd"]));
     fs::read(out).expect("just made")
-}
-
-/// An ELF file for 64-bit ARM (elf(5)) of one segment. It waits for ever, as a loop would take a processor of this machine from
-/// the tests beside it.
-fn program_that_hangs() -> Vec<u8> {
-    const BASE: u64 = 0x40_0000;
-    const HEADERS: u64 = 64 + 56;
-    /// ppoll(2) for nothing, without an end.
-    const CODE: [u32; 7] = [
-        0xd280_0000, // again: mov x0, #0
-        0xd280_0001, // mov x1, #0
-        0xd280_0002, // mov x2, #0
-        0xd280_0003, // mov x3, #0
-        0xd280_0928, // mov x8, #73
-        0xd400_0001, // svc #0
-        0x17ff_fffa, // b again
-    ];
-    let length = HEADERS + size_of_val(&CODE) as u64;
-    let mut file = b"\x7fELF\x02\x01\x01".to_vec();
-    file.resize(16, 0);
-    // An executable, of AArch64, of version 1; then its entry, and where the only program header is.
-    file.extend([2u16, 183].map(u16::to_le_bytes).concat());
-    file.extend(1u32.to_le_bytes());
-    file.extend([BASE + HEADERS, 64, 0].map(u64::to_le_bytes).concat());
-    file.extend(0u32.to_le_bytes());
-    file.extend([64u16, 56, 1, 0, 0, 0].map(u16::to_le_bytes).concat());
-    // To be loaded, read and executed.
-    file.extend([1u32, 5].map(u32::to_le_bytes).concat());
-    file.extend([0, BASE, BASE, length, length, 0x1000].map(u64::to_le_bytes).concat());
-    file.extend(CODE.map(u32::to_le_bytes).concat());
-    file
 }

@@ -51,9 +51,12 @@ place() { dd if="$1" of="$disk_image" bs=1M seek="$2" conv=notrunc status=none; 
 # clear MIB COUNT
 clear() { dd if=/dev/zero of="$disk_image" bs=1M seek="$1" count="$2" conv=notrunc status=none; }
 
-# must_fit FILE MIB WHAT
+# must_fit FILE MIB WHAT: and says how large it is.
 must_fit() {
-  (($(stat -c %s "$1") <= $2 * 1024 * 1024)) || die "$3 has $(stat -c %s "$1") bytes, its slot $2 MiB"
+  local bytes
+  bytes=$(stat -c %s "$1")
+  ((bytes <= $2 * 1024 * 1024)) || die "$3 has $bytes bytes, its slot $2 MiB"
+  say "$3 has $bytes bytes, its slot $2 MiB"
 }
 
 # make_disk BOOT KERNEL_SLOT ROOT DATA OUT: both slots have their place, and A what was made now.

@@ -36,7 +36,9 @@ pub(super) struct Publication {
     pub(super) stage: Stage,
     /// As the server published it.
     pub(super) info: Option<lk::TrackInfo>,
-    /// When the job changed last whether it is muted.
+    /// When it was announced to the server.
+    pub(super) announced_at: Option<Instant>,
+    /// When the job changed last whether it is muted, or the server was told so.
     pub(super) muted_at: Option<Instant>,
     /// To be taken out as soon as its section can be stopped.
     pub(super) removed: bool,
@@ -59,9 +61,17 @@ pub(super) enum Written {
 impl Publication {
     fn new(track: LocalTrack, serial: u32, random: u64) -> Self {
         let name: String = track.id.0.chars().filter(char::is_ascii_alphanumeric).take(CID_CHARS).collect();
-        let stream = Stream::new(random);
-        let cid = format!("{name}-{serial}");
-        Self { track, cid, stage: Stage::New, info: None, muted_at: None, removed: false, wanted: true, stream }
+        Self {
+            track,
+            cid: format!("{name}-{serial}"),
+            stage: Stage::New,
+            info: None,
+            announced_at: None,
+            muted_at: None,
+            removed: false,
+            wanted: true,
+            stream: Stream::new(random),
+        }
     }
 
     /// Its frames are sent.

@@ -7,6 +7,7 @@ use super::machine::Room;
 use super::negotiate::Negotiation;
 use super::path::MediaPath;
 use super::peer::Peer;
+use super::publish::Publication;
 use super::signal::{self, Request, lk};
 use super::sound::announce;
 use super::{End, Event, Output};
@@ -39,7 +40,7 @@ pub(super) struct Own {
     pub(super) name: Option<String>,
     pub(super) metadata: Option<String>,
     pub(super) attributes: BTreeMap<String, String>,
-    /// When the job changed something last.
+    /// When the job changed something last, or the server was told so.
     pub(super) changed_at: Option<Instant>,
     /// The token allows it.
     pub(super) may_change: bool,
@@ -211,8 +212,11 @@ impl Room {
         self.event(Event::Joined { sid: me.sid, identity: me.identity, participants });
         self.room(join.room);
         if let Some(request) = self.own.request() {
+            self.own.changed_at = Some(now);
             self.request_now(request);
         }
+        // By the join, or by what waited for it.
+        self.publications.iter_mut().for_each(|p| p.announced_at = Some(now));
         self.flush_backlog();
         self.resubscribe();
     }
@@ -248,8 +252,7 @@ impl Room {
         if self.phase == Phase::Ended {
             return;
         }
-        let waits = |cid: &str| self.backlog.has(|r| matches!(r, Request::AddTrack(track) if track.cid == cid));
-        if self.leaving.is_none() && self.publications.iter().any(|p| p.info.is_none() && !waits(&p.cid)) {
+        if self.leaving.is_none() && self.publications.iter().any(|p| self.may_be_unknown(p)) {
             return self.rejoin("the announcement of a track may be lost", now);
         }
         self.roster.expect_complete_list();
@@ -268,11 +271,17 @@ impl Room {
         }
     }
 
+    /// Whether the announcement of this track, or the answer to it, may have been lost. One that the server had, and has not
+    /// answered, it would not answer in another session either.
+    fn may_be_unknown(&self, p: &Publication) -> bool {
+        let waits = || self.backlog.has(|r| matches!(r, Request::AddTrack(track) if track.cid == p.cid));
+        p.info.is_none() && p.announced_at.is_none_or(|at| self.keep_alive.may_have_lost(at)) && !waits()
+    }
+
     fn sync_state(&mut self) -> lk::SyncState {
         let (offer, answer) = self.negotiation.settled().unzip();
-        let published = |p: &super::publish::Publication| {
-            Some(lk::TrackPublishedResponse { cid: p.cid.clone(), track: Some(p.info.clone()?) })
-        };
+        let published =
+            |p: &Publication| Some(lk::TrackPublishedResponse { cid: p.cid.clone(), track: Some(p.info.clone()?) });
         let channel = |(label, id): (&str, u32)| lk::DataChannelInfo {
             label: label.to_owned(),
             id,
@@ -305,9 +314,10 @@ impl Room {
         }
         self.event(Event::Resumed);
         if self.own.changed_at.is_some_and(|at| self.keep_alive.may_have_lost(at)) {
+            self.own.changed_at = Some(now);
             self.out.extend(self.own.request().map(|request| Output::Signal(signal::encode(request))));
         }
-        self.mute_again();
+        self.mute_again(now);
         self.flush_backlog();
     }
 

@@ -3,6 +3,7 @@
 use super::link::{Attempt, Phase};
 use super::machine::Room;
 use super::peer::RemoteCandidate;
+use super::publish::Publication;
 use super::signal::{self, Request, Response, lk};
 use super::{Command, End, Event, Output, TrackId, TrackSid};
 use std::net::SocketAddr;
@@ -17,7 +18,7 @@ impl Room {
             Response::Leave(leave) => self.told_to_leave(&leave, now),
             Response::Answer(answer) => self.answered(&answer, now),
             Response::Trickle(trickle) => self.trickle(&trickle, now),
-            Response::TrackPublished(published) => self.published(published),
+            Response::TrackPublished(published) => self.published(published, now),
             Response::TrackUnpublished(unpublished) => self.unpublished_by_server(&unpublished.track_sid),
             Response::MediaSectionsRequirement(r) => self.negotiation.require(r.num_audios, r.num_videos),
             Response::Update(update) => self.participants(&update.participants, now),
@@ -103,13 +104,14 @@ impl Room {
         }
     }
 
-    fn published(&mut self, published: lk::TrackPublishedResponse) {
+    fn published(&mut self, published: lk::TrackPublishedResponse, now: Instant) {
         let Some(info) = published.track else { return };
         let Some(p) = self.publications.by_cid(&published.cid) else { return };
         let (id, sid, muted) = (p.track.id.clone(), info.sid.clone(), p.track.muted);
         let differs = info.muted != muted;
         p.info = Some(info);
         if differs {
+            p.muted_at = Some(now);
             self.request(Request::Mute(lk::MuteTrackRequest { sid: sid.clone(), muted }));
         }
         self.event(Event::Published(id, TrackSid(sid)));
@@ -154,12 +156,13 @@ impl Room {
 
     /// After a resume: what the job has changed since the server last answered, and may be lost. The list of tracks does not
     /// tell, as it lacks those without media yet.
-    pub(super) fn mute_again(&mut self) {
-        let lost = |p: &&super::publish::Publication| p.muted_at.is_some_and(|at| self.keep_alive.may_have_lost(at));
-        let mute = |p: &super::publish::Publication| {
+    pub(super) fn mute_again(&mut self, now: Instant) {
+        let lost = |p: &&mut Publication| p.muted_at.is_some_and(|at| self.keep_alive.may_have_lost(at));
+        let mute = |p: &mut Publication| {
+            p.muted_at = Some(now);
             Some(lk::MuteTrackRequest { sid: p.info.as_ref()?.sid.clone(), muted: p.track.muted })
         };
-        let lost: Vec<_> = self.publications.iter().filter(lost).filter_map(mute).collect();
+        let lost: Vec<_> = self.publications.iter_mut().filter(lost).filter_map(mute).collect();
         for mute in lost {
             if !self.backlog.has(|r| matches!(r, Request::Mute(waits) if waits.sid == mute.sid)) {
                 self.request_now(Request::Mute(mute));
@@ -252,7 +255,7 @@ impl Room {
     /// One command of the job.
     pub(super) fn obey(&mut self, command: Command, now: Instant) {
         match command {
-            Command::Publish(track) => self.publish(track),
+            Command::Publish(track) => self.publish(track, now),
             Command::Unpublish(id) => self.unpublish(&id),
             Command::Mute(id, muted) => self.mute(&id, muted, now),
             Command::Subscribe(sid, wanted) => self.subscribe(sid, wanted),
@@ -290,13 +293,14 @@ impl Room {
         }
     }
 
-    fn publish(&mut self, track: super::LocalTrack) {
+    fn publish(&mut self, track: super::LocalTrack, now: Instant) {
         let id = track.id.clone();
         let random = self.random.next();
         if !self.publications.add(track, random) {
             return self.event(Event::Unpublished(id, "a track of this id is published already".to_owned()));
         }
-        if let Some(p) = self.publications.get(&id) {
+        if let Some(p) = self.publications.get_mut(&id) {
+            p.announced_at = Some(now);
             let request = signal::add_track(&p.track, &p.cid);
             // A join under way does not hold it; a rejoin will.
             self.request(Request::AddTrack(request));

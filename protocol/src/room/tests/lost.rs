@@ -95,6 +95,46 @@ fn a_track_whose_announcement_was_lost_is_published_by_a_rejoin() {
 }
 
 #[test]
+fn a_track_that_the_server_never_answers_makes_no_rejoin_of_a_short_outage() {
+    let mut world = World::live(vec![microphone()]);
+    world.sfu.ignores_tracks = true;
+    world.command(Command::Publish(camera()));
+    world.run(PINGED);
+    world.drop_signal();
+    world.run(SECOND * 4);
+    let counts = (world.count(|e| matches!(e, Event::Resumed)), world.count(|e| matches!(e, Event::Rejoining(_))));
+    assert_eq!(counts, (1, 0));
+}
+
+#[test]
+fn a_track_of_the_join_whose_answer_was_lost_is_published_by_a_rejoin() {
+    let mut world = World::new(vec![microphone()]);
+    world.sfu.ignores_tracks = true;
+    world.run(SECOND * 3);
+    world.drop_signal();
+    world.run(SECOND * 4);
+    let counts = (world.count(|e| matches!(e, Event::Resumed)), world.count(|e| matches!(e, Event::Rejoining(_))));
+    assert_eq!(counts, (0, 1));
+}
+
+#[test]
+fn what_the_job_said_before_its_session_stood_may_be_lost_with_it() {
+    let mut world = World::new(vec![microphone()]);
+    world.command(Command::Update { name: Some("door".to_owned()), metadata: None, attributes: [].into() });
+    world.command(Command::Mute(microphone().id, true));
+    world.run(SECOND * 3);
+    let names = |world: &World| world.sfu.sent(|r| matches!(r, Request::UpdateMetadata(u) if u.name == "door"));
+    assert_eq!((names(&world), mutes(&world)), (1, vec![true]));
+    resumed_with(&mut world, false);
+    assert_eq!((names(&world), mutes(&world)), (2, vec![true, true]), "no ping was answered since");
+    assert!(!world.saw(|e| matches!(e, Event::Muted(..))));
+    world.run(PINGED);
+    world.drop_signal();
+    world.run(SECOND);
+    assert_eq!((names(&world), mutes(&world)), (2, vec![true, true]));
+}
+
+#[test]
 fn a_name_that_was_lost_is_told_again_after_the_resume_and_one_that_was_not_is_not() {
     let name = |name: &str| Command::Update { name: Some(name.to_owned()), metadata: None, attributes: [].into() };
     let names = |world: &World| world.sfu.sent(|r| matches!(r, Request::UpdateMetadata(u) if u.name == "door"));

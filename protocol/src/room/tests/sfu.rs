@@ -47,6 +47,8 @@ pub struct Sfu {
     /// the nomination.
     pub checks: bool,
     pub silent: bool,
+    /// Announcements of tracks get no answer.
+    pub ignores_tracks: bool,
     /// A candidate line that answers hold.
     pub candidate: Option<String>,
     pub sessions: u32,
@@ -72,6 +74,7 @@ impl Sfu {
             draining: false,
             checks: false,
             silent: false,
+            ignores_tracks: false,
             candidate: None,
             sessions: 0,
             published: 0,
@@ -131,6 +134,9 @@ impl Sfu {
     }
 
     fn publish(&mut self, track: &lk::AddTrackRequest) {
+        if self.ignores_tracks {
+            return;
+        }
         self.published += 1;
         let info = lk::TrackInfo {
             sid: format!("TR_{}", self.published),

@@ -109,6 +109,8 @@ copy_checkout() {
   git init -q "$COPY"
   # Of a run that was killed: we hold the lock.
   rm -f "$COPY"/.git/{from,index,HEAD}.lock
+  # Of one that was made under another mask: what stays the same is not written again.
+  find "$COPY" -path "$COPY/.git" -prune -o ! -perm -go=r -exec chmod u=rwX,go=rX {} +
   GIT_INDEX_FILE=$COPY/.git/from "${of_copy[@]}" --work-tree "$ROOT" add -A
   tree=$(GIT_INDEX_FILE=$COPY/.git/from "${of_copy[@]}" write-tree)
   git -C "$COPY" read-tree --reset -u "$tree"

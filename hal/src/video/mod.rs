@@ -105,6 +105,9 @@ impl fmt::Display for Mode {
 
 /// What can go wrong; ENODEV and any unexpected errno on a running device are `Gone`.
 #[derive(Debug, thiserror::Error)]
+/// ENOMEM: the kernel's memory of contiguous pages, which is where most boards' drivers have their buffers.
+const CMA: &str = "CMA is too small or full (raise `cma=` on the kernel's command line)";
+
 pub enum Error {
     /// A call failed.
     #[error("{path}: {call}: {source}")]
@@ -131,6 +134,14 @@ pub enum Error {
     },
     /// Unplugged, or failed while running.
     #[error("{path}: the camera is gone ({source})")]
+    /// Its buffers find no room.
+    #[error("{path}: no memory for the buffers of {mode}: {}, or lower width and height", CMA)]
+    NoMemory {
+        /// Node.
+        path: String,
+        /// What was tried.
+        mode: Mode,
+    },
     Gone {
         /// Node.
         path: String,

@@ -52,6 +52,7 @@ impl Node {
         match source.raw_os_error() {
             Some(libc::EBUSY) => Error::Busy(path),
             Some(libc::ENOSPC) => Error::NoBandwidth { path, mode },
+            Some(libc::ENOMEM) => Error::NoMemory { path, mode },
             Some(libc::ENODEV | libc::ENXIO) => Error::Gone { path, source },
             _ => Error::Call { path, call, source },
         }
@@ -76,6 +77,9 @@ mod tests {
         assert!(matches!(error(libc::EBUSY), Error::Busy(path) if path == "/dev/video9"));
         let bandwidth = error(libc::ENOSPC).to_string();
         assert!(bandwidth.starts_with("/dev/video9: no USB bandwidth left for YUYV 1280x720@30; lower"), "{bandwidth}");
+        let memory = error(libc::ENOMEM).to_string();
+        assert!(memory.starts_with("/dev/video9: no memory for the buffers of YUYV 1280x720@30: CMA is"), "{memory}");
+        assert!(memory.contains("raise `cma=`"), "{memory}");
         assert!(matches!(error(libc::ENODEV), Error::Gone { .. }));
         assert!(matches!(error(libc::EINVAL), Error::Call { call: "VIDIOC_STREAMON", .. }));
     }

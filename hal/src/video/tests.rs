@@ -169,8 +169,17 @@ fn units_of_an_encoding_camera_are_given_in_their_order() {
 }
 
 /// What drivers have been seen to answer with.
-const ERRNOS: [i32; 8] =
-    [libc::EIO, libc::EPIPE, libc::ESTRPIPE, libc::ENODEV, libc::EBUSY, libc::ENOSPC, libc::EINVAL, libc::EAGAIN];
+const ERRNOS: [i32; 9] = [
+    libc::EIO,
+    libc::EPIPE,
+    libc::ESTRPIPE,
+    libc::ENODEV,
+    libc::EBUSY,
+    libc::ENOSPC,
+    libc::ENOMEM,
+    libc::EINVAL,
+    libc::EAGAIN,
+];
 
 /// Sets controls, opens, takes six pictures, sees the source change and closes; the first failure.
 fn session(device: &Device) -> Result<(), Error> {
@@ -282,5 +291,6 @@ fn each_failure_at_each_call_to_a_camera_that_encodes_is_told_and_leaves_nothing
 /// An interface with the H.264 extension unit as its unit 12.
 const H264_UNIT: [u8; 33] = [
     9, 4, 0, 0, 0, 14, 1, 0, 0, 24, 0x24, 6, 12, 0x41, 0x76, 0x9e, 0xa2, 0x04, 0xde, 0xe3, 0x47, 0x8b, 0x2b, 0xf4,
+            libc::ENOMEM => assert!(matches!(told, Err(Error::NoMemory { .. })), "{what}"),
     0x34, 0x1a, 0xff, 0x00, 0x3b, 1, 0, 0, 0,
 ];

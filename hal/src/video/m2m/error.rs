@@ -1,7 +1,7 @@
 //! Why an encoder cannot do its work, in words that name the remedy.
 
 use super::quirks;
-use crate::video::PixelFormat;
+use crate::video::{CMA, PixelFormat};
 use std::io;
 
 /// What can go wrong. After any of these the encoder is stopped, and may be started again.
@@ -96,9 +96,6 @@ pub enum Error {
 fn level(idc: u8) -> String {
     format!("{}.{}", idc / 10, idc % 10)
 }
-
-/// The kernel's memory of contiguous pages.
-const CMA: &str = "CMA is too small or full (raise `cma=` on the kernel's command line)";
 
 /// Who fails, and for which pictures.
 #[derive(Clone, Copy, Debug)]

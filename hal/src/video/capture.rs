@@ -5,32 +5,36 @@ use super::keyframe::Keyframe;
 use super::layout::{Layout, PLANES};
 use super::list;
 use super::m2m::set_bitrate;
-use super::modes::{TAKEN, Wanted, choose, offers};
+use super::modes::{Offer, TAKEN, Wanted, choose, keep_lighter, offers};
 use super::node::Node;
+use super::stamp::{self, Stamped};
 use super::sys::{self, Buffer, Memory, Queue};
 use super::{Error, Handle, Mode, PixelFormat};
-use crate::process::monotonic_ns;
 use std::cell::Cell;
-use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 /// One that the driver fills, one that is full, one that is being encoded, one for jitter. More would only add delay.
-const BUFFERS: u32 = 4;
+pub const BUFFERS: u32 = 4;
 
 /// Of H.264, whose pictures are given in order: one that finds no buffer costs all up to the next keyframe. Twice the time
 /// that the reader may be kept from running; the delay stays that of the oldest picture that waits.
-const ENCODED_BUFFERS: u32 = 8;
+pub const ENCODED_BUFFERS: u32 = 8;
 
 /// What drivers may raise them to.
 const MAX_BUFFERS: u32 = 32;
+
+/// Modes that are tried where the USB bus has no room, each with three quarters of the one before at most: after the fourth
+/// that is less than half. Each costs some tens of ms.
+const TRIES: u32 = 4;
 
 /// A streaming capture device; stopped and released when dropped.
 #[derive(Debug)]
 pub struct Capture {
     node: Node,
     mode: Mode,
+    refused: Option<Mode>,
     layout: Layout,
     buffers: Vec<Vec<Mapped>>,
     /// Giving a picture back has failed: known only after [`Picture`] was dropped, reported by the next call.
@@ -53,27 +57,6 @@ pub struct Picture<'a> {
     /// The driver marked it as damaged, or it is shorter than a picture of its format.
     pub damaged: bool,
     loan: Loan<'a>,
-}
-
-/// The moment that a picture's time is of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stamped {
-    /// Its exposure began.
-    ExposureStart,
-    /// Its transfer ended.
-    FrameEnd,
-    /// It was dequeued: the driver gives no time of CLOCK_MONOTONIC.
-    Here,
-}
-
-impl fmt::Display for Stamped {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::ExposureStart => "at the start of exposure",
-            Self::FrameEnd => "at the end of the frame",
-            Self::Here => "here, as its driver gives no time of ours",
-        })
-    }
 }
 
 /// A buffer that the driver does not get back by itself: until [`Capture::release`], or for as long as the stream runs, the
@@ -125,7 +108,8 @@ impl<'a> Picture<'a> {
 
 impl Capture {
     /// Chooses the nearest mode to the wanted one (raw where it is as fast, MJPEG where raw is slower or smaller), sets it
-    /// and starts streaming with 4 mmap buffers. `path` is for messages.
+    /// and starts streaming with 4 mmap buffers. Where the bus has no room for it, the nearest smaller ones are tried.
+    /// `path` is for messages.
     pub fn start(handle: impl Into<Handle>, path: &str, wanted: &Wanted) -> Result<Self, Error> {
         let handle = handle.into();
         let mut capability = sys::Capability::default();
@@ -133,29 +117,58 @@ impl Capture {
         let asked = handle.ioctl(&sys::QUERYCAP, &mut capability);
         let queue = asked.ok().and_then(|()| list::queue(&capability)).unwrap_or(Queue::Capture);
         let node = Node { handle, path: path.to_owned(), queue };
-        let offer = choose(&offers(&node.handle, queue, Some((wanted.width, wanted.height))), wanted)
-            .ok_or_else(|| Error::NoMode(node.path.clone(), TAKEN))?;
+        let mut offers = offers(&node.handle, queue, Some((wanted.width, wanted.height)));
+        let mut refusal = Error::NoMode(node.path.clone(), TAKEN);
+        let mut capture = Self::idle(node);
+        for _ in 0..TRIES {
+            let Some(offer) = choose(&offers, wanted) else { break };
+            match capture.stream(offer, wanted) {
+                Ok(()) => return Ok(capture),
+                Err(error @ Error::NoBandwidth { .. }) => {
+                    keep_lighter(&mut offers, capture.mode);
+                    if capture.refused.is_none() {
+                        (capture.refused, refusal) = (Some(capture.mode), error);
+                    }
+                    capture.unmap_buffers();
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Err(refusal)
+    }
+
+    fn idle(node: Node) -> Self {
+        let mode = Mode { format: PixelFormat::Yuyv, width: 0, height: 0, milli_fps: 0 };
+        let (buffers, lost) = (Vec::new(), Cell::new(None));
+        Self { node, mode, refused: None, layout: Layout::default(), buffers, lost, keyframe: None }
+    }
+
+    fn stream(&mut self, offer: Offer, wanted: &Wanted) -> Result<(), Error> {
+        let node = &self.node;
         node.handle.set_nonblocking().map_err(|source| node.failed("F_SETFL", source, offer.mode))?;
         let (set, format) = node.set_format(offer)?;
         let milli_fps = node.set_rate(wanted.fps.saturating_mul(1000).min(offer.mode.milli_fps));
         let milli_fps = milli_fps.unwrap_or(offer.mode.milli_fps);
-        let mode = Mode { format, width: set.width, height: set.height, milli_fps };
-        let layout = Layout::of(format, &set);
-        let keyframe = if format == PixelFormat::H264 { Keyframe::of(&node.handle) } else { None };
-        let mut capture = Self { node, mode, layout, buffers: Vec::new(), lost: Cell::new(None), keyframe };
-        capture.watch_source();
-        capture.map_buffers()?;
-        for index in 0..capture.buffers.len() as u32 {
-            let done = capture.give_back(index);
-            done.map_err(|source| capture.node.failed(sys::QBUF.name, source, mode))?;
+        self.mode = Mode { format, width: set.width, height: set.height, milli_fps };
+        self.layout = Layout::of(format, &set);
+        self.keyframe = if format == PixelFormat::H264 { Keyframe::of(&node.handle) } else { None };
+        self.watch_source();
+        self.map_buffers()?;
+        for index in 0..self.buffers.len() as u32 {
+            let done = self.give_back(index);
+            done.map_err(|source| self.node.failed(sys::QBUF.name, source, self.mode))?;
         }
-        capture.node.call(&sys::STREAMON, &mut queue_number(queue), mode)?;
-        Ok(capture)
+        self.node.call(&sys::STREAMON, &mut queue_number(self.node.queue), self.mode)
     }
 
     /// What was chosen.
     pub fn mode(&self) -> Mode {
         self.mode
+    }
+
+    /// What the USB bus had no room for, where something smaller was taken instead.
+    pub fn refused(&self) -> Option<Mode> {
+        self.refused
     }
 
     /// Whether the camera encodes and makes keyframes when asked.
@@ -264,6 +277,14 @@ impl Capture {
         Ok(())
     }
 
+    /// So that another format can be set.
+    fn unmap_buffers(&mut self) {
+        self.buffers.clear();
+        let memory = Memory::Mmap as u32;
+        let mut none = sys::RequestBuffers { kind: self.node.queue.kind(), memory, ..Default::default() };
+        let _ = self.node.handle.ioctl(&sys::REQBUFS, &mut none);
+    }
+
     /// A filled buffer, if one is waiting. Any failure is the loss of the device: drivers answer ENODEV, EIO or EINVAL.
     fn dequeue(&self) -> Result<Option<Buffer>, Error> {
         let mut buffer = Buffer::of(self.node.queue, 0);
@@ -293,13 +314,7 @@ impl Capture {
             plane.stride = part.stride;
             damaged |= plane.data.is_empty() || plane.data.len() < part.least;
         }
-        let (captured_ns, stamped) = match captured_ns(buffer) {
-            Some(ns) if buffer.flags & sys::BUF_FLAG_TSTAMP_SRC_MASK == sys::BUF_FLAG_TSTAMP_SRC_SOE => {
-                (ns, Stamped::ExposureStart)
-            }
-            Some(ns) => (ns, Stamped::FrameEnd),
-            None => (monotonic_ns(), Stamped::Here),
-        };
+        let (captured_ns, stamped) = stamp::of(buffer);
         Ok(Picture {
             planes,
             count: self.layout.count,
@@ -345,32 +360,10 @@ fn content<'a>(bytes: &'a [u8], told: &sys::Plane) -> &'a [u8] {
     bytes[..used].get(told.data_offset as usize..).unwrap_or_default()
 }
 
-/// The driver's stamp, if it is of the clock that we use.
-fn captured_ns(buffer: &Buffer) -> Option<u64> {
-    if buffer.flags & sys::BUF_FLAG_TIMESTAMP_MASK != sys::BUF_FLAG_TIMESTAMP_MONOTONIC {
-        return None;
-    }
-    let seconds = u64::try_from(buffer.seconds).ok()?;
-    let microseconds = u64::try_from(buffer.microseconds).ok()?;
-    seconds.checked_mul(1_000_000_000)?.checked_add(microseconds.checked_mul(1000)?)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::video::Encoded;
-
-    #[test]
-    fn only_stamps_of_the_monotonic_clock_are_believed() {
-        let stamp = |flags, seconds, microseconds| {
-            captured_ns(&Buffer { flags, seconds, microseconds, ..Buffer::of(Queue::Capture, 0) })
-        };
-        assert_eq!(stamp(0x2000, 3, 5), Some(3_000_005_000));
-        assert_eq!(stamp(0x4000, 3, 5), None, "copied from elsewhere");
-        assert_eq!(stamp(0, 3, 5), None, "unknown clock");
-        assert_eq!(stamp(0x2000, -1, 5), None);
-        assert_eq!(stamp(0x2000, i64::MAX, 5), None);
-    }
 
     #[test]
     fn what_is_no_camera_offers_no_mode() {

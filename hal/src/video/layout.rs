@@ -22,7 +22,7 @@ pub(super) struct Part {
 }
 
 /// All planes of a picture.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Layout {
     pub parts: [Part; PLANES],
     pub count: usize,

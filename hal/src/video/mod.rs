@@ -13,17 +13,19 @@ pub mod m2m;
 mod modes;
 mod node;
 mod open;
+mod stamp;
 mod sys;
 #[cfg(test)]
 mod tests;
 
-pub use capture::{Capture, Held, Picture, Plane, Stamped};
+pub use capture::{BUFFERS, Capture, ENCODED_BUFFERS, Held, Picture, Plane};
 pub use controls::{ControlError, ControlState, Setting, flip, set_controls};
 pub use handle::Handle;
 pub use identity::{Identity, Usb};
 pub use list::{Encoder, encoders, encoders_of, list, list_of};
 pub use modes::{Encoded, Wanted};
 pub use open::open;
+pub use stamp::Stamped;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -103,11 +105,11 @@ impl fmt::Display for Mode {
     }
 }
 
-/// What can go wrong; ENODEV and any unexpected errno on a running device are `Gone`.
-#[derive(Debug, thiserror::Error)]
 /// ENOMEM: the kernel's memory of contiguous pages, which is where most boards' drivers have their buffers.
 const CMA: &str = "CMA is too small or full (raise `cma=` on the kernel's command line)";
 
+/// What can go wrong; ENODEV and any unexpected errno on a running device are `Gone`.
+#[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A call failed.
     #[error("{path}: {call}: {source}")]
@@ -132,8 +134,6 @@ pub enum Error {
         /// What was tried.
         mode: Mode,
     },
-    /// Unplugged, or failed while running.
-    #[error("{path}: the camera is gone ({source})")]
     /// Its buffers find no room.
     #[error("{path}: no memory for the buffers of {mode}: {}, or lower width and height", CMA)]
     NoMemory {
@@ -142,6 +142,8 @@ pub enum Error {
         /// What was tried.
         mode: Mode,
     },
+    /// Unplugged, or failed while running.
+    #[error("{path}: the camera is gone ({source})")]
     Gone {
         /// Node.
         path: String,

@@ -187,6 +187,24 @@ pub(super) fn choose(offers: &[Offer], wanted: &Wanted) -> Option<Offer> {
     }
 }
 
+/// Keeps what takes three quarters of `refused` at most on the bus: what takes nearly as much finds no room either, as a bus
+/// gives it in steps.
+pub(super) fn keep_lighter(offers: &mut Vec<Offer>, refused: Mode) {
+    let most = load(refused) / 4 * 3;
+    offers.retain(|offer| load(offer.mode) <= most);
+}
+
+/// Bit/s on the bus, about: a camera reserves what it might need, of compressed pictures several times what they are.
+fn load(mode: Mode) -> u64 {
+    let bits = match mode.format {
+        PixelFormat::Yuyv | PixelFormat::Uyvy | PixelFormat::Nv16 => 16,
+        PixelFormat::Nv12 | PixelFormat::Yu12 => 12,
+        PixelFormat::Mjpeg => 4,
+        PixelFormat::H264 => 1,
+    };
+    (u64::from(mode.width) * u64::from(mode.height)).saturating_mul(u64::from(mode.milli_fps) * bits) / 1000
+}
+
 /// How far a mode is from the wanted one, in doublings. Too slow weighs more than too small, and too large more than too
 /// small, as each pixel costs encoder time. Of equal modes the one that needs the least work to encode wins, so MJPEG is
 /// taken only where raw is slower or smaller, which on USB 2 is above 640x480.
@@ -312,6 +330,23 @@ mod tests {
         assert_eq!(chosen(1920, 1080, 30, Encoded::Only), (H264, 1280));
         let pictures = offers(&USB_2_CAMERA);
         assert_eq!(choose(&pictures, &Wanted { encoded: Encoded::Only, ..self::pictures(640, 360, 30) }), None);
+    }
+
+    #[test]
+    fn what_the_bus_refused_gives_way_to_the_nearest_that_takes_clearly_less() {
+        let rates = |width, height| [30, 25, 20, 15].map(|fps| (Mjpeg, width, height, fps));
+        let all = [&rates(1280, 720)[..], &rates(640, 480), &[(Yuyv, 640, 480, 30)]].concat();
+        let mut left = offers(&all);
+        let wanted = pictures(1280, 720, 30);
+        let mut tried = Vec::new();
+        while let Some(offer) = choose(&left, &wanted) {
+            tried.push((offer.mode.format, offer.mode.width, offer.mode.milli_fps / 1000));
+            keep_lighter(&mut left, offer.mode);
+        }
+        let rates = [(1280, 30), (1280, 20), (640, 30), (640, 20), (640, 15)];
+        assert_eq!(tried, rates.map(|(width, fps)| (Mjpeg, width, fps)));
+        let odd = Mode { format: Yuyv, width: u32::MAX, height: u32::MAX, milli_fps: u32::MAX };
+        keep_lighter(&mut left, odd);
     }
 
     #[test]

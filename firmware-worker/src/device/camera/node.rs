@@ -46,7 +46,8 @@ pub fn run(
     if capture.makes_keyframes() {
         frames.keyframes_on_request();
     }
-    frames.running(&format!("{path} {}{}", mode.format, asked(&wanted, mode)), true);
+    let asked = asked(&wanted, mode, capture.refused());
+    frames.running(&format!("{path} {}{asked}", mode.format), true);
     if matches!(pictures, Pictures::Encoded(_)) {
         stage.await_encode(SETTLE);
     }
@@ -136,7 +137,10 @@ fn set_controls(handle: &Handle, path: &str, controls: &[(String, config::Contro
 }
 
 /// What was asked for, where something else came.
-fn asked(wanted: &Wanted, mode: Mode) -> String {
+fn asked(wanted: &Wanted, mode: Mode, refused: Option<Mode>) -> String {
+    if let Some(refused) = refused {
+        return format!(" (the USB bus has no room for {refused}, the camera gives {mode})");
+    }
     let Wanted { width, height, fps, .. } = wanted;
     let near = |milli_fps: u32| milli_fps.abs_diff(fps.saturating_mul(1000)) < 1000;
     if (mode.width, mode.height) == (*width, *height) && near(mode.milli_fps) {

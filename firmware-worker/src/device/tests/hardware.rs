@@ -176,6 +176,7 @@ async fn an_encoder_that_cannot_be_started_is_replaced_with_its_reason_or_told()
         assert!(description.ends_with(", stamped at the end of the frame"), "{description}");
         assert_eq!((encoder, board.in_use()), (Encoder::Software, (0, 0)));
         check(&run.units(5).await);
+        drop(run);
         board.fail(fault);
         let mut run = Run::start(&config(EncoderWish::Hardware), &source, &board);
         run.running().await;

@@ -110,7 +110,10 @@ impl Camera {
         vec![PlaneFormat { stride: planes[0].stride, size: planes.iter().map(|plane| plane.size).sum() }]
     }
 
-    fn set_format(&mut self, format: &mut Format) {
+    fn set_format(&mut self, format: &mut Format) -> Result<(), i32> {
+        if !self.memory.is_empty() {
+            return Err(libc::EBUSY);
+        }
         let wanted = (format.pixelformat, format.width, format.height);
         let offered = |mode: &&Mode| (self.code(mode.format), mode.width, mode.height) == wanted;
         self.set = *self.script.modes.iter().find(offered).unwrap_or(&self.script.modes[0]);
@@ -120,6 +123,25 @@ impl Camera {
         answer.count = planes.len();
         answer.planes[..planes.len()].copy_from_slice(&planes);
         *format = answer;
+        Ok(())
+    }
+
+    /// The rate that is set, which is one that it offers.
+    fn set_rate(&mut self, parameters: &mut sys::StreamParameters) {
+        let sys::Fraction { numerator, denominator } = parameters.time_per_frame;
+        let milli_fps = (u64::from(denominator) * 1000).checked_div(u64::from(numerator));
+        let wanted = |mode: &&Mode| {
+            milli_fps == Some(mode.milli_fps.into()) && Mode { milli_fps: mode.milli_fps, ..self.set } == **mode
+        };
+        self.set = self.script.modes.iter().find(wanted).copied().unwrap_or(self.set);
+    }
+
+    fn start(&mut self) -> Result<(), i32> {
+        if self.script.no_room.contains(&self.set) {
+            return Err(libc::ENOSPC);
+        }
+        self.streaming = Some(Instant::now());
+        Ok(())
     }
 
     fn allocate(&mut self, request: &sys::RequestBuffers) -> Result<(), i32> {
@@ -301,9 +323,12 @@ impl Driver for Camera {
             "VIDIOC_ENUM_FMT" => self.enumerate(take(argument))?,
             "VIDIOC_ENUM_FRAMESIZES" => self.size(take(argument))?,
             "VIDIOC_ENUM_FRAMEINTERVALS" => self.interval(take(argument))?,
-            "VIDIOC_S_FMT" => self.set_format(take(argument)),
+            "VIDIOC_S_FMT" => self.set_format(take(argument))?,
             "VIDIOC_G_PARM" | "VIDIOC_S_PARM" => {
                 let parameters: &mut sys::StreamParameters = take(argument);
+                if name == "VIDIOC_S_PARM" {
+                    self.set_rate(parameters);
+                }
                 parameters.capability = sys::CAP_TIME_PER_FRAME;
                 parameters.time_per_frame = sys::Fraction { numerator: 1000, denominator: self.set.milli_fps };
             }
@@ -312,7 +337,7 @@ impl Driver for Camera {
             "VIDIOC_EXPBUF" => self.export(take(argument))?,
             "VIDIOC_QBUF" => self.queued.push_back(take::<Buffer>(argument).index),
             "VIDIOC_DQBUF" => self.dequeue(take(argument))?,
-            "VIDIOC_STREAMON" => self.streaming = Some(Instant::now()),
+            "VIDIOC_STREAMON" => self.start()?,
             "VIDIOC_STREAMOFF" => self.stop(),
             "VIDIOC_SUBSCRIBE_EVENT" => {}
             "VIDIOC_QUERY_EXT_CTRL" => self.knobs.describe(take(argument))?,

@@ -15,6 +15,8 @@ pub struct Script {
     pub apart: bool,
     /// What it offers.
     pub modes: Vec<Mode>,
+    /// Modes that the bus has no room for.
+    pub no_room: Vec<Mode>,
     /// Bytes beyond each line.
     pub padding: u32,
     /// From the start of the stream to the first frame.
@@ -38,6 +40,7 @@ impl Default for Script {
             multi_planar: false,
             apart: false,
             modes: vec![Mode { format: PixelFormat::Yuyv, width: 64, height: 48, milli_fps: 30_000 }],
+            no_room: Vec::new(),
             padding: 0,
             delay: Duration::ZERO,
             paced: false,

@@ -114,6 +114,8 @@ pub fn pi_knobs() -> Vec<Knob> {
         Knob::menu("Video Bitrate Mode", &["Variable", "Constant"]).numbered(CODEC + 206),
         Knob::number("Repeat Sequence Header", 0, 1, 1).numbered(CODEC + 226),
         Knob::number("Force Key Frame", 0, 1, 1).numbered(CODEC + 229),
+        Knob::number("H264 Minimum QP Value", 0, 51, 1).numbered(CODEC + 353),
+        Knob::number("H264 Maximum QP Value", 0, 51, 1).numbered(CODEC + 354),
         Knob::number("H264 I-Frame Period", 0, 0x7fff_ffff, 1).numbered(CODEC + 358),
         Knob::menu("H264 Level", &levels).numbered(CODEC + 359),
         Knob::menu("H264 Profile", &["Baseline", "Constrained Baseline", "Main", "", "High"]).numbered(CODEC + 363),

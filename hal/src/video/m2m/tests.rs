@@ -106,6 +106,10 @@ fn a_raspberry_pi_is_set_to_what_a_live_stream_needs() {
     assert_eq!(set(&device, "H264 I-Frame Period"), [36_000]);
     assert_eq!(set(&device, "H264 Profile"), [1], "constrained baseline");
     assert_eq!(set(&device, "H264 Level"), [8], "3.0");
+    // What finer pictures of a dark scene take, the first bright one lacks, and with too few bits the firmware gives none
+    // (raspberrypi/rpicam-apps#664).
+    assert_eq!(set(&device, "H264 Minimum QP Value"), [0; 0], "the driver's own 20 stays");
+    assert_eq!(set(&device, "H264 Maximum QP Value"), [0; 0], "its 51 is the coarsest there is");
     encoder.set_bitrate(510_000).unwrap();
     assert_eq!(set(&device, "Video Bitrate"), [500_000], "less than a step");
     encoder.set_bitrate(330_000).unwrap();

@@ -67,7 +67,7 @@ impl Wanted {
 pub enum Failure {
     /// The device is gone; in plain words.
     Lost(String),
-    /// Another process has it: its node or ALSA name.
+    /// Another process has it, or the encoder that must code for it: the node or ALSA name of that.
     Busy(String),
 }
 

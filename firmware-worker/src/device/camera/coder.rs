@@ -1,6 +1,7 @@
 //! What makes access units: the one place that tells encoders apart.
 
 use super::hardware::Hardware;
+use crate::device::pipeline::Failure;
 use crate::media::I420;
 use crate::media::h264::{self, Coded, Settings};
 use hal::video::Picture;
@@ -78,7 +79,7 @@ impl Coder {
         frame: Frame,
         settings: &Settings,
         unit: &mut Unit,
-    ) -> Result<Outcome, String> {
+    ) -> Result<Outcome, Failure> {
         (unit.captured_ns, unit.position) = (frame.captured_ns, frame.position);
         let began = Instant::now();
         let coded = match (self, input) {
@@ -109,7 +110,7 @@ impl Coder {
     }
 
     /// The unit of an earlier picture, if there is one to wait for and it comes until `deadline`.
-    pub fn next(&mut self, deadline: Instant, unit: &mut Unit) -> Result<Option<Outcome>, String> {
+    pub fn next(&mut self, deadline: Instant, unit: &mut Unit) -> Result<Option<Outcome>, Failure> {
         match self {
             Self::Hardware(hardware) if hardware.busy() => hardware.take(deadline, unit),
             Self::Hardware(_) | Self::Software(_) | Self::Passthrough => Ok(None),

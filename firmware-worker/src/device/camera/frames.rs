@@ -6,7 +6,7 @@ use super::hardware::Hardware;
 use super::saving::Saving;
 use crate::control::{Encoder, OwnerStage};
 use crate::device::pace::Pace;
-use crate::device::pipeline::{Event, Stage};
+use crate::device::pipeline::{Event, Failure, Stage};
 use crate::media::h264::Settings;
 use hal::ring::{DISCONTINUITY, KEY, Meta, PERIODIC};
 use hal::video::{Held, PixelFormat, Stamped};
@@ -159,9 +159,14 @@ impl<'a> Frames<'a> {
     }
 
     /// Codes and publishes the frame that has just arrived, and what else has come out by now.
-    pub fn encode(&mut self, input: Input<'_>, captured_ns: u64) -> Result<(), String> {
+    pub fn encode(&mut self, input: Input<'_>, captured_ns: u64) -> Result<(), Failure> {
         match self.try_encode(input, captured_ns) {
-            Err(why) if self.choice.encoder == Encoder::Hardware && self.choice.replaceable => self.fall_back(why),
+            Err(failure) if self.choice.encoder == Encoder::Hardware && self.choice.replaceable => {
+                self.fall_back(match failure {
+                    Failure::Lost(why) => why,
+                    Failure::Busy(encoder) => format!("{encoder}: the encoder is in use"),
+                });
+            }
             done => done?,
         }
         let now = Instant::now();
@@ -172,7 +177,7 @@ impl<'a> Frames<'a> {
         Ok(())
     }
 
-    fn try_encode(&mut self, input: Input<'_>, captured_ns: u64) -> Result<(), String> {
+    fn try_encode(&mut self, input: Input<'_>, captured_ns: u64) -> Result<(), Failure> {
         self.collect(self.begun)?;
         let outcome = self.code(input, captured_ns)?;
         self.came(outcome);
@@ -181,7 +186,7 @@ impl<'a> Frames<'a> {
     }
 
     /// Publishes the units of earlier pictures that come until `deadline`.
-    fn collect(&mut self, deadline: Instant) -> Result<(), String> {
+    fn collect(&mut self, deadline: Instant) -> Result<(), Failure> {
         while let Some(coder) = &mut self.coder
             && let Some(outcome) = coder.next(deadline, &mut self.unit)?
         {
@@ -225,7 +230,7 @@ impl<'a> Frames<'a> {
         self.stage.outlet.counters.saving.store(step, Relaxed);
     }
 
-    fn code(&mut self, input: Input<'_>, captured_ns: u64) -> Result<Outcome, String> {
+    fn code(&mut self, input: Input<'_>, captured_ns: u64) -> Result<Outcome, Failure> {
         let wanted = &self.stage.wanted;
         let settings = Settings { bitrate: wanted.bitrate(), ..self.settings };
         let input = match (&mut self.saving, input) {

@@ -1,6 +1,7 @@
 //! The board's encoder. It works beside this thread: a picture goes in, and its unit comes out when it is done.
 
 use super::coder::{Frame, Input, Outcome, Unit};
+use crate::device::pipeline::Failure;
 use crate::media::h264::Settings;
 use hal::process::monotonic_ns;
 use hal::video::m2m::{self, Codec, Encoder, Taken};
@@ -96,7 +97,7 @@ impl Hardware {
     }
 
     /// Puts a picture in. A failure that may pass costs the picture; one that lasts is told.
-    pub fn put(&mut self, input: Input<'_>, frame: Frame, settings: &Settings) -> Result<Outcome, String> {
+    pub fn put(&mut self, input: Input<'_>, frame: Frame, settings: &Settings) -> Result<Outcome, Failure> {
         let done = self.try_put(input, frame, settings);
         match self.survive(done)? {
             Some(true) => {
@@ -159,7 +160,7 @@ impl Hardware {
     }
 
     /// The next unit, if one comes until `deadline`.
-    pub fn take(&mut self, deadline: Instant, unit: &mut Unit) -> Result<Option<Outcome>, String> {
+    pub fn take(&mut self, deadline: Instant, unit: &mut Unit) -> Result<Option<Outcome>, Failure> {
         let taken = self.encoder.take(deadline.saturating_duration_since(Instant::now()), &mut unit.bytes);
         let Some(Taken::Unit { captured_ns }) = self.survive(taken)? else { return Ok(None) };
         self.failures = 0;
@@ -183,7 +184,7 @@ impl Hardware {
     }
 
     /// Nothing, where it may work after a new start.
-    fn survive<T>(&mut self, done: Result<T, m2m::Error>) -> Result<Option<T>, String> {
+    fn survive<T>(&mut self, done: Result<T, m2m::Error>) -> Result<Option<T>, Failure> {
         let error = match done {
             Ok(value) => return Ok(Some(value)),
             Err(error) => error,
@@ -197,7 +198,10 @@ impl Hardware {
             m2m::Error::NoMemory { .. } | m2m::Error::Level { .. } | m2m::Error::TooFast { .. } => false,
         };
         if !passes || self.failures >= FAILURES {
-            return Err(error.to_string());
+            return Err(match error {
+                m2m::Error::Busy(path) => Failure::Busy(path),
+                other => Failure::Lost(other.to_string()),
+            });
         }
         tracing::warn!("{error}; the encoder starts again");
         Ok(None)

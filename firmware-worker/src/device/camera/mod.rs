@@ -102,9 +102,9 @@ fn may_pass(camera: &config::Camera) -> bool {
 pub fn start(camera: &config::Camera, source: Source, outlet: Arc<Outlet>) -> io::Result<Pipeline> {
     let camera = camera.clone();
     Pipeline::spawn("camera", outlet, move |stage| match source {
-        Source::Pattern => Ok(pattern::run(stage, &camera)?),
+        Source::Pattern => pattern::run(stage, &camera),
         Source::Node { camera: node, path, encoders } => node::run(stage, &camera, node, &path, encoders),
-        Source::Pipe(program) => Ok(pipe::run(stage, &camera, *program)?),
+        Source::Pipe(program) => pipe::run(stage, &camera, *program),
     })
 }
 

@@ -166,7 +166,7 @@ impl Pictures {
         }
     }
 
-    fn take(&mut self, taken: Picture<'_>, frames: &mut Frames<'_>, stage: &Stage) -> Result<(), String> {
+    fn take(&mut self, taken: Picture<'_>, frames: &mut Frames<'_>, stage: &Stage) -> Result<(), Failure> {
         match self {
             Self::Encoded(units) => units.take(&taken, frames),
             Self::Raw(raw) => raw.take(taken, frames, stage),
@@ -189,7 +189,7 @@ impl RawPictures {
         Self { format: mode.format, flip, picture, jpeg }
     }
 
-    fn take(&mut self, taken: Picture<'_>, frames: &mut Frames<'_>, stage: &Stage) -> Result<(), String> {
+    fn take(&mut self, taken: Picture<'_>, frames: &mut Frames<'_>, stage: &Stage) -> Result<(), Failure> {
         let captured_ns = taken.captured_ns;
         if !frames.take(captured_ns) {
             return Ok(());

@@ -6,7 +6,7 @@ use super::coder::Input;
 use super::frames::Frames;
 use super::{SETTLE, SILENCE_LIMIT, STOP_CHECK, choice, layout, settings};
 use crate::config::{self, CameraDevice};
-use crate::device::pipeline::Stage;
+use crate::device::pipeline::{Failure, Stage};
 use hal::process::{Ended, Output, Program, monotonic_ns};
 use protocol::room::rtp::h264::{Assembled, Assembler, Losses, nals, picture_size};
 use std::time::{Duration, Instant};
@@ -27,9 +27,9 @@ const LAST_READS: usize = 16;
 const LEAST_INTERVAL_NS: u64 = 1_000_000;
 
 /// Reads pictures from `program` until the pipeline is to stop or the command is lost.
-pub fn run(stage: &Stage, camera: &config::Camera, mut program: Program) -> Result<(), String> {
+pub fn run(stage: &Stage, camera: &config::Camera, mut program: Program) -> Result<(), Failure> {
     let CameraDevice::Pipe { command, latency_offset: offset } = &camera.device else {
-        return Err("is no command".into());
+        return Err("is no command".to_owned().into());
     };
     let name = command.first().map_or("", String::as_str);
     stage.wanted.started(program.group());
@@ -49,13 +49,13 @@ pub fn run(stage: &Stage, camera: &config::Camera, mut program: Program) -> Resu
                     let Ok(Output::Complaint(count)) = program.read(&mut buffer, Duration::ZERO) else { break };
                     complaints.push(&buffer[..count]);
                 }
-                return Err(format!("{name:?} {}{}", ending(program.stop(GRACE)), complaints.last_words()));
+                return Err(format!("{name:?} {}{}", ending(program.stop(GRACE)), complaints.last_words()).into());
             }
         }
         stream.silence(&mut pictures)?;
         if let Some(why) = stream.stalled(&pictures) {
             program.stop(GRACE);
-            return Err(format!("{name:?} {why}{}", complaints.last_words()));
+            return Err(format!("{name:?} {why}{}", complaints.last_words()).into());
         }
     }
     program.stop(GRACE);
@@ -87,7 +87,7 @@ impl Stream {
         due.unwrap_or(STOP_CHECK).min(STOP_CHECK)
     }
 
-    fn push(&mut self, bytes: &[u8], pictures: &mut Pictures<'_>) -> Result<(), String> {
+    fn push(&mut self, bytes: &[u8], pictures: &mut Pictures<'_>) -> Result<(), Failure> {
         self.assembler.push(bytes, monotonic_ns());
         while let Some(unit) = self.assembler.poll() {
             self.last = Instant::now();
@@ -98,7 +98,7 @@ impl Stream {
     }
 
     /// Looked for after complaints, too: a flood of them must not hold a picture back.
-    fn silence(&mut self, pictures: &mut Pictures<'_>) -> Result<(), String> {
+    fn silence(&mut self, pictures: &mut Pictures<'_>) -> Result<(), Failure> {
         let Some(unit) = self.assembler.after_silence(monotonic_ns()) else { return Ok(()) };
         self.last = Instant::now();
         pictures.take(unit)
@@ -140,7 +140,7 @@ struct Pictures<'a> {
 }
 
 impl Pictures<'_> {
-    fn take(&mut self, unit: Assembled<'_>) -> Result<(), String> {
+    fn take(&mut self, unit: Assembled<'_>) -> Result<(), Failure> {
         let captured_ns = unit.first_ns.saturating_sub(self.offset_ns).max(self.last_ns + LEAST_INTERVAL_NS);
         self.last_ns = captured_ns;
         let frames = match &mut self.frames {

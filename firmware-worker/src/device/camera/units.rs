@@ -3,7 +3,7 @@
 use super::coder::Input;
 use super::frames::Frames;
 use super::hardware::RATE_STEP;
-use crate::device::pipeline::Stage;
+use crate::device::pipeline::{Failure, Stage};
 use hal::video::{Capture, Picture};
 use protocol::room::rtp::h264::{Gate, Passed};
 
@@ -58,7 +58,7 @@ impl Units {
     }
 
     /// Carries a unit into the ring, or counts it as lost.
-    pub fn take(&mut self, taken: &Picture<'_>, frames: &mut Frames<'_>) -> Result<(), String> {
+    pub fn take(&mut self, taken: &Picture<'_>, frames: &mut Frames<'_>) -> Result<(), Failure> {
         let passed = if taken.damaged {
             self.gate.lost();
             Passed::Damaged

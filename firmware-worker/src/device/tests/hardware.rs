@@ -180,8 +180,12 @@ async fn an_encoder_that_cannot_be_started_is_replaced_with_its_reason_or_told()
         board.fail(fault);
         let mut run = Run::start(&config(EncoderWish::Hardware), &source, &board);
         run.running().await;
-        let Event::Lost(Failure::Lost(why)) = run.event().await else { panic!("it goes on") };
-        assert!(why.contains(words), "{why}");
+        let Event::Lost(failure) = run.event().await else { panic!("it goes on") };
+        match failure {
+            // Who holds it is found by its node.
+            Failure::Busy(node) => assert_eq!((node.as_str(), words), ("/dev/video11", "the encoder is in use")),
+            Failure::Lost(why) => assert!(why.contains(words) && words.contains("CMA"), "{why}"),
+        }
     }
 }
 

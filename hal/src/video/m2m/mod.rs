@@ -21,6 +21,7 @@ mod tests;
 pub(super) use controls::set_bitrate;
 pub use error::Error;
 pub use quirks::known as known_quirks;
+pub use session::{PICTURES, UNITS};
 
 use super::modes::format_of;
 use super::sys::{self, Capability, EncoderCommand, Queue};

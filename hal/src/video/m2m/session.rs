@@ -18,9 +18,9 @@ use units::Part;
 
 /// Pictures that may be inside, unless the driver needs more: one that is being encoded, one that waits. More would only add
 /// delay, and a camera whose buffers are lent has four.
-const PICTURES: u32 = 2;
+pub const PICTURES: u32 = 2;
 /// Coded buffers: one being filled, one to fill next, one that we read.
-const UNITS: u32 = 3;
+pub const UNITS: u32 = 3;
 const MICROSECONDS: u64 = 1_000_000;
 
 /// What a session is started for.

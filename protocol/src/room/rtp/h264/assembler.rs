@@ -16,6 +16,10 @@ use std::time::Duration;
 /// Silence that ends a unit, to start with. A writer that pauses for longer within a picture doubles it.
 pub const SILENCE: Duration = Duration::from_millis(3);
 
+/// Units, some seconds of them, without a pause of more than a quarter of it inside: then it is halved again, so that a writer
+/// which was held up now and then is not a frame late from then on.
+const CALM: u32 = 300;
+
 /// Silence that ends a unit, at most: beyond, a stream is torn rather than late.
 const LONGEST_SILENCE: Duration = Duration::from_millis(24);
 
@@ -62,6 +66,12 @@ pub struct Assembler {
     /// The last unit ended by silence, so what comes must be a new one.
     cut: bool,
     silence: Duration,
+    /// Units since one was torn, or it was looked at last.
+    calm: u32,
+    /// The longest pause inside those, ns.
+    longest_pause: u64,
+    /// Before the last push: place in the buffer, ns. Where the unit ends tells whether it was inside.
+    pause: Option<(usize, u64)>,
     synced: bool,
     seen_sps: bool,
     losses: Losses,
@@ -88,6 +98,9 @@ impl Assembler {
             current: None,
             cut: false,
             silence: SILENCE,
+            calm: 0,
+            longest_pause: 0,
+            pause: None,
             synced: false,
             seen_sps: false,
             losses: Losses::default(),
@@ -101,6 +114,10 @@ impl Assembler {
             self.arrivals.pop_front();
         }
         self.arrivals.push_back((self.buffer.len(), at_ns));
+        // What comes goes on with the same unit, or the one before would have been closed by now.
+        self.paused(usize::MAX);
+        let pause = at_ns.saturating_sub(self.last_ns);
+        self.pause = self.current.is_some().then_some((self.buffer.len(), pause));
         self.last_ns = at_ns;
         self.buffer.extend_from_slice(bytes);
     }
@@ -156,6 +173,8 @@ impl Assembler {
     /// Ends the current unit at `end`; gives it back if it can be given out.
     fn close(&mut self, end: usize) -> Option<Current> {
         let current = self.current.take().filter(|current| current.slices)?;
+        self.paused(end);
+        self.relax();
         self.given = end;
         self.synced |= current.key && self.seen_sps;
         if end > self.limit {
@@ -223,6 +242,27 @@ impl Assembler {
         self.losses.torn += 1;
         self.synced = false;
         self.silence = (self.silence * 2).min(LONGEST_SILENCE);
+        (self.calm, self.longest_pause) = (0, 0);
+    }
+
+    /// The last pause was inside the unit if that goes on up to `end`.
+    fn paused(&mut self, end: usize) {
+        if let Some((place, pause)) = self.pause.take()
+            && place < end
+        {
+            self.longest_pause = self.longest_pause.max(pause);
+        }
+    }
+
+    fn relax(&mut self) {
+        self.calm += 1;
+        if self.calm < CALM {
+            return;
+        }
+        if u128::from(self.longest_pause) <= self.silence.as_nanos() / 4 {
+            self.silence = (self.silence / 2).max(SILENCE);
+        }
+        (self.calm, self.longest_pause) = (0, 0);
     }
 
     /// Keeps the buffer within the limit while no unit ends.
@@ -259,8 +299,9 @@ impl Assembler {
 
     fn discard(&mut self, bytes: usize) {
         self.buffer.drain(..bytes);
-        for (start, _) in &mut self.arrivals {
-            *start = start.saturating_sub(bytes);
+        let places = self.arrivals.iter_mut().map(|(start, _)| start);
+        for place in places.chain(self.pause.as_mut().map(|(place, _)| place)) {
+            *place = place.saturating_sub(bytes);
         }
     }
 }

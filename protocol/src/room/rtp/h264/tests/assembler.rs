@@ -150,6 +150,48 @@ fn a_pause_within_a_picture_tears_it_and_silence_is_given_more_time() {
     }
 }
 
+/// Three pictures torn by pauses, at 60 a second: silence lasts longer than from one picture to the next.
+fn torn_thrice() -> Sim {
+    let mut sim = Sim::new();
+    for _ in 0..3 {
+        sim.push(&key(1));
+        sim.wait(100);
+        let unit = annex_b(&[&[&[0x41, 0x88][..], &[0xaa; 100]].concat()]);
+        sim.push(&unit[..50]);
+        sim.wait(30);
+        sim.push(&unit[50..]);
+    }
+    assert_eq!(sim.assembler.losses().torn, 3);
+    sim.push(&key(2));
+    assert_eq!(sim.wait(16), None, "it is given out when the next one begins");
+    sim
+}
+
+#[test]
+fn a_writer_that_no_longer_pauses_is_never_a_frame_late_again() {
+    let mut sim = torn_thrice();
+    for _ in 0..1_000 {
+        sim.push(&delta(3));
+        sim.wait(16);
+    }
+    sim.push(&delta(4));
+    assert_eq!(sim.wait(16), Some((delta(4), 3)));
+    assert_eq!(sim.assembler.losses().torn, 3);
+}
+
+#[test]
+fn a_writer_that_always_pauses_a_little_is_not_torn_again() {
+    let mut sim = torn_thrice();
+    let unit = annex_b(&[&[&[0x41, 0x88][..], &[0xaa; 100]].concat()]);
+    for _ in 0..5_000 {
+        sim.push(&unit[..50]);
+        assert_eq!(sim.wait(5), None);
+        sim.push(&unit[50..]);
+        sim.wait(11);
+    }
+    assert_eq!(sim.assembler.losses().torn, 3);
+}
+
 #[test]
 fn a_pause_between_the_slices_of_a_picture_tears_it_as_well() {
     let mut sim = Sim::new();

@@ -213,7 +213,8 @@ const MAX_LATENCY_OFFSET_MS: u64 = 2_000;
 const MAX_COMMAND: usize = 4096;
 
 fn pipe(key: impl Fn(&str) -> String, written: &CameraWritten) -> Result<CameraDevice, Error> {
-    const EXAMPLE: &str = "[\"rpicam-vid\", \"-t\", \"0\", \"--inline\", \"--flush\", \"-n\", \"-o\", \"-\"]";
+    const EXAMPLE: &str =
+        "[\"rpicam-vid\", \"-t\", \"0\", \"--intra\", \"30\", \"--inline\", \"--flush\", \"-n\", \"-o\", \"-\"]";
     let command = written.command.clone().unwrap_or_default();
     if command.first().is_none_or(String::is_empty) {
         return Err(wrong(key("command"), format!("must name what writes H.264 to its standard output: {EXAMPLE}")));

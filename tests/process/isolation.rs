@@ -69,6 +69,32 @@ fn every_child_has_a_user_of_its_own_and_no_rights_and_owners_no_network() {
 }
 
 #[test]
+fn the_command_of_a_camera_can_gain_no_rights_and_its_keeper_may_only_signal_it() {
+    if !root() {
+        eprintln!("skipped: only root can give a command a user of its own");
+        return;
+    }
+    let agents = Agents::listen();
+    let camera = "[[camera]]\ndevice = \"pipe\"\nwarm = true\ncommand = [\"sleep\", \"600\"]\n";
+    let worker = Setup::with_url(&agents.url()).toml(camera).launch();
+    let sleeping = |pid: &u32| procfs::command_line(*pid) == "sleep 600";
+    let running = || procfs::descendants(worker.pid()).into_iter().find(sleeping);
+    let command = poll::until("the command runs", SOON, running);
+    let sets = ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"];
+    assert_eq!(sets.map(|set| status(command, set)), ["0000000000000000"; 5]);
+    let limits = fs::read_to_string(format!("/proc/{command}/limits")).expect("limits");
+    let files = limits.lines().find_map(|line| line.strip_prefix("Max open files")).expect("one of files");
+    assert_eq!(files.split_whitespace().collect::<Vec<_>>(), ["1024", "1024", "files"]);
+    let keeper = status(command, "PPid").parse().expect("a number");
+    let kill = "0000000000000020";
+    poll::until("the keeper has started it", SOON, || (status(keeper, "CapEff") == kill).then_some(()));
+    let left = ["0000000000000000", kill, kill, "0000000000000000", "0000000000000000"];
+    assert_eq!(sets.map(|set| status(keeper, set)), left);
+    drop(worker);
+    poll::until("the command has ended with its worker", SOON, || (!procfs::alive(command)).then_some(()));
+}
+
+#[test]
 fn the_worker_says_at_start_which_layers_are_missing_and_strict_does_not_run_without_them() {
     let agents = Agents::listen();
     let strict = Setup::with_url(&agents.url()).toml("[isolation]\nmode = \"strict\"\n");

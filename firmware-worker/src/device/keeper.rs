@@ -12,7 +12,7 @@
 //! others in it.
 
 use crate::control::{KEEPER_SETUP, Kept as Setup};
-use hal::process::{Ended, Kept, Rights, Socket, Woken, confine, exit_now, read_sealed};
+use hal::process::{Ended, Kept, Rights, Socket, Woken, confine, exit_now, keep_only_signals, read_sealed};
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -68,6 +68,9 @@ pub(super) fn keep(control: &Socket, confined: bool) -> io::Result<()> {
     let ended = match Kept::start(&setup.command, stdout, stderr, rights, first) {
         Ok(kept) => {
             drop(output);
+            if nobody {
+                keep_only_signals()?;
+            }
             watch(&kept, control)?
         }
         Err(error) => {

@@ -28,7 +28,9 @@ pub(crate) use memfd::seals;
 pub use memfd::{read_sealed, sealed_memfd};
 pub use program::{Group, Output, Program, run_briefly};
 pub use realtime::{Urgency, take_realtime};
-pub use sandbox::{Layer, Limit, Missing, Rights, Sandbox, Tally, confine, group, is_call, resolvers};
+pub use sandbox::{
+    Layer, Limit, Missing, Rights, Sandbox, Tally, confine, group, is_call, keep_only_signals, resolvers,
+};
 pub use socket::{MAX_FDS, Socket, close_apart, inherited_control};
 pub use spawn::Executable;
 

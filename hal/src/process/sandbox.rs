@@ -41,6 +41,10 @@ const STASH: &str = "/tmp/dev";
 /// Bytes of the private `/tmp`: what is written there is memory of the program's cgroup.
 const TEMPORARY: &str = "mode=1777,size=16m";
 
+/// Descriptors that a program may have open: as many as the system gives to who does not ask for more. Cameras have dozens of
+/// buffers.
+const MAX_FILES: u64 = 1024;
+
 /// The user and the group without rights, if `/etc/passwd` and `/etc/group` name none.
 const NOBODY: u32 = 65534;
 
@@ -110,14 +114,27 @@ pub fn confine() -> Vec<String> {
     }
     layer("files can be written, all devices are there", &format!("{root} on Linux 5.12 or newer"), files());
     layer("the network is there", root, unshare(libc::CLONE_NEWNET | libc::CLONE_NEWIPC));
+    let files = rights::Limit::Files(MAX_FILES).set();
+    layer("it may open as many files as the worker", "allow the worker setrlimit", files);
     layer("its threads can come before all others", "allow the worker setrlimit", rights::keep_no_priority());
     // SAFETY: takes numbers only.
     let no_new_rights = unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
     layer("programs can gain rights", "use Linux 3.5 or newer", check(no_new_rights).map(drop));
     if Rights::of_cameras().is_none() {
         layer("it runs as the worker's user", "run the worker as root", Err(io::ErrorKind::PermissionDenied.into()));
+    } else {
+        // We keep what we have, to become somebody else for the program, which gets nothing back by whatever it executes.
+        let remedy = "add CAP_SETPCAP to the bounding set of the worker's unit";
+        layer("programs of root can gain rights", remedy, rights::drop_bounding_set());
     }
     missing
+}
+
+/// Gives up for good what only starting the program took: from now on we may signal it, whoever it is, and no more.
+pub fn keep_only_signals() -> io::Result<()> {
+    /// `CAP_KILL`
+    const KILL: u32 = 5;
+    rights::keep_capabilities(1 << KILL)
 }
 
 fn unshare(what: libc::c_int) -> io::Result<()> {

@@ -117,6 +117,11 @@ pub(super) fn drop_bounding_set() -> io::Result<()> {
 
 /// From all other sets.
 pub(super) fn drop_capabilities() -> io::Result<()> {
+    keep_capabilities(0)
+}
+
+/// The same but for these, of the first 32, which stay effective.
+pub(super) fn keep_capabilities(kept: u32) -> io::Result<()> {
     /// `_LINUX_CAPABILITY_VERSION_3`
     const VERSION: u32 = 0x2008_0522;
     #[repr(C)]
@@ -125,10 +130,11 @@ pub(super) fn drop_capabilities() -> io::Result<()> {
         pid: i32,
     }
     let header = Header { version: VERSION, pid: 0 };
-    let none = [0u32; 6];
+    // Effective, permitted and inheritable; the same of those above.
+    let sets = [kept, kept, 0, 0, 0, 0];
     // SAFETY: a header of this version goes with two times three words.
     unsafe {
         check(libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0))?;
-        check(libc::syscall(libc::SYS_capset, &raw const header, none.as_ptr()) as libc::c_int).map(drop)
+        check(libc::syscall(libc::SYS_capset, &raw const header, sets.as_ptr()) as libc::c_int).map(drop)
     }
 }

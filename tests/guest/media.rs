@@ -36,11 +36,29 @@ fn a_subscriber_sees_the_colour_bars_and_hears_the_voice_of_the_board() {
     hear_the_voice(&judge, sound);
     let second = judge.wait("a steady second", SLOW, |e| e.name() == "second" && e.number("video", "fps") >= 13.0);
     assert_eq!((second.number("video", "width"), second.number("video", "height")), (320.0, 180.0));
+    drivers_are_measured(&mut guest);
     let still = folder.join("still.jpg");
     std::fs::write(&still, take_picture(&mut guest)).expect("the temporary directory is writable");
     assert_eq!(known(&["bars", still.to_str().expect("a plain path")]), BARS);
     // A leftover in the temporary directory is no failure.
     let _ = std::fs::remove_dir_all(&folder);
+}
+
+/// What only a device with a driver has in the metrics, and what its owner does about a slow board.
+#[track_caller]
+fn drivers_are_measured(guest: &mut Guest) {
+    guest.must("wget -qO /metrics http://127.0.0.1:8081/metrics", SLOW);
+    let mut number = |name: &str, labels: &str| {
+        let value = guest.must(&format!("sed -n 's/^firmware_worker_{name}{{{labels}}} //p' /metrics"), SLOW);
+        value.parse::<f64>().unwrap_or_else(|_| panic!("{name} of {labels}: {value:?}"))
+    };
+    for (device, stage) in [("camera", "capture"), ("camera", "convert"), ("microphone", "capture")] {
+        let count = number("stage_seconds_count", &format!("device=\"{device}\",stage=\"{stage}\""));
+        assert!(count > 10.0, "{device} {stage}: {count}");
+    }
+    let level = ["device_peak_dbfs", "device_rms_dbfs"].map(|name| number(name, "device=\"microphone\""));
+    assert!(level[1] > -60.0 && level[0] > level[1] && level[0] <= 0.0, "{level:?}");
+    assert!((0.0..=4.0).contains(&number("device_saving", "device=\"camera\"")));
 }
 
 /// The recorded voice is in what the judge decoded. The first window may miss it: the encoder of the camera begins at the
@@ -77,7 +95,8 @@ fn take_picture(guest: &mut Guest) -> Vec<u8> {
 fn a_camera_and_a_card_that_are_unplugged_come_back_on_the_same_tracks() {
     let server = Server::start_for_guest();
     let room = "guest-unplug";
-    let mut guest = board::boot("unplug", &server);
+    let devices = format!("{}controls = {{ brightness = 77 }}\n{}", board::camera(), board::MICROPHONE);
+    let mut guest = board::boot_with("unplug", &server, &devices, board::VOICE, &[]);
     let judge = Judge::join(&server, room, "judge");
     server.api().dispatch(room, AGENT, "");
     judge.wait("picture and voice", SLOW, |e| {
@@ -98,6 +117,11 @@ fn a_camera_and_a_card_that_are_unplugged_come_back_on_the_same_tracks() {
     assert!(judge.events().iter().all(|e| e.name() != "participant_left"), "the job stayed");
     let tracks = judge.events().iter().filter(|e| e.name() == "track_subscribed").count();
     assert_eq!(tracks, 2, "one picture and one sound for the whole time");
+    // The driver begins with 128.
+    guest.must("/firmware-worker devices --json > /devices.json", SLOW);
+    let brightness = guest.must("tr -d '\\n ' < /devices.json | grep -o '\"name\":\"brightness\"[^}]*'", SLOW);
+    assert!(brightness.contains("\"value\":77"), "{brightness}");
+    guest.must("grep '\"auto\": \"/dev/video0\"' /devices.json", SLOW);
 }
 
 fn voice() -> &'static str {

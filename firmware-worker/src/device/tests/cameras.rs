@@ -4,6 +4,7 @@ mod encoded;
 
 use super::{PATIENCE, camera as configured};
 use crate::config::{Camera, CameraDevice, ControlValue, DeviceKind};
+use crate::control::OwnerStage;
 use crate::device::camera;
 use crate::device::outlet::Outlet;
 use crate::device::pipeline::{Event, Failure, Pipeline};
@@ -79,6 +80,9 @@ async fn damaged_pictures_are_dropped_and_counted_and_the_others_go_on() {
     let (captured, written, dropped) =
         (counters.captured.load(Relaxed), counters.written.load(Relaxed), counters.dropped.load(Relaxed));
     assert!(written >= 10 && dropped >= 8, "{captured} captured, {written} written, {dropped} dropped");
+    let timed = |stage| counters.stages.latencies()[stage as usize].counts.iter().sum::<u64>();
+    assert_eq!(timed(OwnerStage::Capture), captured);
+    assert!((written..=captured).contains(&timed(OwnerStage::Convert)));
     assert_eq!(device.in_use(), (0, 0));
 }
 

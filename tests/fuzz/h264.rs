@@ -2,7 +2,7 @@
 
 use crate::mutate::{Random, damage};
 use protocol::room::rtp::h264::{
-    Assembler, Gate, ParameterSets, Passed, Rate, is_keyframe, nals, picture_size, rewrite,
+    Assembled, Assembler, Gate, Losses, ParameterSets, Passed, Rate, is_keyframe, nals, picture_size, rewrite,
 };
 
 const RATE: Rate = Rate { milli_fps: 30_000, bitrate: 2_000_000 };
@@ -16,6 +16,9 @@ const CHUNK: usize = 600;
 const STREAMS: [&[u8]; 2] =
     [include_bytes!("corpus/delimiters_and_slices.h264"), include_bytes!("corpus/high_with_sei.h264")];
 
+/// In each.
+const PICTURES: u32 = 6;
+
 fn parameter_sets() -> Vec<Vec<u8>> {
     let byte = |line: &str, at: usize| u8::from_str_radix(&line[at..at + 2], 16).expect("hexadecimal digits");
     let set = |line: &str| (0..line.len()).step_by(2).map(|at| byte(line, at)).collect();
@@ -26,15 +29,49 @@ fn parameter_sets() -> Vec<Vec<u8>> {
 fn a_damaged_parameter_set_is_refused_or_keeps_its_size_for_ever() {
     let mut random = crate::random("sps");
     let sets = parameter_sets();
-    assert!(sets.iter().all(|set| rewrite(set, RATE).is_some()), "the corpus is valid");
+    assert!(sets.iter().all(|set| keeps_its_size(set)), "the corpus is valid");
     for _ in 0..crate::count() {
         let mut set = random.pick(&sets).clone();
         damage(&mut set, &mut random);
-        let Some(rewritten) = rewrite(&set, RATE) else { continue };
-        assert_eq!(picture_size(&set), Some(rewritten.size), "{set:x?}");
-        assert_eq!(picture_size(&rewritten.unit), Some(rewritten.size), "{set:x?}");
-        let again = rewrite(&rewritten.unit, RATE);
-        assert_eq!(again.as_ref(), Some(&rewritten), "{set:x?}");
+        keeps_its_size(&set);
+    }
+}
+
+/// Whether it is not refused.
+fn keeps_its_size(set: &[u8]) -> bool {
+    let Some(rewritten) = rewrite(set, RATE) else { return false };
+    assert_eq!(picture_size(set), Some(rewritten.size), "{set:x?}");
+    assert_eq!(picture_size(&rewritten.unit), Some(rewritten.size), "{set:x?}");
+    let again = rewrite(&rewritten.unit, RATE);
+    assert_eq!(again.as_ref(), Some(&rewritten), "{set:x?}");
+    true
+}
+
+#[test]
+fn the_streams_are_whole_before_they_are_damaged() {
+    // The delimiter before the first parameter set of all is part of no unit.
+    for (stream, garbage) in STREAMS.into_iter().zip([3, 0]) {
+        for bytes in [1, 7, CHUNK] {
+            let (mut assembler, mut sets) = (Assembler::new(LIMIT), ParameterSets::new(RATE));
+            let (mut gate, mut given) = (Gate::new(LIMIT), 0);
+            let mut take = |unit: Assembled<'_>| {
+                check(unit.data, unit.key, &mut sets);
+                assert!(matches!(gate.take(unit.data), Passed::Unit(passed) if passed == unit.data), "{unit:x?}");
+                given += 1;
+            };
+            for chunk in stream.chunks(bytes) {
+                assembler.push(chunk, 0);
+                while let Some(unit) = assembler.poll() {
+                    take(unit);
+                }
+            }
+            take(assembler.after_silence(1_000_000_000).expect("nothing follows the last one"));
+            assert_eq!(
+                (given, assembler.losses()),
+                (PICTURES, Losses { garbage, ..Losses::default() }),
+                "{bytes} bytes at once"
+            );
+        }
     }
 }
 

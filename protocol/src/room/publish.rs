@@ -101,13 +101,21 @@ impl Publication {
             return Written::Dropped;
         }
         match self.track.kind {
-            Kind::Audio => self.write_audio(peer, section, frame, captured),
+            Kind::Audio => self.write_audio(peer, section, frame, captured, now),
             Kind::Video => self.write_video(peer, section, frame, captured, now),
         }
     }
 
-    fn write_audio(&mut self, peer: &mut Peer, section: Section, frame: &Frame<'_>, captured: Instant) -> Written {
+    fn write_audio(
+        &mut self,
+        peer: &mut Peer,
+        section: Section,
+        frame: &Frame<'_>,
+        captured: Instant,
+        now: Instant,
+    ) -> Written {
         let (timestamp, pause) = self.stream.audio_time(frame, captured);
+        let captured = self.stream.counted(now);
         let packet = Outgoing {
             sequence: self.stream.take_sequence(),
             timestamp,
@@ -138,6 +146,7 @@ impl Publication {
             self.stream.awaits_keyframe = false;
         }
         let timestamp = self.stream.video_time(captured);
+        let captured = self.stream.counted(now);
         let mut packets = Vec::new();
         h264::packetize(frame.data, PAYLOAD_LIMIT, &mut packets);
         let (mut stamp, mut bytes) = (Stamp { ssrc: 0, timestamp, packets: 0 }, 0);

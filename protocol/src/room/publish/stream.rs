@@ -54,6 +54,11 @@ impl Stream {
         Written::KeyframeNeeded
     }
 
+    /// The time that belongs to the last frame's RTP time, for sender reports. Not its stamp: that may lie in the past.
+    pub(super) fn counted(&self, now: Instant) -> Instant {
+        self.last.map_or(now, |last| last.captured.min(now))
+    }
+
     /// 90 kHz from the capture time, strictly increasing.
     pub(super) fn video_time(&mut self, captured: Instant) -> u32 {
         let time = match self.last {
@@ -69,6 +74,7 @@ impl Stream {
     /// 48 kHz from the sample count; where the count does not go on, from the capture time. Also whether this is the first
     /// packet, or the first after a pause.
     pub(super) fn audio_time(&mut self, frame: &Frame<'_>, captured: Instant) -> (u32, bool) {
+        let mut counted = captured;
         let time = match self.last {
             None => self.base,
             Some(last) => {
@@ -80,13 +86,17 @@ impl Stream {
                     }
                     _ => elapsed.max(OPUS_TICKS),
                 };
+                // The card's clock is not ours: a stamp is believed, but for one that runs back.
+                if captured < last.captured {
+                    counted = last.captured + duration(step, 48_000);
+                }
                 // A writer's count may be any number.
                 last.time.wrapping_add(step)
             }
         };
         let pause = self.last.is_none_or(|last| time > last.time.saturating_add(last.ticks));
         let ticks = opus::ticks(frame.data).unwrap_or(OPUS_TICKS);
-        self.last = Some(Sent { captured, time, samples: frame.samples, ticks });
+        self.last = Some(Sent { captured: counted, time, samples: frame.samples, ticks });
         (time as u32, pause)
     }
 }

@@ -125,6 +125,23 @@ fn a_capture_stamp_in_the_future_is_clamped_and_counted() {
 }
 
 #[test]
+fn stamps_that_jump_back_spoil_no_sender_report() {
+    for track in [microphone(), camera()] {
+        let rate = if track.kind == Kind::Audio { 48_000.0 } else { 90_000.0 };
+        let mut world = World::live(vec![track]);
+        world.stream(10);
+        let before = world.sfu.packets.len();
+        world.behind = 5 * SECOND;
+        world.stream(10);
+        let reports: Vec<_> = world.sfu.packets.iter().map(|packet| packet.report).collect();
+        let (first, last) = (reports[before - 1].expect("a report"), reports[reports.len() - 1].expect("a report"));
+        let between = last.0.duration_since(first.0).expect("reports are in order").as_secs_f64();
+        let counted = (last.1 - first.1) as f64 / rate;
+        assert!(between > 5.0 && (counted - between).abs() < 0.05, "{counted} s of RTP time in {between} s");
+    }
+}
+
+#[test]
 fn a_muted_track_sends_nothing_and_its_sequence_goes_on_afterwards() {
     let mut world = World::live(vec![microphone()]);
     world.stream(1);

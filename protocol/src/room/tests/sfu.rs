@@ -8,7 +8,7 @@ use lk::signal_response::Message as Response;
 use prost::Message;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 use str0m::change::SdpOffer;
 use str0m::channel::ChannelId;
 use str0m::media::{Direction, KeyframeRequestKind, Mid};
@@ -24,6 +24,8 @@ pub struct Packet {
     pub timestamp: u64,
     pub marker: bool,
     pub payload: Vec<u8>,
+    /// Of the last sender report: a time, and the RTP time that belongs to it.
+    pub report: Option<(SystemTime, u64)>,
 }
 
 /// One participant's server side.
@@ -238,6 +240,7 @@ impl Sfu {
                 timestamp: p.time.numer(),
                 marker: p.header.marker,
                 payload: p.payload.to_vec(),
+                report: p.last_sender_info.map(|info| (info.ntp_time, info.rtp_time.numer())),
             }),
             Event::ChannelOpen(id, label) => self.channels.push((label, id)),
             Event::ChannelData(d) => self.data.extend(lk::DataPacket::decode(&d.data[..]).ok()),

@@ -36,6 +36,8 @@ pub struct World {
     pub wakes: usize,
     /// ICE-TCP streams asked for; none is ever opened.
     pub streams: Vec<std::net::SocketAddr>,
+    /// How far behind the present the stamps of frames lie.
+    pub behind: Duration,
     signal: bool,
     up: Vec<(Instant, Vec<u8>)>,
     to_sfu: Vec<(Instant, Vec<u8>)>,
@@ -122,6 +124,7 @@ impl World {
             nominated: None,
             wakes: 0,
             streams: Vec::new(),
+            behind: Duration::ZERO,
             signal: false,
             up: Vec::new(),
             to_sfu: Vec::new(),
@@ -279,7 +282,7 @@ impl World {
     pub fn audio(&mut self, data: &[u8]) {
         self.frame += 1;
         let samples = self.frame * 960;
-        let frame = Frame { data, captured: self.now, samples, discontinuity: false, level: 30 };
+        let frame = Frame { data, captured: self.now - self.behind, samples, discontinuity: false, level: 30 };
         self.room.write(&TrackId("microphone".to_owned()), frame, self.now);
         self.drain();
     }
@@ -287,7 +290,7 @@ impl World {
     pub fn video(&mut self, key: bool, bytes: usize) {
         let mut data = vec![0, 0, 0, 1, if key { 0x65 } else { 0x41 }];
         data.resize(bytes, 0xaa);
-        let frame = Frame { data: &data, captured: self.now, samples: 0, discontinuity: false, level: 0 };
+        let frame = Frame { data: &data, captured: self.now - self.behind, samples: 0, discontinuity: false, level: 0 };
         self.room.write(&TrackId("camera".to_owned()), frame, self.now);
         self.drain();
     }

@@ -8,6 +8,7 @@
 //!
 //! Every input goes into `protocol::device::Owner`; its actions are carried out in one `match`.
 
+mod losing;
 mod opening;
 
 use super::media::Media;
@@ -19,7 +20,7 @@ use crate::control::{
     Demand, Encoder, FromOwner, FromReader, Link, LinkError, OwnerState, OwnerStats, ToOwner, ToReader, VERSION,
 };
 use hal::process::Socket;
-use protocol::device::{self as policy, Action, Input, ReaderId, State};
+use protocol::device::{self as policy, Action, Heartbeat, Input, ReaderId, State};
 use std::os::fd::OwnedFd;
 use std::time::Instant;
 
@@ -57,6 +58,8 @@ pub struct Owner {
     readers: Readers,
     media: Media,
     pipeline: Option<Pipeline>,
+    /// Of the pipeline's thread.
+    heartbeat: Heartbeat,
     /// The supervisor was asked for a node and has not answered.
     awaiting_node: bool,
     /// The device is in use, and the supervisor was asked by whom and has not answered. Nobody is told before.
@@ -78,6 +81,8 @@ enum Happened {
     Reader(ReaderId, Result<FromReader, Ended>),
     Device(Event),
     Deadline,
+    /// The device's thread must have turned by now.
+    Pulse,
 }
 
 impl Owner {
@@ -104,6 +109,7 @@ impl Owner {
             supervisor,
             readers: Readers::default(),
             pipeline: None,
+            heartbeat: Heartbeat::new(now),
             awaiting_node: false,
             busy: None,
             had_hardware: false,
@@ -116,9 +122,7 @@ impl Owner {
     /// Serves until the supervisor closes its socket.
     pub async fn serve(&mut self) -> Result<(), Error> {
         loop {
-            while let Some(action) = self.policy.poll() {
-                self.act(action);
-            }
+            self.act_on_all();
             match self.happened().await {
                 Ok(happened) => self.turn(happened, Instant::now()),
                 Err(LinkError::Closed) => return Ok(()),
@@ -136,6 +140,7 @@ impl Owner {
             Happened::Reader(id, Err(why)) => self.let_go(id, &why),
             Happened::Device(event) => self.device_event(event),
             Happened::Deadline => self.handle(Input::Timeout),
+            Happened::Pulse => self.look(),
         }
     }
 
@@ -145,19 +150,15 @@ impl Owner {
     }
 
     async fn happened(&mut self) -> Result<Happened, LinkError> {
-        let deadline = self.policy.deadline();
-        let due = async {
-            match deadline {
-                Some(at) => tokio::time::sleep_until(at.into()).await,
-                None => std::future::pending().await,
-            }
-        };
+        let due = until(self.policy.deadline());
+        let pulse = until(self.pipeline.as_ref().map(|_| self.heartbeat.deadline()));
         tokio::select! {
             // The supervisor first: its end ends everything.
             biased;
             message = self.supervisor.receive() => message.map(|(message, fds)| Happened::Supervisor(message, fds)),
             event = next_event(&mut self.pipeline) => Ok(Happened::Device(event)),
             () = due => Ok(Happened::Deadline),
+            () = pulse => Ok(Happened::Pulse),
             (id, message) = self.readers.next() => Ok(Happened::Reader(id, message)),
         }
     }
@@ -174,7 +175,11 @@ impl Owner {
                 }
             }
             ToOwner::Rescan => self.rescan(),
-            ToOwner::Ping { id } => self.report(&FromOwner::Pong { id, stats: self.stats() }),
+            ToOwner::Ping { id } => {
+                self.report(&FromOwner::Pong { id, stats: self.stats() });
+                // More often than its deadline, so that a thread that hangs is found soon after its limit.
+                self.look();
+            }
         }
     }
 
@@ -192,12 +197,6 @@ impl Owner {
             DeviceKind::Microphone(config) if microphone::appeared(config) => self.replace("a sound card has appeared"),
             _ => {}
         }
-    }
-
-    /// Opens the device anew, in a new epoch.
-    fn replace(&mut self, why: &str) {
-        self.lost(why);
-        self.handle(Input::Rescan);
     }
 
     fn admit(&mut self, job: String, socket: Option<OwnedFd>) {
@@ -268,6 +267,7 @@ impl Owner {
                 self.had_hardware |= hardware;
                 self.description = description;
                 self.encoder = encoder;
+                self.heartbeat.opened(self.now);
                 self.handle(Input::Opened(keying));
             }
             Event::Described { description, encoder } => {
@@ -285,24 +285,14 @@ impl Owner {
         }
     }
 
-    /// A camera that is there and does not work is never replaced by a picture that looks as if all were well.
-    fn advice(&self) -> String {
-        match &self.device.kind {
-            DeviceKind::Camera(config) if config.device == CameraDevice::Auto => format!(
-                "; trying again: check its cable and power, or set `device` of camera {:?} to another one",
-                self.device.name
-            ),
-            DeviceKind::Camera(_) | DeviceKind::Microphone(_) | DeviceKind::Speaker(_) => String::new(),
-        }
-    }
-
-    fn lost(&mut self, why: &str) {
-        self.pipeline = None;
-        self.handle(Input::Lost(bounded(why)));
-    }
-
     fn handle(&mut self, input: Input) {
         self.policy.handle(input, self.now);
+    }
+
+    fn act_on_all(&mut self) {
+        while let Some(action) = self.policy.poll() {
+            self.act(action);
+        }
     }
 
     fn act(&mut self, action: Action) {
@@ -328,7 +318,6 @@ impl Owner {
                 self.tell_all(&ToReader::Running { epoch });
             }
             Action::TellLost(why) => {
-                self.pipeline = None;
                 self.report(&FromOwner::State(OwnerState::Lost(why.clone())));
                 self.tell_all(&ToReader::Lost { why });
             }
@@ -367,6 +356,13 @@ impl Owner {
 async fn next_event(pipeline: &mut Option<Pipeline>) -> Event {
     match pipeline {
         Some(pipeline) => pipeline.event().await.unwrap_or_else(Event::ended),
+        None => std::future::pending().await,
+    }
+}
+
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
         None => std::future::pending().await,
     }
 }

@@ -23,6 +23,9 @@ pub struct Wanted {
     key: AtomicBool,
     bitrate: AtomicU32,
     epoch: AtomicU32,
+    turns: AtomicU32,
+    /// What the thread drives: it cannot say so when that hangs.
+    subject: Mutex<String>,
     /// What the thread has started and must not outlive it.
     program: Mutex<Option<Group>>,
 }
@@ -55,6 +58,14 @@ impl Wanted {
     /// Counts restarts of the device; settled before anything is encoded.
     pub fn epoch(&self) -> u32 {
         self.epoch.load(Ordering::Acquire)
+    }
+    /// The thread has come round once more, and sits in no driver.
+    pub fn turned(&self) {
+        self.turns.fetch_add(1, Ordering::AcqRel);
+    }
+    /// From now on the thread calls the driver of this.
+    pub fn drives(&self, subject: &str) {
+        subject.clone_into(&mut self.subject.lock().unwrap_or_else(PoisonError::into_inner));
     }
     /// Ends this program when the process must end before this thread has.
     pub fn started(&self, program: Group) {
@@ -226,6 +237,16 @@ impl Pipeline {
     /// Bit/s from the next frame on.
     pub fn set_bitrate(&self, bps: u32) {
         self.wanted.bitrate.store(bps, Ordering::Release);
+    }
+
+    /// How often the thread has come round; wraps.
+    pub fn turns(&self) -> u32 {
+        self.wanted.turns.load(Ordering::Acquire)
+    }
+
+    /// What the thread drives; empty before that is known.
+    pub fn subject(&self) -> String {
+        self.wanted.subject.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// An event that has happened already.

@@ -1,64 +1,17 @@
 //! A sound card by script: what it offers, how its clock runs, and which of its calls fails how.
 
+mod cards;
+
+pub(super) use cards::open;
+pub use cards::{fail, heal, is_hanging, plug_in, unplug};
+
 use super::pcm::{Failed, Status};
 use super::{SampleFormat, Setup};
 use crate::process::monotonic_ns;
-use std::collections::BTreeMap;
+use cards::{Beside, lock};
 use std::ops::RangeInclusive;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
-
-/// Cards that are plugged in, by their names.
-static CARDS: Mutex<BTreeMap<String, Plugged>> = Mutex::new(BTreeMap::new());
-
-/// A card that has a name.
-#[derive(Clone, Debug)]
-struct Plugged {
-    script: Script,
-    sudden: Arc<Mutex<Sudden>>,
-}
-
-/// What happens to a card beside its script.
-#[derive(Debug, Default)]
-struct Sudden {
-    faults: Vec<(Call, Fault)>,
-    unplugged: bool,
-}
-
-/// From now on [`Capture::start`](super::Capture::start) opens such a card by this name, which no other test uses.
-pub fn plug_in(name: &str, script: Script) {
-    lock(&CARDS).insert(name.to_owned(), Plugged { script, sudden: Arc::default() });
-}
-
-/// Pulls its cable.
-pub fn unplug(name: &str) {
-    if let Some(card) = lock(&CARDS).remove(name) {
-        lock(&card.sudden).unplugged = true;
-    }
-}
-
-/// The next call of this kind fails.
-pub fn fail(name: &str, call: Call, fault: Fault) {
-    if let Some(card) = lock(&CARDS).get(name) {
-        lock(&card.sudden).faults.push((call, fault));
-    }
-}
-
-/// Nothing fails from now on but by script. False without such a card.
-pub fn heal(name: &str) -> bool {
-    let card = lock(&CARDS).get(name).cloned();
-    card.inspect(|card| lock(&card.sudden).faults.clear()).is_some()
-}
-
-/// `None` if no card by script has this name.
-pub(super) fn open(name: &str) -> Option<Result<Pcm, Failed>> {
-    let Plugged { script, sudden } = lock(&CARDS).get(name)?.clone();
-    Some(Pcm::with(script, sudden))
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// The calls into a PCM, by what libasound names them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,6 +78,8 @@ pub enum Fault {
     Short(usize),
     /// From this call on the card stands still for this long. Once a script.
     Stall(Duration),
+    /// The call does not return before [`heal`], as in a driver that hangs.
+    Hang,
 }
 
 /// What time it is for the card.
@@ -188,7 +143,7 @@ enum State {
 #[derive(Debug)]
 pub(super) struct Pcm {
     script: Script,
-    sudden: Arc<Mutex<Sudden>>,
+    sudden: Arc<Beside>,
     /// Calls so far, by their place in [`Call::ALL`].
     calls: [u64; Call::ALL.len()],
     setup: Option<Setup>,
@@ -207,7 +162,7 @@ impl Pcm {
         Self::with(script, Arc::default())
     }
 
-    fn with(script: Script, sudden: Arc<Mutex<Sudden>>) -> Result<Self, Failed> {
+    fn with(script: Script, sudden: Arc<Beside>) -> Result<Self, Failed> {
         let mut pcm = Self {
             script,
             sudden,
@@ -231,7 +186,7 @@ impl Pcm {
         *count += 1;
         let failed = |errno| Failed { call: call.name(), errno };
         let sudden = {
-            let mut sudden = lock(&self.sudden);
+            let mut sudden = lock(&self.sudden.sudden);
             if sudden.unplugged || self.state == State::Gone {
                 return Err(failed(libc::ENODEV));
             }
@@ -251,6 +206,12 @@ impl Pcm {
             }
             Some(Fault::Stall(time)) => {
                 self.stall = (self.now_ns(), self.now_ns() + time.as_nanos() as u64);
+                Ok(None)
+            }
+            Some(Fault::Hang) => {
+                let mut sudden = lock(&self.sudden.sudden);
+                sudden.hanging = true;
+                drop(self.sudden.healed.wait_while(sudden, |sudden| sudden.hanging));
                 Ok(None)
             }
             other => Ok(other),

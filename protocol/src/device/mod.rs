@@ -17,12 +17,14 @@
 //! reported of what was open before.
 
 mod budget;
+mod heartbeat;
 mod keyframes;
 pub mod playout;
 mod readers;
 
 use crate::backoff::Backoff;
 pub use budget::{Budget, STEPS, Step};
+pub use heartbeat::{Heartbeat, OPEN_LIMIT, Phase, STILL_LIMIT};
 use keyframes::Keyframes;
 use readers::Readers;
 use std::collections::VecDeque;
@@ -127,8 +129,8 @@ pub enum Action {
     SetBitrate(u32),
     /// Tell all readers that the device runs; counts restarts from 1.
     TellRunning(u32),
-    /// Tell all readers that the device is gone, in plain words, and close what is left of it. The encoder is stopped
-    /// before this.
+    /// Tell all readers that the device is gone, in plain words. What is left of it is closed after this, as that may take
+    /// for ever. The encoder is stopped before.
     TellLost(String),
 }
 

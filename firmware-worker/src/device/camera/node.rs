@@ -22,6 +22,7 @@ pub fn run(
     path: &str,
     encoders: Vec<(Handle, String)>,
 ) -> Result<(), Failure> {
+    stage.wanted.drives(path);
     set_controls(&handle, path, &camera.controls);
     let flipped = hal::video::flip(&handle, camera.hflip, camera.vflip);
     let flip = (camera.hflip && !flipped.0, camera.vflip && !flipped.1);
@@ -53,6 +54,7 @@ pub fn run(
     }
     let mut seen = Instant::now();
     while !stage.wanted.stop() {
+        stage.wanted.turned();
         frames.freed().for_each(|held| capture.release(held));
         if let Pictures::Encoded(units) = &mut pictures {
             units.ask_for_keyframe(&capture, stage);

@@ -25,6 +25,7 @@ pub fn run(stage: &Stage, camera: &config::Camera) -> Result<(), Failure> {
     let origin = start - start % SECOND_NS;
     let mut tick = (start - origin) * fps / SECOND_NS + 1;
     while !stage.wanted.stop() {
+        stage.wanted.turned();
         let (now, due) = (monotonic_ns(), origin + due_ns(tick, fps));
         if now < due {
             std::thread::park_timeout(Duration::from_nanos(due - now));

@@ -40,6 +40,7 @@ pub fn run(stage: &Stage, camera: &config::Camera, mut program: Program) -> Resu
     let mut complaints = Complaints::default();
     let mut buffer = vec![0; READ];
     while !stage.wanted.stop() {
+        stage.wanted.turned();
         match program.read(&mut buffer, stream.patience()).map_err(|e| format!("pipe: read from {name:?}: {e}"))? {
             Output::Bytes(count) => stream.push(&buffer[..count], &mut pictures)?,
             Output::Complaint(count) => complaints.push(&buffer[..count]),

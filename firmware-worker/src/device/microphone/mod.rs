@@ -49,7 +49,7 @@ pub const LAYOUT: Layout = Layout { slots: SLOTS, arena: ARENA };
 pub fn start(microphone: &config::Microphone, tone: bool, outlet: Arc<Outlet>) -> io::Result<Pipeline> {
     let microphone = microphone.clone();
     Pipeline::spawn("microphone", outlet, move |stage| {
-        let input = Input::open(&microphone, tone)?;
+        let input = Input::open(stage, &microphone, tone)?;
         Ok::<_, Failure>(run(stage, &microphone, input)?)
     })
 }
@@ -82,7 +82,7 @@ fn run(stage: &Stage, microphone: &config::Microphone, input: Input) -> Result<(
             .name("mic-capture".into())
             .spawn_scoped(scope, move || reader.run())
             .map_err(|e| format!("microphone: start a thread: {e}"))?;
-        let encoded = drain(consumer, &status, &mut packets, &name);
+        let encoded = drain(consumer, &status, &mut packets, stage, &name);
         if encoded.is_err() {
             stage.wanted.give_up();
         }
@@ -95,10 +95,14 @@ fn drain(
     mut consumer: Consumer<'_, Block>,
     status: &Status,
     packets: &mut Packets<'_>,
+    stage: &Stage,
     name: &str,
 ) -> Result<(), String> {
     loop {
         let last = status.ended();
+        if status.take_turned() {
+            stage.wanted.turned();
+        }
         while let Some(block) = consumer.dequeue() {
             packets.push(&block)?;
         }
@@ -119,7 +123,7 @@ enum Input {
 }
 
 impl Input {
-    fn open(microphone: &config::Microphone, tone: bool) -> Result<Self, Failure> {
+    fn open(stage: &Stage, microphone: &config::Microphone, tone: bool) -> Result<Self, Failure> {
         let identity = match &microphone.device {
             MicrophoneDevice::Tone => return Ok(Self::Tone),
             MicrophoneDevice::Card(text) => Identity::parse(text).map_err(ToOwned::to_owned)?,
@@ -131,6 +135,7 @@ impl Input {
             Err(_) if identity == Identity::Auto => return Err("no sound card captures".to_owned().into()),
             Err(error) => return Err(error.into()),
         };
+        stage.wanted.drives(&name);
         set_mixer(&name, microphone);
         let wanted = mix::wanted(&microphone.input_channels, microphone.channels());
         let capture = Capture::start(&name, wanted)?;

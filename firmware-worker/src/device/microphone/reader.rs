@@ -32,12 +32,18 @@ pub const SILENCE: Duration = Duration::from_secs(10);
 pub struct Status {
     ended: AtomicBool,
     silent: AtomicBool,
+    turned: AtomicBool,
 }
 
 impl Status {
     /// No block comes any more.
     pub fn ended(&self) -> bool {
         self.ended.load(Ordering::Acquire)
+    }
+
+    /// The capture thread has come round since this was asked last: the device lives while both threads do.
+    pub fn take_turned(&self) -> bool {
+        self.turned.swap(false, Ordering::AcqRel)
     }
 
     /// Nothing but zeros came for [`SILENCE`]; told once.
@@ -126,6 +132,7 @@ fn play(mut tone: Tone, out: &mut Out<'_>) {
     let samples = &mut samples[..TONE_PERIOD * out.channels];
     let mut from_ns = monotonic_ns();
     while !out.stage.wanted.stop() {
+        out.turned();
         let due = from_ns + to_ns(TONE_PERIOD as u64);
         let now = monotonic_ns();
         if now < due {
@@ -166,6 +173,7 @@ impl Card {
     fn run(mut self, out: &mut Out<'_>) -> Result<(), String> {
         let mut nothing = Duration::ZERO;
         while !out.stage.wanted.stop() {
+            out.turned();
             match self.capture.read(&mut self.raw, STOP_CHECK) {
                 Period::Samples { captured_ns } => {
                     nothing = Duration::ZERO;
@@ -224,6 +232,10 @@ impl Card {
 }
 
 impl Out<'_> {
+    fn turned(&self) {
+        self.status.turned.store(true, Ordering::Release);
+    }
+
     fn period(&self) {
         self.stage.outlet.counters.captured.fetch_add(1, Ordering::Relaxed);
     }

@@ -6,6 +6,7 @@ use crate::control::FromOwner;
 use crate::device::pipeline::Pipeline;
 use crate::device::{camera, microphone, speaker};
 use hal::process::{Program, Socket};
+use protocol::device::Heartbeat;
 use std::io;
 use std::os::fd::OwnedFd;
 
@@ -34,7 +35,7 @@ impl Owner {
 
     pub(super) fn started(&mut self, started: std::io::Result<Pipeline>) {
         match started {
-            Ok(pipeline) => self.pipeline = Some(pipeline),
+            Ok(pipeline) => (self.pipeline, self.heartbeat) = (Some(pipeline), Heartbeat::new(self.now)),
             Err(error) => self.lost(&format!("{}: start a thread: {error}", self.device.name)),
         }
     }

@@ -1,4 +1,5 @@
 mod day;
+mod hangs;
 
 use super::*;
 use crate::config::{Microphone, MicrophoneDevice};

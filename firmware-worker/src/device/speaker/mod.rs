@@ -33,6 +33,7 @@ pub fn start(speaker: &config::Speaker, inlet: Arc<Inlet>) -> io::Result<Pipelin
             SpeakerDevice::Card(name) => pcm_of(name)?,
             SpeakerDevice::Auto => choose(hal::audio::list()).ok_or_else(|| "no sound card plays".to_owned())?,
         };
+        wanted.drives(&name);
         let playback = Playback::start(&name, speaker.channels)?;
         let description = format!("{name} {}{}", playback.shape(), apply(&name, &speaker));
         inlet.begin(playback.period());
@@ -73,6 +74,7 @@ fn run(name: &str, mut playback: Playback, inlet: &Inlet, wanted: &Wanted, event
     let mut frames = vec![[0; 2]; playback.period()];
     let mut stuck = Duration::ZERO;
     while !wanted.stop() {
+        wanted.turned();
         let mut turn = playback.wait(STOP_CHECK);
         if turn == Turn::Ready {
             stuck = Duration::ZERO;

@@ -1,7 +1,8 @@
 //! Drivers of our own behind [`Handle`]: for what no virtual device of the kernel does, and for a failure at any call.
 //!
 //! A [`Device`] stands for the hardware and stays with the test; each [`Device::open`] gives a [`Handle`] as the
-//! supervisor's open node would be. Calls are counted by name; a [`Fault`] makes one of them fail. One that is plugged in
+//! supervisor's open node would be. Calls are counted by name; a [`Fault`] makes one of them fail, [`Device::hang`] lets one
+//! not return. One that is plugged in
 //! has a node, too, which goes through processes as any descriptor does.
 
 mod camera;
@@ -93,6 +94,9 @@ struct Shared {
 struct State {
     driver: Box<dyn Driver>,
     faults: Vec<Fault>,
+    /// This call does not return.
+    hangs: Option<&'static str>,
+    hanging: bool,
     counts: BTreeMap<&'static str, u32>,
     given: u32,
     open: usize,
@@ -104,6 +108,8 @@ impl Device {
         let state = State {
             driver: Box::new(driver),
             faults: Vec::new(),
+            hangs: None,
+            hanging: false,
             counts: BTreeMap::new(),
             given: 0,
             open: 0,
@@ -131,11 +137,24 @@ impl Device {
         state.faults = vec![fault];
     }
 
-    /// Nothing fails from now on; counting starts anew.
+    /// From now on this call does not return before [`Device::heal`], as in a driver that hangs.
+    pub fn hang(&self, call: &'static str) {
+        self.state().hangs = Some(call);
+    }
+
+    /// Whether somebody sits in a call that hangs.
+    pub fn is_hanging(&self) -> bool {
+        self.state().hanging
+    }
+
+    /// Nothing fails or hangs from now on; counting starts anew.
     pub fn heal(&self) {
         let mut state = self.state();
         state.counts.clear();
         state.faults.clear();
+        state.hangs = None;
+        drop(state);
+        self.0.changed.notify_all();
     }
 
     /// How often each call was made since counting started.
@@ -206,6 +225,18 @@ impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
         lock(&self.state)
     }
+
+    /// Begins a call: waits where it hangs, counts it, and fails it if it is its turn.
+    fn enter(&self, call: &'static str) -> io::Result<MutexGuard<'_, State>> {
+        let mut state = self.state();
+        while state.hangs == Some(call) {
+            state.hanging = true;
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state.hanging = false;
+        }
+        state.count(call)?;
+        Ok(state)
+    }
 }
 
 impl State {
@@ -231,8 +262,7 @@ impl fmt::Debug for File {
 
 impl File {
     pub(in crate::video) fn ioctl(&self, name: &'static str, argument: &mut dyn Any) -> io::Result<()> {
-        let mut state = self.0.state();
-        state.count(name)?;
+        let mut state = self.0.enter(name)?;
         let done = state.driver.ioctl(name, argument).map_err(io::Error::from_raw_os_error);
         state.given = match (name, &done) {
             ("VIDIOC_QBUF", Ok(())) => state.given + 1,
@@ -248,8 +278,7 @@ impl File {
     /// Waits in real time, as the kernel does.
     pub(in crate::video) fn poll(&self, wanted: libc::c_short, timeout: Duration) -> io::Result<libc::c_short> {
         let deadline = Instant::now() + timeout;
-        let mut state = self.0.state();
-        state.count("poll")?;
+        let mut state = self.0.enter("poll")?;
         loop {
             let now = Instant::now();
             let until = match state.driver.poll(now) {
@@ -269,8 +298,7 @@ impl File {
     }
 
     pub(in crate::video) fn map(&self, plane: &sys::Plane, access: Access) -> io::Result<Mapped> {
-        let mut state = self.0.state();
-        state.count("mmap")?;
+        let mut state = self.0.enter("mmap")?;
         let invalid = || io::Error::from_raw_os_error(libc::EINVAL);
         let memory = state.driver.memory(plane.place).ok_or_else(invalid)?;
         let mut mapped = Mapped::new(memory.as_fd(), 0, plane.length as usize, access)?;
@@ -283,7 +311,7 @@ impl File {
     }
 
     pub(in crate::video) fn set_nonblocking(&self) -> io::Result<()> {
-        self.0.state().count("fcntl")
+        self.0.enter("fcntl").map(drop)
     }
 }
 

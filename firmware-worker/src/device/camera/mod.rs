@@ -16,6 +16,7 @@ mod pattern;
 mod pipe;
 mod saving;
 mod units;
+mod worth;
 
 use super::outlet::Outlet;
 use super::pipeline::Pipeline;

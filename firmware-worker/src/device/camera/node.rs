@@ -5,6 +5,7 @@ use super::coder::Input;
 use super::frames::Frames;
 use super::hardware::Hardware;
 use super::units::Units;
+use super::worth::{Outcome, Trouble, Worth};
 use super::{SETTLE, SILENCE_LIMIT, STOP_CHECK, layout, settings};
 use crate::config;
 use crate::control::{Encoder, OwnerStage};
@@ -30,7 +31,7 @@ pub fn run(
     let mode = capture.mode();
     let most = camera.fps.saturating_mul(1000);
     let mut pictures = match mode.format {
-        PixelFormat::H264 => Pictures::Encoded(Units::new(path, layout(camera).arena as usize)),
+        PixelFormat::H264 => Pictures::Encoded(Units::new(layout(camera).arena as usize)),
         _ => Pictures::Raw(RawPictures::new(mode, flip)),
     };
     let milli_fps = match (mode.milli_fps, &pictures) {
@@ -53,6 +54,7 @@ pub fn run(
         stage.await_encode(SETTLE);
     }
     let mut seen = Instant::now();
+    let mut worth = Worth::new(path, mode.format, seen);
     while !stage.wanted.stop() {
         stage.wanted.turned();
         frames.freed().for_each(|held| capture.release(held));
@@ -60,7 +62,7 @@ pub fn run(
             units.ask_for_keyframe(&capture, stage);
             units.follow_bitrate(&capture, stage);
         }
-        let Some(taken) = capture.next(STOP_CHECK)? else {
+        let Some(mut taken) = capture.next(STOP_CHECK)? else {
             // By the clock: a driver may wake us again and again and have nothing.
             if seen.elapsed() >= SILENCE_LIMIT {
                 return Err(format!("{path}: no picture for {} s", SILENCE_LIMIT.as_secs()).into());
@@ -71,6 +73,7 @@ pub fn run(
         if sequence.is_none() {
             frames.stamped(taken.stamped);
         }
+        worth.stamp(&mut taken, &mut frames, seen);
         stage.outlet.counters.stages.since(OwnerStage::Capture, taken.captured_ns);
         let step = sequence.replace(taken.sequence).map_or(1, |last: u32| taken.sequence.wrapping_sub(last));
         // A driver that repeats a number has lost nothing, one that restarts its counter not a billion frames.
@@ -79,12 +82,14 @@ pub fn run(
         frames.missed(gap);
         frames.arrived();
         pictures.missed(gap);
-        if stage.wanted.encode() {
-            pictures.take(taken, &mut frames, stage)?;
+        let outcome = if stage.wanted.encode() {
+            pictures.take(taken, &mut frames, stage)?
         } else {
             frames.rest();
             pictures.missed(1);
-        }
+            Outcome::Used
+        };
+        worth.note_outcome(outcome, seen)?;
     }
     Ok(())
 }
@@ -168,7 +173,7 @@ impl Pictures {
         }
     }
 
-    fn take(&mut self, taken: Picture<'_>, frames: &mut Frames<'_>, stage: &Stage) -> Result<(), Failure> {
+    fn take(&mut self, taken: Picture<'_>, frames: &mut Frames<'_>, stage: &Stage) -> Result<Outcome, Failure> {
         match self {
             Self::Encoded(units) => units.take(&taken, frames),
             Self::Raw(raw) => raw.take(taken, frames, stage),
@@ -191,22 +196,21 @@ impl RawPictures {
         Self { format: mode.format, flip, picture, jpeg }
     }
 
-    fn take(&mut self, taken: Picture<'_>, frames: &mut Frames<'_>, stage: &Stage) -> Result<(), Failure> {
+    fn take(&mut self, taken: Picture<'_>, frames: &mut Frames<'_>, stage: &Stage) -> Result<Outcome, Failure> {
         let captured_ns = taken.captured_ns;
         if !frames.take(captured_ns) {
-            return Ok(());
+            return Ok(Outcome::Untried);
         }
         if self.is_plain() && !taken.damaged && frames.takes(self.format) {
-            return frames.encode(Input::Taken(taken), captured_ns);
+            return frames.encode(Input::Taken(taken), captured_ns).map(|()| Outcome::Used);
         }
         let dequeued_ns = monotonic_ns();
-        if self.decode(taken) {
-            stage.outlet.counters.stages.since(OwnerStage::Convert, dequeued_ns);
-            frames.encode(Input::Picture(&self.picture), captured_ns)
-        } else {
+        if let Err((trouble, why)) = self.decode(taken) {
             frames.dropped();
-            Ok(())
+            return Ok(Outcome::Useless(trouble, why));
         }
+        stage.outlet.counters.stages.since(OwnerStage::Convert, dequeued_ns);
+        frames.encode(Input::Picture(&self.picture), captured_ns).map(|()| Outcome::Used)
     }
 
     /// Whether an encoder that knows the format could take the pictures as they come.
@@ -214,19 +218,20 @@ impl RawPictures {
         !matches!(self.format, PixelFormat::Mjpeg | PixelFormat::H264) && self.flip == (false, false)
     }
 
-    /// Whether the picture could be taken. Its buffer goes back to the driver at the end, before the encoder runs.
-    fn decode(&mut self, taken: Picture<'_>) -> bool {
+    /// Its buffer goes back to the driver at the end, before the encoder runs.
+    fn decode(&mut self, taken: Picture<'_>) -> Result<(), (Trouble, String)> {
         if taken.damaged {
-            return false;
+            return Err((Trouble::Damaged, String::new()));
         }
-        let decoded = match self.format {
-            PixelFormat::Mjpeg => self.jpeg.decode(taken.data(), &mut self.picture).map_err(|e| e.to_string()),
-            raw => convert::to_i420(raw, taken.planes(), &mut self.picture).map_err(|e| e.to_string()),
-        };
-        match &decoded {
-            Ok(()) => self.picture.flip(self.flip.0, self.flip.1),
-            Err(why) => tracing::trace!(why, "picture dropped"),
+        match self.format {
+            PixelFormat::Mjpeg => self.jpeg.decode(taken.data(), &mut self.picture).map_err(|error| match error {
+                jpeg::Error::Size { .. } => (Trouble::Size, error.to_string()),
+                other => (Trouble::Unreadable, other.to_string()),
+            })?,
+            raw => convert::to_i420(raw, taken.planes(), &mut self.picture)
+                .map_err(|error| (Trouble::Unreadable, error.to_string()))?,
         }
-        decoded.is_ok()
+        self.picture.flip(self.flip.0, self.flip.1);
+        Ok(())
     }
 }

@@ -12,7 +12,7 @@ use protocol::room::rtp::h264::{Assembled, Assembler, Losses, nals, picture_size
 use std::time::{Duration, Instant};
 
 /// Until the first picture: programs load tuning files, and sensors start up.
-const START_LIMIT: Duration = Duration::from_secs(10);
+pub const START_LIMIT: Duration = Duration::from_secs(10);
 
 /// From SIGTERM to SIGKILL. Bounds how long closing takes.
 const GRACE: Duration = Duration::from_millis(500);

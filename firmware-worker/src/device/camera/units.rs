@@ -3,26 +3,24 @@
 use super::coder::Input;
 use super::frames::Frames;
 use super::hardware::RATE_STEP;
+use super::worth::{Outcome, Trouble};
 use crate::device::pipeline::{Failure, Stage};
 use hal::video::{Capture, Picture};
 use protocol::room::rtp::h264::{Gate, Passed};
 
 /// See the module.
 pub struct Units {
-    path: String,
     gate: Gate,
-    /// What is left out is told once, and not for each unit.
-    waiting: bool,
-    /// The same for keyframes that it does not make.
+    /// Keyframes that it does not make are told once.
     refused: bool,
     /// Bit/s that it was told; none once it has refused.
     told: Option<u32>,
 }
 
 impl Units {
-    /// Of the node `path`, for a ring that takes units of up to `limit` bytes.
-    pub fn new(path: &str, limit: usize) -> Self {
-        Self { path: path.to_owned(), gate: Gate::new(limit), waiting: false, refused: false, told: Some(0) }
+    /// For a ring that takes units of up to `limit` bytes.
+    pub fn new(limit: usize) -> Self {
+        Self { gate: Gate::new(limit), refused: false, told: Some(0) }
     }
 
     /// A unit did not come, or was not taken.
@@ -58,7 +56,7 @@ impl Units {
     }
 
     /// Carries a unit into the ring, or counts it as lost.
-    pub fn take(&mut self, taken: &Picture<'_>, frames: &mut Frames<'_>) -> Result<(), Failure> {
+    pub fn take(&mut self, taken: &Picture<'_>, frames: &mut Frames<'_>) -> Result<Outcome, Failure> {
         let passed = if taken.damaged {
             self.gate.lost();
             Passed::Damaged
@@ -66,18 +64,15 @@ impl Units {
             self.gate.take(taken.data())
         };
         match passed {
-            Passed::Unit(unit) => {
-                self.waiting = false;
-                frames.encode(Input::Unit(unit), taken.captured_ns)
-            }
-            Passed::Ahead => Ok(()),
-            Passed::Waiting | Passed::Damaged => {
-                if !std::mem::replace(&mut self.waiting, true) {
-                    tracing::debug!("{}: {passed:?} unit; waiting for a keyframe", self.path);
-                }
-                frames.dropped();
-                Ok(())
-            }
+            Passed::Unit(unit) => frames.encode(Input::Unit(unit), taken.captured_ns).map(|()| Outcome::Used),
+            Passed::Ahead => Ok(Outcome::Untried),
+            Passed::Waiting => Ok(useless(Trouble::Keyframe, frames)),
+            Passed::Damaged => Ok(useless(Trouble::Damaged, frames)),
         }
     }
+}
+
+fn useless(trouble: Trouble, frames: &mut Frames<'_>) -> Outcome {
+    frames.dropped();
+    Outcome::Useless(trouble, String::new())
 }

@@ -1,6 +1,7 @@
 //! The camera's thread on made-up cameras.
 
 mod encoded;
+mod useless;
 
 use super::{PATIENCE, camera as configured};
 use crate::config::{Camera, CameraDevice, ControlValue, DeviceKind};

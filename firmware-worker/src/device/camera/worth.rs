@@ -1,0 +1,259 @@
+//! What a running camera's pictures are worth: what keeps them from being used is told now and then, and where nothing
+//! else comes for a while, the camera is lost, so that it is set up anew.
+
+use super::SILENCE_LIMIT;
+use super::frames::Frames;
+use super::pipe::START_LIMIT;
+use hal::process::monotonic_ns;
+use hal::video::{Picture, PixelFormat, Stamped};
+use std::fmt;
+use std::time::{Duration, Instant};
+
+/// Between two messages about the same trouble.
+const TOLD_EVERY: Duration = Duration::from_secs(60);
+
+/// Pictures in a row whose stamps do not advance: after so many, no reordering and no step explains it.
+const BEHIND_LIMIT: u32 = 10;
+
+/// By which a stamp may lie ahead: the clock of a USB camera is followed no better.
+const AHEAD_NS: u64 = 100_000_000;
+
+/// What is wrong with a picture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// Its driver says so, or it is cut off.
+    Damaged,
+    /// It cannot be decoded.
+    Unreadable,
+    /// Not what was negotiated.
+    Size,
+    /// It needs a keyframe that has not come. Told with the loss alone: it follows each picture that is missing.
+    Keyframe,
+    /// Its stamp is not after those before it. It is used.
+    Behind,
+    /// Its stamp lies in the future. It is used.
+    Ahead,
+}
+
+impl Trouble {
+    const COUNT: usize = 6;
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Damaged => "that are damaged or cut off",
+            Self::Unreadable => "that cannot be decoded",
+            Self::Size => "of another size than it was set to",
+            Self::Keyframe => "that need a keyframe",
+            Self::Behind => "whose stamps do not advance",
+            Self::Ahead => "whose stamps lie ahead of the clock",
+        })
+    }
+}
+
+/// What became of a picture.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Encoded or passed on, or nobody wanted it.
+    Used,
+    /// Nobody knows: it was left out on purpose, or is part of one that is still to come.
+    Untried,
+    /// Dropped, with its trouble in its own words, if there are any.
+    Useless(Trouble, String),
+}
+
+/// The pictures of one stream.
+#[derive(Debug)]
+pub struct Worth {
+    path: String,
+    limit: Duration,
+    /// When a picture was of use last.
+    used: Instant,
+    told: [Told; Trouble::COUNT],
+    stamps: Stamps,
+}
+
+/// How often a trouble came, of which nobody was told yet, and when somebody was.
+#[derive(Clone, Copy, Debug, Default)]
+struct Told {
+    count: u64,
+    at: Option<Instant>,
+}
+
+impl Worth {
+    /// Of the camera at `path`, which begins now.
+    pub fn new(path: &str, format: PixelFormat, now: Instant) -> Self {
+        // Keyframes come when the camera likes: it may have as long as a command.
+        let limit = if format == PixelFormat::H264 { START_LIMIT } else { SILENCE_LIMIT };
+        Self { path: path.to_owned(), limit, used: now, told: Default::default(), stamps: Stamps::default() }
+    }
+
+    /// Looks at a picture's stamp, and puts our own in its place where the driver's are of no use.
+    pub fn stamp(&mut self, taken: &mut Picture<'_>, frames: &mut Frames<'_>, now: Instant) {
+        let now_ns = monotonic_ns();
+        let was_here = self.stamps.here;
+        if let Some(trouble) = self.stamps.judge(taken.captured_ns, now_ns) {
+            self.note(trouble, "", now);
+        }
+        if self.stamps.here {
+            (taken.captured_ns, taken.stamped) = (now_ns, Stamped::Here);
+            if !was_here {
+                tracing::warn!("{}: its stamps do not advance: its pictures are stamped here", self.path);
+                frames.stamped(Stamped::Here);
+            }
+        }
+    }
+
+    /// Notes what became of a picture. The camera is lost where none was of use for too long.
+    pub fn note_outcome(&mut self, outcome: Outcome, now: Instant) -> Result<(), String> {
+        match outcome {
+            Outcome::Used => self.used = now,
+            Outcome::Untried => {}
+            Outcome::Useless(trouble, why) => {
+                self.note(trouble, &why, now);
+                if now.duration_since(self.used) >= self.limit {
+                    let limit = self.limit.as_secs();
+                    return Err(format!(
+                        "{}: no usable picture for {limit} s, but those {}",
+                        self.path,
+                        told(trouble, &why)
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, trouble: Trouble, why: &str, now: Instant) {
+        let Told { count, at } = &mut self.told[trouble as usize];
+        *count += 1;
+        if trouble == Trouble::Keyframe || at.is_some_and(|at| now < at + TOLD_EVERY) {
+            return;
+        }
+        tracing::warn!("{}: pictures {}; {count} since this was told last", self.path, told(trouble, why));
+        (*count, *at) = (0, Some(now));
+    }
+}
+
+fn told(trouble: Trouble, why: &str) -> String {
+    if why.is_empty() { trouble.to_string() } else { format!("{trouble} ({why})") }
+}
+
+/// Whether a driver's stamps can be used.
+#[derive(Debug, Default)]
+struct Stamps {
+    /// The latest so far; none in the future, as one such would accuse all that follow.
+    latest_ns: u64,
+    /// How many in a row were not later.
+    behind: u32,
+    /// They never recovered: pictures are stamped here.
+    here: bool,
+}
+
+impl Stamps {
+    fn judge(&mut self, captured_ns: u64, now_ns: u64) -> Option<Trouble> {
+        if self.here {
+            return None;
+        }
+        let trusted_ns = captured_ns.min(now_ns);
+        if trusted_ns > self.latest_ns {
+            (self.latest_ns, self.behind) = (trusted_ns, 0);
+            return (captured_ns > now_ns + AHEAD_NS).then_some(Trouble::Ahead);
+        }
+        self.behind += 1;
+        self.here = self.behind >= BEHIND_LIMIT;
+        Some(Trouble::Behind)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io;
+    use std::sync::{Arc, Mutex};
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn useless(trouble: Trouble) -> Outcome {
+        Outcome::Useless(trouble, "why".into())
+    }
+
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_camera_is_lost_when_nothing_was_of_use_for_its_limit_and_not_for_a_bad_picture_among_good_ones() {
+        for (format, limit) in [(PixelFormat::Mjpeg, 3), (PixelFormat::H264, 10)] {
+            let mut now = Instant::now();
+            let mut worth = Worth::new("/dev/video7", format, now);
+            for _ in 0..100 {
+                now += SECOND;
+                worth.note_outcome(useless(Trouble::Damaged), now).unwrap();
+                worth.note_outcome(Outcome::Used, now).unwrap();
+            }
+            now += SECOND * limit - SECOND / 10;
+            worth.note_outcome(useless(Trouble::Size), now).unwrap();
+            worth.note_outcome(Outcome::Untried, now).unwrap();
+            let lost = worth.note_outcome(useless(Trouble::Size), now + SECOND / 10).unwrap_err();
+            let why = "but those of another size than it was set to (why)";
+            assert_eq!(lost, format!("/dev/video7: no usable picture for {limit} s, {why}"));
+        }
+    }
+
+    #[test]
+    fn each_trouble_is_told_at_once_and_then_once_a_minute_with_its_count() {
+        let log = Log::default();
+        let writer = log.clone();
+        let logger = tracing_subscriber::fmt().with_writer(move || writer.clone()).with_ansi(false).finish();
+        tracing::subscriber::with_default(logger, || {
+            let start = Instant::now();
+            let mut worth = Worth::new("/dev/video7", PixelFormat::Mjpeg, start);
+            for second in 0..121 {
+                let now = start + SECOND * second;
+                for trouble in [Trouble::Damaged, Trouble::Unreadable, Trouble::Keyframe] {
+                    worth.note_outcome(useless(trouble), now).ok();
+                }
+            }
+        });
+        let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+        let lines = |what: &str| text.lines().filter(|line| line.contains(what)).count();
+        assert_eq!(
+            (lines("that are damaged or cut off (why); 1 since"), lines("cut off (why); 60 since")),
+            (1, 2),
+            "{text}"
+        );
+        assert_eq!((lines("WARN"), lines("cannot be decoded"), lines("keyframe")), (6, 3, 0), "{text}");
+    }
+
+    #[test]
+    fn stamps_are_given_up_when_they_never_advance_and_not_for_a_few() {
+        let now_ns = 3_600_000_000_000;
+        let after = |stamp: fn(u64) -> u64| {
+            let mut stamps = Stamps::default();
+            let first = (0..100).position(|n| {
+                stamps.judge(stamp(n), now_ns + n);
+                stamps.here
+            });
+            first.map(|n| n as u32)
+        };
+        assert_eq!(after(|n| 1_000 + n), None);
+        assert_eq!(after(|_| 1_000), Some(BEHIND_LIMIT), "they stand still");
+        assert_eq!(after(|n| 1_000 - n), Some(BEHIND_LIMIT), "they run back");
+        assert_eq!(after(|n| if n < 5 { 1_000_000 + n } else { 1_000 + n }), Some(4 + BEHIND_LIMIT), "they jump back");
+        assert_eq!(after(|n| if n % 10 == 9 { 1 } else { 1_000 + n }), None, "one now and then");
+        assert_eq!(after(|n| if n == 3 { u64::MAX } else { 3_600_000_000_000 + n }), None, "one from the future");
+        assert_eq!(Stamps::default().judge(now_ns + 2 * AHEAD_NS, now_ns), Some(Trouble::Ahead));
+    }
+}

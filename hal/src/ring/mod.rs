@@ -50,7 +50,8 @@ pub const PERIODIC: u32 = 4;
 /// Describes one unit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Meta {
-    /// CLOCK_MONOTONIC ns of the first sample or the exposure.
+    /// CLOCK_MONOTONIC ns of the first sample; of a picture, what its driver stamps: the start of its exposure, or its end,
+    /// which is later by exposure, readout and transfer. The owner says which in what it reports, the ring does not.
     pub captured_ns: u64,
     /// CLOCK_MONOTONIC ns when it was written to the ring.
     pub written_ns: u64,

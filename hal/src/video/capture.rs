@@ -108,7 +108,7 @@ impl<'a> Picture<'a> {
 
 impl Capture {
     /// Chooses the nearest mode to the wanted one (raw where it is as fast, MJPEG where raw is slower or smaller), sets it
-    /// and starts streaming with 4 mmap buffers. Where the bus has no room for it, the nearest smaller ones are tried.
+    /// and starts streaming with 4 mmap buffers, with 8 for H.264. Where the bus has no room for it, the nearest smaller ones are tried.
     /// `path` is for messages.
     pub fn start(handle: impl Into<Handle>, path: &str, wanted: &Wanted) -> Result<Self, Error> {
         let handle = handle.into();

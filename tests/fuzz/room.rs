@@ -182,6 +182,7 @@ fn track(kind: Kind) -> LocalTrack {
         sound: Sound::default(),
         bitrate: 500_000,
         muted: false,
+        rests: false,
     }
 }
 

@@ -126,7 +126,7 @@ impl Judge {
         })
     }
 
-    /// Gives it a command: `publish_tone`, `publish_picture`, `unpublish`, `send`, `leave`.
+    /// Gives it a command: `publish_tone`, `publish_picture`, `unpublish`, `subscribe`, `send`, `leave`.
     #[track_caller]
     pub fn command(&mut self, name: &str, mut fields: Value) {
         fields["do"] = json!(name);

@@ -10,7 +10,8 @@ from urllib.parse import urlencode
 
 from livekit import api
 
-from judge import Judge, options_parser, run
+from judge import Judge, run
+from options import options_parser
 
 # Long enough to look at the demo the whole day.
 TOKEN_TTL = datetime.timedelta(hours=12)

@@ -5,7 +5,6 @@ judge ends when every --until holds (exit code 0), at --seconds (1 if an --until
 when standard input closes under --commands, so that it never outlives the test that runs it.
 """
 
-import argparse
 import asyncio
 import json
 import os
@@ -17,6 +16,7 @@ import numpy
 from livekit import rtc
 
 from measure import Audio, Video, luma, now
+from options import options_parser
 
 AUDIO_RATE = 48000
 # Commands longer than this are no commands.
@@ -278,6 +278,7 @@ class Judge:
             "publish_tone": self.publish_tone,
             "publish_picture": self.publish_picture,
             "unpublish": self.unpublish,
+            "subscribe": self.subscribe,
             "send": self.send,
         }
         while line := await reader.readline():
@@ -338,6 +339,13 @@ class Judge:
         player.cancel()
         await self.room.local_participant.unpublish_track(publication.sid)
 
+    async def subscribe(self, command):
+        """Gives up every picture of others, or wants them again."""
+        for participant in self.room.remote_participants.values():
+            for publication in participant.track_publications.values():
+                if publication.kind == rtc.TrackKind.KIND_VIDEO:
+                    publication.set_subscribed(command["pictures"])
+
     async def send(self, command):
         """Sends a text, or `count` numbered packets of `bytes` each."""
         count, size = command.get("count", 1), command.get("bytes", 0)
@@ -346,36 +354,6 @@ class Judge:
             await self.room.local_participant.publish_data(
                 text, reliable=command.get("reliable", True), topic=command.get("topic", "")
             )
-
-
-def options_parser(description):
-    """The options of a judge, for programs that are one to add theirs."""
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--url", required=True)
-    parser.add_argument("--token", help="better in the environment: JUDGE_TOKEN")
-    parser.add_argument("--seconds", type=float, help="end after this long")
-    parser.add_argument("--save-png", help="write one decoded frame to this file")
-    parser.add_argument("--save-frame", type=int, default=30, help="which frame to save (default 30)")
-    parser.add_argument("--save-wav", help="write decoded sound to this file, window after window")
-    parser.add_argument("--save-wav-seconds", type=float, default=6, help="length of a window (default 6)")
-    parser.add_argument("--publish-tone", type=float, metavar="HZ")
-    parser.add_argument("--commands", action="store_true", help="read JSON commands from standard input, leave at its end")
-    parser.add_argument(
-        "--until",
-        action="append",
-        default=[],
-        metavar="CONDITION",
-        type=condition,
-        help="video:FRAMES, audio:SECONDS, data:PACKETS, joined:IDENTITY, left:IDENTITY; repeatable",
-    )
-    return parser
-
-
-def condition(text):
-    what, _, value = text.partition(":")
-    if what not in ("video", "audio", "data", "joined", "left") or not value:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a condition")
-    return text
 
 
 async def run(judge):

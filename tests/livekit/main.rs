@@ -15,6 +15,7 @@ mod room;
 mod speaker;
 mod together;
 mod upgrades;
+mod viewers;
 
 use std::time::Duration;
 

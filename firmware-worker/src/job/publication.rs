@@ -19,6 +19,8 @@ pub(super) struct TrackState {
     pub muted: bool,
     /// Bit/s it should not exceed now.
     pub bitrate: u32,
+    /// Anybody watches it, as far as the server has said.
+    pub wanted: bool,
     /// How often a receiver asked for a keyframe.
     pub keyframes: u64,
     /// Why the server ended it.
@@ -128,6 +130,7 @@ impl VideoOptions {
             sound: Sound::default(),
             bitrate: self.bitrate,
             muted: false,
+            rests: false,
         }
     }
 }
@@ -158,6 +161,7 @@ impl AudioOptions {
             sound: Sound { stereo: self.stereo, dtx: true, fec: true, packet_ms: None },
             bitrate: self.bitrate,
             muted: false,
+            rests: false,
         }
     }
 }
@@ -192,6 +196,12 @@ impl VideoWriter {
     pub fn keyframe_wanted(&mut self) -> bool {
         let asked = self.track.state.borrow().keyframes;
         std::mem::replace(&mut self.keyframes, asked) != asked
+    }
+
+    /// Whether anybody watches; true until the server has said otherwise. What is written is sent all the same: whoever
+    /// pays for pictures may stop to make them, and goes on with a keyframe.
+    pub fn wanted(&self) -> bool {
+        self.track.state.borrow().wanted
     }
 
     /// Bit/s that the network carries now; encode to no more.

@@ -250,8 +250,9 @@ pub enum Event {
     /// Bit/s that all video together may take, from congestion control; changes under 5 % are not told. Told again when
     /// tracks come, go, mute or unmute: the others' shares change with it.
     Bandwidth(u32),
-    /// Any receiver wants this local track (dynacast); true until the server says otherwise. What is written to it goes out
-    /// all the same, at the rate that the path allows.
+    /// Any receiver wants this local track (dynacast); true until the server says otherwise, and again from each join, resume
+    /// and unmuting on. It says so of video alone, 10 s after the track began without a receiver and 5 s after the last one
+    /// left. What is written to it goes out all the same, at the rate that the path allows.
     Wanted(TrackId, bool),
     /// A remote track's media can be received from now on.
     Subscribed {

@@ -39,7 +39,7 @@ pub(super) struct Publication {
     pub(super) muted_at: Option<Instant>,
     /// To be taken out as soon as its section can be stopped.
     pub(super) removed: bool,
-    /// Any receiver wants it. It is sent all the same, and congestion control must know of it.
+    /// Any receiver wants it, as far as the server has said. What is written is sent all the same.
     pub(super) wanted: bool,
     stream: Stream,
 }
@@ -71,9 +71,9 @@ impl Publication {
         }
     }
 
-    /// Its frames are sent.
+    /// Its frames are sent, and congestion control must know of it.
     pub(super) fn running(&self) -> bool {
-        !self.track.muted
+        !self.track.muted && (self.wanted || !self.track.rests)
     }
 
     /// Its sid, once published.
@@ -191,7 +191,7 @@ impl Publications {
         self.list.retain(|p| !p.removed);
         for p in &mut self.list {
             self.serial += 1;
-            *p = Publication::new(p.track.clone(), self.serial, random());
+            *p = Publication { wanted: p.wanted, ..Publication::new(p.track.clone(), self.serial, random()) };
         }
     }
 

@@ -211,6 +211,7 @@ impl Room {
         self.own.may_change = me.permission.is_some_and(|p| p.can_update_metadata);
         self.event(Event::Joined { sid: me.sid, identity: me.identity, participants });
         self.room(join.room);
+        self.assume_wanted();
         if let Some(request) = self.own.request() {
             self.own.changed_at = Some(now);
             self.request_now(request);
@@ -257,6 +258,7 @@ impl Room {
         }
         self.roster.expect_complete_list();
         self.silence();
+        self.assume_wanted();
         let state = self.sync_state();
         self.request_now(Request::SyncState(state));
         self.out.extend(self.backlog.take_tracks().map(Output::Signal));

@@ -178,7 +178,10 @@ impl Room {
         p.track.muted = mute.muted;
         p.await_keyframe();
         let id = p.track.id.clone();
-        self.event(Event::Muted(id, mute.muted));
+        self.event(Event::Muted(id.clone(), mute.muted));
+        if !mute.muted {
+            self.wanted(&id, true);
+        }
     }
 
     fn quality_wanted(&mut self, update: &lk::SubscribedQualityUpdate) {
@@ -188,11 +191,23 @@ impl Room {
         if qualities.peek().is_none() {
             return;
         }
-        let wanted = qualities.any(|q| q.enabled);
-        if p.wanted != wanted {
-            p.wanted = wanted;
-            let id = p.track.id.clone();
-            self.event(Event::Wanted(id, wanted));
+        let (id, wanted) = (p.track.id.clone(), qualities.any(|q| q.enabled));
+        self.wanted(&id, wanted);
+    }
+
+    fn wanted(&mut self, id: &TrackId, wanted: bool) {
+        let Some(p) = self.publications.get_mut(id) else { return };
+        if std::mem::replace(&mut p.wanted, wanted) != wanted {
+            self.event(Event::Wanted(id.clone(), wanted));
+        }
+    }
+
+    /// A session begins or goes on: what was said of viewers is of another one, or was outdated unheard. The server says it
+    /// again within 10 s; meanwhile a picture that nobody sees is better than a viewer who sees none.
+    pub(super) fn assume_wanted(&mut self) {
+        let ids: Vec<TrackId> = self.publications.iter().map(|p| p.track.id.clone()).collect();
+        for id in ids {
+            self.wanted(&id, true);
         }
     }
 
@@ -322,6 +337,10 @@ impl Room {
         }
         if video && !muted {
             self.event(Event::KeyframeNeeded(id.clone()));
+        }
+        if !muted {
+            // Of a muted track the server says nothing; what it knows comes with the unmuting.
+            self.wanted(id, true);
         }
     }
 

@@ -55,6 +55,8 @@ pub struct LocalTrack {
     pub bitrate: u32,
     /// Publish as muted.
     pub muted: bool,
+    /// Whoever writes it stops as long as nobody wants it (`Event::Wanted`), and leaves the path to the others.
+    pub rests: bool,
 }
 
 /// A track that somebody else publishes.

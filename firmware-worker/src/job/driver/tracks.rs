@@ -2,6 +2,7 @@
 
 mod insight;
 mod local;
+mod told;
 
 use super::held::Held;
 use super::session::Session;
@@ -12,7 +13,7 @@ use crate::job::publication::TrackState;
 use crate::job::request::{OwnFrame, Reply, TrackWatch};
 use crate::job::{Error, Event as UserEvent};
 use insight::Viewers;
-use protocol::room::{Command, Event, Frame, Kind, LocalTrack, Sound, Source as TrackSource, TrackId};
+use protocol::room::{Command, Frame, Kind, LocalTrack, Sound, Source as TrackSource, TrackId};
 use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::OwnedFd;
 use std::task::{Context, Poll};
@@ -120,7 +121,7 @@ impl Tracks {
         track.id = TrackId(format!("{}-{}", track.name, self.count));
         self.count += 1;
         let id = track.id.clone();
-        let state = watch::Sender::new(TrackState { bitrate: track.bitrate, ..TrackState::default() });
+        let state = watch::Sender::new(TrackState { bitrate: track.bitrate, wanted: true, ..TrackState::default() });
         self.locals.insert(
             id.clone(),
             Local {
@@ -295,64 +296,6 @@ impl Tracks {
         self.sources().map(|source| source.lapped).sum()
     }
 
-    /// Acts on an event of the room about our tracks.
-    pub fn event(&mut self, event: &Event, session: &mut Session) {
-        match event {
-            Event::Connected => self.connected(session),
-            Event::Published(id, sid) => self.update(id, |state| state.sid = Some(sid.clone())),
-            Event::Unpublished(id, why) => {
-                self.update(id, |state| state.ended = Some(why.clone()));
-                self.locals.remove(id);
-            }
-            Event::Muted(id, muted) => self.muted_by_server(id, *muted, session),
-            Event::KeyframeNeeded(id) => self.keyframe(id),
-            Event::Bandwidth(bps) => self.bandwidth(*bps),
-            _ => {}
-        }
-    }
-
-    fn connected(&mut self, session: &mut Session) {
-        self.connected = true;
-        for local in self.locals.values_mut() {
-            local.settle(true, Some(session));
-        }
-    }
-
-    fn muted_by_server(&mut self, id: &TrackId, muted: bool, session: &mut Session) {
-        let connected = self.connected;
-        let Some(local) = self.locals.get_mut(id) else { return };
-        local.held.server = muted;
-        local.told = Some(muted);
-        local.settle(connected, Some(session));
-    }
-
-    fn keyframe(&mut self, id: &TrackId) {
-        self.update(id, |state| state.keyframes += 1);
-        if let Some(Local { feed: Feed::Source(source), .. }) = self.locals.get_mut(id) {
-            source.keyframe();
-        }
-    }
-
-    /// Shares the bandwidth by what the video tracks want at most.
-    fn bandwidth(&mut self, bps: u32) {
-        let flows = |local: &Local| local.track.kind == Kind::Video && local.shown && !local.held.any();
-        let wanted: u64 = self.locals.values().filter(|l| flows(l)).map(|l| u64::from(l.track.bitrate)).sum();
-        for local in self.locals.values_mut().filter(|l| flows(l)) {
-            let ceiling = u64::from(local.track.bitrate);
-            let share = (u64::from(bps) * ceiling / wanted.max(1)).min(ceiling) as u32;
-            local.state.send_if_modified(|state| std::mem::replace(&mut state.bitrate, share) != share);
-            if let Feed::Source(source) = &mut local.feed {
-                source.rate(share);
-            }
-        }
-    }
-
-    fn update(&self, id: &TrackId, change: impl FnOnce(&mut TrackState)) {
-        if let Some(local) = self.locals.get(id) {
-            local.state.send_modify(change);
-        }
-    }
-
     /// What grants are for: an own track may have the name of a camera that is open for a picture.
     fn source_named(&mut self, name: &str) -> Option<&mut Local> {
         self.locals.values_mut().find(|local| local.track.name == name && matches!(local.feed, Feed::Source(_)))
@@ -380,7 +323,18 @@ fn describe(granted: &Granted) -> LocalTrack {
         }
     };
     let id = TrackId(String::new());
-    LocalTrack { id, name: granted.name.clone(), kind, source, width, height, sound, bitrate, muted: false }
+    LocalTrack {
+        id,
+        name: granted.name.clone(),
+        kind,
+        source,
+        width,
+        height,
+        sound,
+        bitrate,
+        muted: false,
+        rests: true,
+    }
 }
 
 fn refuse<T>(reply: Reply<T>, error: Error) {

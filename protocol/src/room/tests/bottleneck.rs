@@ -2,8 +2,8 @@
 
 use super::link::Link;
 use super::sfu::Packet;
+use super::viewers::wanted;
 use super::world::{World, camera, microphone};
-use crate::room::signal::lk::{self, signal_response::Message};
 use crate::room::*;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -211,18 +211,6 @@ fn what_video_may_take_is_told_again_when_a_camera_mutes_or_comes_back() {
         });
         assert!(told.is_some_and(|bps| bps < 1_000_000), "{told:?}, muted: {muted}");
     }
-}
-
-/// The server's word that a track is wanted by somebody, or by nobody.
-fn wanted(sid: &str, enabled: bool) -> Message {
-    let qualities = [lk::VideoQuality::Low, lk::VideoQuality::Medium, lk::VideoQuality::High];
-    let quality = |quality: lk::VideoQuality| lk::SubscribedQuality { quality: quality.into(), enabled };
-    let codec = lk::SubscribedCodec { codec: "h264".to_owned(), qualities: qualities.map(quality).to_vec() };
-    Message::SubscribedQualityUpdate(lk::SubscribedQualityUpdate {
-        track_sid: sid.to_owned(),
-        subscribed_codecs: vec![codec],
-        ..Default::default()
-    })
 }
 
 #[test]

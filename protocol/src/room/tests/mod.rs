@@ -15,3 +15,4 @@ mod news;
 mod reconnect;
 mod retries;
 mod speakers;
+mod viewers;

@@ -78,6 +78,7 @@ pub fn microphone() -> LocalTrack {
         sound: Sound::default(),
         bitrate: 32_000,
         muted: false,
+        rests: false,
     }
 }
 
@@ -92,6 +93,7 @@ pub fn camera() -> LocalTrack {
         sound: Sound::default(),
         bitrate: 2_000_000,
         muted: false,
+        rests: false,
     }
 }
 

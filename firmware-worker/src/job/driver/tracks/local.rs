@@ -42,15 +42,28 @@ impl Local {
             session.command(Command::Mute(self.track.id.clone(), muted));
         }
         self.state.send_if_modified(|state| std::mem::replace(&mut state.muted, muted) != muted);
+        let demand = self.demand(connected);
         if let Feed::Source(source) = &mut self.feed {
-            source.demand(match (self.held.user || self.held.server, connected) {
-                _ if self.viewers.any() => Demand::Live,
-                _ if !self.shown => Demand::Off,
-                (true, _) => Demand::Off,
-                (false, true) => Demand::Live,
-                (false, false) => Demand::Armed,
-            });
+            source.demand(demand);
         }
+    }
+
+    /// How much its device is wanted.
+    fn demand(&self, connected: bool) -> Demand {
+        match (self.held.user || self.held.server || self.rests(), connected) {
+            _ if self.viewers.any() => Demand::Live,
+            _ if !self.shown => Demand::Off,
+            (true, _) => Demand::Off,
+            (false, true) => Demand::Live,
+            (false, false) => Demand::Armed,
+        }
+    }
+
+    /// Nobody watches it, so that its device may rest. The room sees nothing of that: a muted track would have no viewers to
+    /// come. One whose device is gone is muted, and of muted tracks the server does not say who waits: the device is wanted
+    /// back whoever watches.
+    pub(super) fn rests(&self) -> bool {
+        self.track.rests && !self.held.device && !self.state.borrow().wanted
     }
 
     /// Units tell that a device is back.
@@ -79,5 +92,66 @@ impl Local {
             self.settle(connected, session);
         }
         back
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Tracks;
+    use super::*;
+    use crate::control::{Format, Granted};
+    use std::time::Instant;
+    use tokio::sync::oneshot;
+
+    fn door() -> Granted {
+        let format = Format::H264 { width: 320, height: 180, milli_fps: 30_000, bitrate: 500_000 };
+        Granted { name: "door".into(), format }
+    }
+
+    fn published() -> Tracks {
+        let now = Instant::now();
+        let mut tracks = Tracks::new(Anchor::new(now, hal::process::monotonic_ns()));
+        assert!(tracks.add_source(&door(), oneshot::channel().0, None, now));
+        tracks
+    }
+
+    fn local(tracks: &mut Tracks) -> &mut Local {
+        tracks.locals.values_mut().next().expect("the camera")
+    }
+
+    #[test]
+    fn a_device_is_wanted_by_viewers_of_its_track_and_by_nobody_else() {
+        let mut tracks = published();
+        let local = local(&mut tracks);
+        assert_eq!([false, true].map(|connected| local.demand(connected)), [Demand::Armed, Demand::Live]);
+        local.state.send_modify(|state| state.wanted = false);
+        assert_eq!(local.demand(true), Demand::Off);
+        assert!(!local.held.any(), "the room sees no difference, or no viewer would come");
+        local.state.send_modify(|state| state.wanted = true);
+        assert_eq!(local.demand(true), Demand::Live);
+        local.held.user = true;
+        assert_eq!(local.demand(true), Demand::Off);
+    }
+
+    /// A muted track gets no word of viewers: without this the device, and the track with it, would never come back.
+    #[test]
+    fn a_lost_device_is_wanted_back_whoever_watches() {
+        let mut tracks = published();
+        let local = local(&mut tracks);
+        local.state.send_modify(|state| state.wanted = false);
+        local.held.device = true;
+        assert_eq!(local.demand(true), Demand::Live);
+        local.held.user = true;
+        assert_eq!(local.demand(true), Demand::Off);
+    }
+
+    #[test]
+    fn a_picture_is_taken_whoever_watches() {
+        let mut tracks = published();
+        local(&mut tracks).state.send_modify(|state| state.wanted = false);
+        let (reply, picture) = oneshot::channel();
+        assert!(!tracks.take_keyframe(&door(), reply, None, Instant::now()));
+        assert_eq!(local(&mut tracks).demand(true), Demand::Live);
+        drop(picture);
     }
 }

@@ -295,7 +295,7 @@ impl Peer {
         }
         let estimation = matches!(
             self.rtc.last_timeout_reason(),
-            Reason::BweDelayControl | Reason::Stats | Reason::Pacer(PacerReason::Handle)
+            Reason::BweDelayControl | Reason::Stats | Reason::Pacer(PacerReason::Handle | PacerReason::Padding)
         );
         let receiving = self.received.is_some_and(|last| self.turned < last + RECEIVING);
         let idle = self.ice_up && !self.estimating && !receiving;

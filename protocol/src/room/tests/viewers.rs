@@ -81,3 +81,16 @@ fn a_camera_that_rests_leaves_the_path_to_the_others() {
         assert!(told, "others' shares change with it");
     }
 }
+
+/// Once there was video, str0m's pacer asks for a turn every 3 ms to pad, even at no rate.
+#[test]
+fn estimation_wakes_hardly_anybody_while_the_only_camera_rests() {
+    let mut world = World::live(vec![microphone(), LocalTrack { rests: true, ..camera() }]);
+    world.sfu.say(wanted("TR_2", false));
+    world.run(SECOND);
+    let before = world.wakes;
+    world.run(SECOND * 10);
+    let wakes = world.wakes - before;
+    println!("{wakes} wake-ups in 10 s");
+    assert!(wakes < 250, "{wakes} in 10 s");
+}

@@ -8,6 +8,7 @@ mod leftovers;
 mod library;
 mod media;
 mod network;
+mod opening;
 mod outages;
 mod owners;
 mod rig;

@@ -62,6 +62,9 @@ impl Sending {
             let took = now.saturating_duration_since(frame.written);
             self.frames.remove(at);
             if let Some(track) = self.tracks.iter_mut().find(|track| track.ssrc == ssrc) {
+                if track.latency == Latency::default() {
+                    tracing::debug!("track {}: its first frame is sent", track.id.0);
+                }
                 track.latency.took(took);
             }
         }

@@ -36,6 +36,9 @@ static NODES: Mutex<BTreeMap<String, Device>> = Mutex::new(BTreeMap::new());
 /// Nodes whose drivers hang.
 static HANGING: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
 
+/// Nodes whose drivers take their time.
+static SLOW: Mutex<BTreeMap<String, Duration>> = Mutex::new(BTreeMap::new());
+
 /// Names the memfd that stands for an opened node, before its path.
 const NODE: &str = "video-fake:";
 
@@ -193,12 +196,19 @@ pub fn hang(path: &str) {
     lock(&HANGING).insert(path.to_owned());
 }
 
+/// From now on [`video::open`](super::open) takes this long at `path`, as with drivers that wake their hardware.
+pub fn delay(path: &str, opening: Duration) {
+    lock(&SLOW).insert(path.to_owned(), opening);
+}
+
 /// A node of what is plugged in at `path`.
 pub(in crate::video) fn node(path: &Path) -> Option<io::Result<OwnedFd>> {
     while path.to_str().is_some_and(|path| lock(&HANGING).contains(path)) {
         std::thread::park();
     }
     let path = path.to_str().filter(|path| lock(&NODES).contains_key(*path))?;
+    let opening = lock(&SLOW).get(path).copied();
+    std::thread::sleep(opening.unwrap_or_default());
     Some(create_memfd(&format!("{NODE}{path}")))
 }
 

@@ -1,9 +1,8 @@
-//! What a camera and a microphone take until their last packet, and the memory of their owners. Where time is measured they
-//! are those of `tests/board`, drivers by script: a real one adds its own time before its stamp. Elsewhere they are the test
-//! pattern and the tone.
+//! What a camera and a microphone take until their last packet, and the memory of their owners. They are those of
+//! `tests/board`, drivers by script: a real one adds its own time before its stamp.
 
 use crate::Repeats;
-use crate::memory::{quiet, settle};
+use crate::memory::settle;
 use crate::table::{Bench, Row};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -15,6 +14,7 @@ use tests::{Judge, Server, paths, process, procfs};
 const RING: &str = "ring: publish of a 100 kB unit, 8 readers, p99; allocations";
 const FRAMES: &str = "camera, YUYV 720p30 in software: capture to last packet, without keyframes, p50 / p99";
 const KEYFRAMES: &str = "the same, keyframes";
+const IN_ROOM: &str = "the same of a job in a room of a real server, paced, all frames: sum of the stages' p50 / p99";
 const SOUND: &str = "microphone: sample in to packet out, beyond a packet's 20 ms, p99";
 const MEMORY: &str = "camera owner, 720p30 in software, PSS";
 const PASSED: &str = "camera owner, 720p30 passed through, PSS";
@@ -36,12 +36,17 @@ encoder = "software"
 name = "microphone"
 device = "hw:CARD=Fake,DEV=0"
 "#;
+/// The camera of `BOARD` keeps a second of pictures in its owner, this one a single one: 1.8 MB.
+const STILL: [&str; 2] = ["/dev/video90", "/dev/video92"];
+/// From the driver's stamp to the last packet.
+const STAGES: [&str; 6] = ["capture", "convert", "encode", "publish", "ring", "send"];
 const SOON: Duration = Duration::from_secs(20);
 
 pub fn benches() -> Vec<Bench> {
     vec![
         Bench { rows: &[RING], measure: ring },
         Bench { rows: &[FRAMES, KEYFRAMES], measure: camera },
+        Bench { rows: &[IN_ROOM], measure: in_room },
         Bench { rows: &[SOUND], measure: microphone },
         Bench { rows: &[MEMORY], measure: memory },
         Bench { rows: &[PASSED], measure: passed },
@@ -72,6 +77,32 @@ fn camera(repeats: Repeats) -> Vec<Row> {
     vec![row.report("CPU a frame", cpu), keys.report("p99", of("keyframes_ms", "p99"))]
 }
 
+/// Of each stage the bucket that p50 and p99 fall into; their sum is more than the whole takes.
+fn in_room(repeats: Repeats) -> Vec<Row> {
+    let server = Server::start();
+    let setup = Setup::new(&server).binary(example("board")).toml(BOARD).env("LIVEKIT_LOG_LEVEL", "info");
+    let worker = setup.start();
+    let judge = Judge::join(&server, "bench", "judge");
+    server.api().dispatch("bench", AGENT, "");
+    judge.event("first_video", SOON);
+    std::thread::sleep(Duration::from_secs(if repeats.timings < 10 { 10 } else { 40 }));
+    let metrics = worker.metrics();
+    let sum = |percent| STAGES.iter().map(|stage| 1000.0 * below(&metrics, stage, percent)).sum();
+    let row = Row::new(IN_ROOM, "ms", "-").report("p50", sum(50)).report("p99", sum(99));
+    vec![row]
+}
+
+/// The bound of the first bucket that holds `percent` of what a stage of the camera took, s.
+fn below(metrics: &str, stage: &str, percent: u64) -> f64 {
+    let start = format!("firmware_worker_stage_seconds_bucket{{device=\"camera\",stage=\"{stage}\",le=\"");
+    let buckets = metrics.lines().filter_map(|line| line.strip_prefix(&start)?.split_once("\"} "));
+    let buckets: Vec<(f64, u64)> =
+        buckets.filter_map(|(bound, count)| Some((bound.parse().ok()?, count.parse().ok()?))).collect();
+    let all = buckets.last().map_or(0, |(_, count)| *count);
+    let first = buckets.iter().find(|(_, count)| all > 0 && count * 100 >= all * percent);
+    first.map_or(f64::INFINITY, |(bound, _)| *bound)
+}
+
 fn microphone(repeats: Repeats) -> Vec<Row> {
     let p99 = measure("microphone", repeats)["frames_ms"]["p99"].as_f64().unwrap_or(f64::INFINITY);
     vec![Row::new(SOUND, "ms", "-").must("", p99 - PACKET_MS, 15.0)]
@@ -96,7 +127,9 @@ fn run(kind: &str, config: &Path, seconds: &str) -> Value {
 
 fn memory(_: Repeats) -> Vec<Row> {
     let server = Server::start();
-    vec![Row::new(MEMORY, "MB", "-").must("", owner_memory(&server, quiet(&server)), 40.0)]
+    let board = Setup::new(&server).binary(example("board")).toml(&BOARD.replace(STILL[0], STILL[1]));
+    let worker = board.env("LIVEKIT_LOG_LEVEL", "info");
+    vec![Row::new(MEMORY, "MB", "-").must("", owner_memory(&server, worker), 40.0)]
 }
 
 /// With a keyframe a second and half a Mbit/s; the ring, which is most of it, is one for 2 Mbit/s.

@@ -222,11 +222,17 @@ impl Worker {
         serde_json::from_str(&answer.body).expect("/worker is JSON")
     }
 
+    /// `/metrics`.
+    #[track_caller]
+    pub fn metrics(&self) -> String {
+        http::get(self.http, "/metrics").expect("the worker answers on loopback").body
+    }
+
     /// Sum of a metric over its labels, or the one with these labels; 0 when it is not there.
     #[track_caller]
     pub fn metric(&self, name: &str) -> f64 {
-        let answer = http::get(self.http, "/metrics").expect("the worker answers on loopback");
-        let values = answer.body.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix(['{', ' ']));
+        let metrics = self.metrics();
+        let values = metrics.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix(['{', ' ']));
         values.filter_map(|value| value.rsplit(' ').next()?.parse::<f64>().ok()).sum()
     }
 

@@ -6,10 +6,9 @@ use crate::config::{
     self, CameraDevice, Config, Credentials, Device, DeviceKind, Limits, MicrophoneDevice, Outline, SpeakerDevice,
     Volume, read_secret,
 };
-use crate::device::speaker::choose;
 use crate::net::shown;
 use crate::supervisor;
-use hal::audio::{Card, Error, Identity, find};
+use hal::audio::{Card, Error, Identity, Use, auto, find};
 use hal::video::Camera;
 use protocol::secret::Secret;
 use protocol::worker::RestartPolicy;
@@ -232,9 +231,9 @@ impl Board {
         let shown = |card: &Card| format!("{} ({})", card.name, card.description);
         match wanted {
             MicrophoneDevice::Tone => "tone".into(),
-            MicrophoneDevice::Auto => match find(&Identity::Auto, &self.cards, |card| card.capture) {
+            MicrophoneDevice::Auto => match auto(&self.cards, Use::Capture) {
                 Ok(card) => shown(card),
-                Err(_) => "tone, as no sound card captures".into(),
+                Err(why) => format!("tone, as {why}"),
             },
             MicrophoneDevice::Card(name) => self.card(name, |card| card.capture, "CAPTURE"),
         }
@@ -242,9 +241,9 @@ impl Board {
 
     fn speaker(&self, wanted: &SpeakerDevice) -> String {
         match wanted {
-            SpeakerDevice::Auto => match choose(self.cards.clone()) {
-                Some(name) => self.card(&name, |card| card.playback, "PLAY"),
-                None => "no sound card plays: NOT THERE now".into(),
+            SpeakerDevice::Auto => match auto(&self.cards, Use::Play) {
+                Ok(card) => format!("{} ({})", card.name, card.description),
+                Err(why) => format!("NOT THERE now: {why}"),
             },
             SpeakerDevice::Card(name) => self.card(name, |card| card.playback, "PLAY"),
         }

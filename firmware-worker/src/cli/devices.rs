@@ -3,8 +3,7 @@
 use super::{config_file, configuration_error, environment};
 use crate::config::{self, CameraDevice, Device, DeviceKind, camera_names};
 use crate::control;
-use crate::device::speaker::choose;
-use hal::audio::{Card, Identity, Offer, find};
+use hal::audio::{Card, Offer, Use, auto};
 use hal::video::{Camera, ControlState, Encoder, Mode, PixelFormat};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -90,6 +89,7 @@ fn to_json(
         })
     };
     let card = |(offer, card): &(Option<Result<Offer, String>>, Card)| {
+        let obstacle = offer.as_ref().and_then(|offer| offer.as_ref().err());
         let offer = offer.as_ref().and_then(|offer| offer.as_ref().ok());
         json!({
             "device": card.name,
@@ -100,18 +100,24 @@ fn to_json(
             "formats": offer.map(|offer| offer.formats.iter().map(|format| format.name()).collect::<Vec<_>>()),
             "rates": offer.map(|offer| &offer.rates),
             "channels": offer.map(|offer| [offer.channels.0, offer.channels.1]),
+            "obstacle": obstacle,
         })
     };
     let (chosen, why) = auto_encoder(encoders);
-    let (microphone, speaker) = auto_cards(cards);
+    let (auto_camera, auto_why) = auto_camera(cameras);
+    let (microphone, microphone_why) = auto_card(cards, Use::Capture);
+    let (speaker, speaker_why) = auto_card(cards, Use::Play);
     json!({
         "cameras": cameras.iter().map(camera).collect::<Vec<_>>(),
-        "auto": CameraDevice::Auto.find(cameras).ok().map(|camera| &camera.path),
+        "auto": auto_camera,
+        "auto_why": auto_why,
         "pipes": pipes.iter().map(pipe).collect::<Vec<_>>(),
         "encoders": encoders.iter().map(encoder).collect::<Vec<_>>(),
         "auto_encoder": { "encoder": chosen.to_string(), "why": why },
         "auto_microphone": microphone,
+        "auto_microphone_why": microphone_why,
         "auto_speaker": speaker,
+        "auto_speaker_why": speaker_why,
         "sound_cards": cards.iter().map(card).collect::<Vec<_>>(),
     })
 }
@@ -124,6 +130,9 @@ fn video_table(cameras: &[Camera], encoders: &[Encoder]) -> String {
     }
     for camera in cameras {
         let _ = writeln!(out, "{}  {}  ({}, {})", camera.path.display(), camera.card, camera.driver, camera.bus);
+        if let Some(why) = camera.obstacle {
+            let _ = writeln!(out, "    not taken by auto, as {why}");
+        }
         let _ = writeln!(out, "    {:<6} {}", "device", camera_names(camera, cameras).join("  or  "));
         for (format, best) in best_modes(&camera.modes) {
             let _ = writeln!(out, "    {format:<6} {best}");
@@ -144,11 +153,10 @@ fn video_table(cameras: &[Camera], encoders: &[Encoder]) -> String {
         let _ = writeln!(out, "{path}  encoder {}  ({})", encoder.card, encoder.driver);
         let _ = writeln!(out, "    {inputs} -> {outputs}");
     }
-    let auto = match CameraDevice::Auto.find(cameras) {
-        Ok(camera) => format!("{}, the first that gives pictures by itself", camera.path.display()),
-        Err(why) => format!("the test pattern, as {why}"),
+    let _ = match auto_camera(cameras) {
+        (Some(path), why) => writeln!(out, "auto takes {}, {why}", path.display()),
+        (None, why) => writeln!(out, "auto takes the test pattern, as {why}"),
     };
-    let _ = writeln!(out, "auto takes {auto}");
     let (encoder, why) = auto_encoder(encoders);
     let _ = writeln!(out, "encoder = \"auto\" encodes pictures in {encoder}, as {why}");
     out
@@ -162,6 +170,14 @@ fn pipe_table(pipes: &[Pipe<'_>]) -> String {
         let _ = writeln!(out, "    H264 as it is written; stamped with the time of its first byte less {offset_ms} ms");
     }
     out
+}
+
+/// The camera that is left to choose, and why it is that or none.
+fn auto_camera(cameras: &[Camera]) -> (Option<&Path>, String) {
+    match CameraDevice::Auto.find(cameras) {
+        Ok(camera) => (Some(&camera.path), "the first that gives pictures by itself".into()),
+        Err(why) => (None, why),
+    }
 }
 
 /// What codes the pictures of a camera that is left to choose, and why.
@@ -202,21 +218,27 @@ fn sound_table(cards: &[(Option<Result<Offer, String>>, Card)]) -> String {
             None => {}
         }
     }
-    let (microphone, speaker) = auto_cards(cards);
-    if let Some(name) = microphone {
-        let _ = writeln!(out, "auto of a microphone takes {name}");
-    }
-    if let Some(name) = speaker {
-        let _ = writeln!(out, "auto of a speaker takes {name}");
+    for (what, wanted, otherwise) in [("microphone", Use::Capture, "the tone"), ("speaker", Use::Play, "nothing")] {
+        let _ = match auto_card(cards, wanted) {
+            (Some(name), why) => writeln!(out, "auto of a {what} takes {name}, {why}"),
+            (None, why) => writeln!(out, "auto of a {what} takes {otherwise}, as {why}"),
+        };
     }
     out
 }
 
-/// What `device = "auto"` takes of a microphone and of a speaker.
-fn auto_cards(cards: &[(Option<Result<Offer, String>>, Card)]) -> (Option<String>, Option<String>) {
+/// The card that is left to choose, and why it is that or none.
+fn auto_card(cards: &[(Option<Result<Offer, String>>, Card)], wanted: Use) -> (Option<String>, String) {
     let cards: Vec<_> = cards.iter().map(|(_, card)| card.clone()).collect();
-    let microphone = find(&Identity::Auto, &cards, |card| card.capture).ok().map(|card| card.name.clone());
-    (microphone, choose(cards))
+    match (auto(&cards, wanted), wanted) {
+        (Ok(card), Use::Capture) => {
+            (Some(card.name.clone()), "the first that captures and is no digital connector".into())
+        }
+        (Ok(card), Use::Play) => {
+            (Some(card.name.clone()), "the first that plays and is no display and no digital connector".into())
+        }
+        (Err(why), _) => (None, why.to_string()),
+    }
 }
 
 /// For each format, the largest sizes with their highest rates; `--json` has them all.
@@ -240,121 +262,4 @@ fn best_modes(modes: &[Mode]) -> BTreeMap<String, String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use hal::audio::SampleFormat;
-    use hal::video::{Identity, Usb};
-    use std::time::Duration;
-
-    fn camera() -> Camera {
-        let mode = |format, width, height, milli_fps| Mode { format, width, height, milli_fps };
-        let usb = Usb { vendor: 0x46d, product: 0x825, serial: Some("A1".into()), port: "1-1.2".into(), interface: 0 };
-        Camera {
-            path: "/dev/video0".into(),
-            card: "HD Cam".into(),
-            driver: "uvcvideo".into(),
-            bus: "usb-1.2".into(),
-            identity: Identity { usb: Some(usb), ..Identity::default() },
-            obstacle: None,
-            controls: vec![ControlState { name: "gain".into(), value: Some(7), range: "0 to 100".into() }],
-            modes: vec![
-                mode(PixelFormat::Yuyv, 640, 480, 15_000),
-                mode(PixelFormat::Yuyv, 640, 480, 30_000),
-                mode(PixelFormat::Mjpeg, 1920, 1080, 30_000),
-                mode(PixelFormat::Mjpeg, 1280, 720, 29_970),
-            ],
-        }
-    }
-
-    fn encoder() -> Encoder {
-        let (card, driver) = ("bcm2835-codec-encode".into(), "bcm2835-codec".into());
-        let (inputs, outputs) = (vec!["YU12".into(), "NV12".into()], vec!["H264".into()]);
-        Encoder { path: "/dev/video11".into(), card, driver, inputs, outputs }
-    }
-
-    fn card() -> (Option<Result<Offer, String>>, Card) {
-        let usb = hal::audio::Usb { vendor: "046d".into(), product: "0825".into(), serial: None, port: "1-1.2".into() };
-        let card = Card {
-            name: "hw:CARD=Mic,DEV=0".into(),
-            description: "USB Mic".into(),
-            id: "Mic".into(),
-            card: "USB Mic".into(),
-            usb: Some(usb),
-            capture: true,
-            playback: false,
-        };
-        let formats = vec![SampleFormat::S16, SampleFormat::S24Packed];
-        (Some(Ok(Offer { formats, rates: vec![44_100, 48_000], channels: (1, 2) })), card)
-    }
-
-    #[test]
-    fn the_table_names_devices_as_the_configuration_takes_them() {
-        let expected = "/dev/video0  HD Cam  (uvcvideo, usb-1.2)\n    \
-                        device usb:046d:0825:A1  or  usb-port:1-1.2  or  card:HD Cam\n    \
-                        MJPEG  1920x1080@30  1280x720@29.97\n    \
-                        YUYV   640x480@30\n    \
-                        controls (--json tells what they take) gain\n\
-                        /dev/video11  encoder bcm2835-codec-encode  (bcm2835-codec)\n    \
-                        YU12, NV12 -> H264\n\
-                        auto takes /dev/video0, the first that gives pictures by itself\n\
-                        encoder = \"auto\" encodes pictures in hardware, as /dev/video11 (bcm2835-codec) gives H.264 of \
-                        YU12, NV12\n";
-        assert_eq!(video_table(&[camera()], &[encoder()]), expected);
-        let expected = "hw:CARD=Mic,DEV=0  USB Mic  (capture)\n    usb:046d:0825  usb-port:1-1.2  card:Mic\n    \
-                        S16_LE S24_3LE  44100 48000 Hz  1 to 2 ch\n\
-                        auto of a microphone takes hw:CARD=Mic,DEV=0\n";
-        assert_eq!(sound_table(&[card()]), expected);
-    }
-
-    #[test]
-    fn a_camera_that_encodes_is_said_to_be_passed_through() {
-        let mut camera = camera();
-        assert!(!video_table(std::slice::from_ref(&camera), &[]).contains("passed through"));
-        camera.modes.push(Mode { format: PixelFormat::H264, width: 1280, height: 720, milli_fps: 30_000 });
-        let table = video_table(&[camera], &[]);
-        assert!(table.contains("H264   1280x720@30\n") && table.contains("gives H.264: passed through"), "{table}");
-    }
-
-    fn attic() -> Device {
-        let command = vec!["rpicam-vid".into(), "-n".into()];
-        let device = CameraDevice::Pipe { command, latency_offset: Duration::from_millis(40) };
-        Device {
-            name: "attic".into(),
-            kind: DeviceKind::Camera(config::Camera { device, ..config::Camera::default() }),
-        }
-    }
-
-    #[test]
-    fn a_configured_command_is_listed_with_what_its_stamps_are() {
-        let expected = "pipe  attic  (rpicam-vid -n)\n    \
-                        H264 as it is written; stamped with the time of its first byte less 40 ms\n";
-        assert_eq!(pipe_table(&pipes(&[attic()])), expected);
-    }
-
-    #[test]
-    fn an_empty_board_says_what_may_be_missing() {
-        let video = video_table(&[], &[]);
-        assert!(video.contains("group `video`"));
-        let auto = "auto takes the test pattern, as no camera is connected\n\
-                    encoder = \"auto\" encodes pictures in software, as no encoder here gives H.264\n";
-        assert!(video.ends_with(auto), "{video}");
-        assert!(sound_table(&[]).contains("group `audio`"));
-    }
-
-    #[test]
-    fn json_has_every_mode() {
-        let value = to_json(&[camera()], &pipes(&[attic()]), &[encoder()], &[card()]);
-        assert_eq!(value["cameras"][0]["modes"][3], json!({"format":"MJPEG","width":1280,"height":720,"fps":29.97}));
-        assert_eq!(value["cameras"][0]["names"][0], "usb:046d:0825:A1");
-        assert_eq!(value["cameras"][0]["controls"][0], json!({"name":"gain","value":7,"takes":"0 to 100"}));
-        assert_eq!(value["pipes"][0]["latency_offset_ms"], 40);
-        assert_eq!(value["auto"], "/dev/video0");
-        assert_eq!(value["encoders"][0]["outputs"], json!(["H264"]));
-        assert!(value["encoders"][0]["quirks"][0].as_str().is_some_and(|why| why.contains("level 4.0")));
-        assert_eq!(value["auto_encoder"]["encoder"], "hardware");
-        assert_eq!((&value["auto_microphone"], &value["auto_speaker"]), (&json!("hw:CARD=Mic,DEV=0"), &Value::Null));
-        assert_eq!(value["sound_cards"][0]["device"], "hw:CARD=Mic,DEV=0");
-        assert_eq!(value["sound_cards"][0]["identities"][1], "usb-port:1-1.2");
-        assert_eq!(value["sound_cards"][0]["formats"], json!(["S16_LE", "S24_3LE"]));
-    }
-}
+mod tests;

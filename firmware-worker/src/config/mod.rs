@@ -387,7 +387,7 @@ pub struct Speaker {
 /// Which speaker.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum SpeakerDevice {
-    /// The first card that plays; displays and digital connectors come last.
+    /// The first card that plays and is no display and no digital connector.
     Auto,
     /// As `devices` names it (`usb:...`, `usb-port:...`, `card:...`), or an ALSA name: `hw:CARD=Headphones,DEV=0`, `hw:0,0`.
     Card(String),

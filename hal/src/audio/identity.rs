@@ -4,6 +4,32 @@ use super::{Card, Error};
 use std::fmt;
 use std::path::Path;
 
+/// What a card is wanted for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Use {
+    /// Sound in.
+    Capture,
+    /// Sound out.
+    Play,
+}
+
+impl Use {
+    /// Whether the card can.
+    pub fn fits(self, card: &Card) -> bool {
+        match self {
+            Self::Capture => card.capture,
+            Self::Play => card.playback,
+        }
+    }
+
+    fn verb(self) -> &'static str {
+        match self {
+            Self::Capture => "captures",
+            Self::Play => "plays",
+        }
+    }
+}
+
 /// What names a card for good.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Identity {
@@ -114,6 +140,21 @@ impl Card {
         identities.push(Identity::Name(self.id.clone()).to_string());
         identities
     }
+}
+
+/// The PCM that [`Identity::Auto`] means among `cards`; the error tells what it leaves out.
+pub fn auto(cards: &[Card], wanted: Use) -> Result<&Card, Error> {
+    find(&Identity::Auto, cards, |card| wanted.fits(card)).map_err(|_| {
+        let left_out: Vec<_> = cards.iter().filter(|card| wanted.fits(card)).collect();
+        let each = left_out.iter().map(|card| format!("{} ({})", card.name, card.description)).collect::<Vec<_>>();
+        match left_out.first() {
+            None => Error::None(wanted.verb()),
+            Some(first) => {
+                let (verb, digital, first) = (wanted.verb(), each.join("; "), first.name.clone());
+                Error::OnlyDigital { verb, digital, first }
+            }
+        }
+    })
 }
 
 /// The PCM that `wanted` means among `cards`, of those that `can` do what is asked: the first of the one card that fits.

@@ -13,7 +13,7 @@ mod volume;
 
 pub use capture::Capture;
 pub use format::SampleFormat;
-pub use identity::{Identity, Usb, find};
+pub use identity::{Identity, Usb, Use, auto, find};
 pub use list::{Offer, list, offer};
 pub use pcm::Failed;
 pub use playback::{Playback, Turn};
@@ -83,6 +83,22 @@ pub enum Error {
     /// Does not exist.
     #[error("{0}: no such sound card (`firmware-worker devices` lists those there are)")]
     Missing(String),
+    /// Nothing for `auto`: no card does that.
+    #[error("no sound card {0}")]
+    None(&'static str),
+    /// Nothing for `auto`: what there is may have nobody listening behind it.
+    #[error(
+        "no sound card {verb} but displays and digital connectors, which auto leaves out: {digital}; name one, as \
+         `device = \"{first}\"`"
+    )]
+    OnlyDigital {
+        /// What is wanted of it.
+        verb: &'static str,
+        /// All of them.
+        digital: String,
+        /// The first one's name.
+        first: String,
+    },
     /// The configuration means more than one.
     #[error("{wanted}: fits more than one sound card: {cards}; name one of them")]
     Ambiguous {

@@ -20,7 +20,7 @@ use super::outlet::Outlet;
 use super::pipeline::{Event, Failure, Pipeline, Stage};
 use crate::config::{self, MicrophoneDevice};
 use assembler::{Block, MAX_CHANNELS};
-use hal::audio::{Capture, Identity, mixer};
+use hal::audio::{Capture, Identity, Use, auto, mixer};
 use hal::ring::Layout;
 use heapless::spsc::{Consumer, Queue};
 use press::Packets;
@@ -56,13 +56,14 @@ pub fn start(microphone: &config::Microphone, tone: bool, outlet: Arc<Outlet>) -
 
 /// Whether an automatic microphone, a tone so far, has a card now.
 pub fn appeared(microphone: &config::Microphone) -> bool {
-    microphone.device == MicrophoneDevice::Auto && pcm_of(&Identity::Auto).is_ok()
+    microphone.device == MicrophoneDevice::Auto && auto(&hal::audio::list(), Use::Capture).is_ok()
 }
 
 /// The PCM that is meant. What libasound knows by other names is its own to resolve.
 fn pcm_of(identity: &Identity) -> Result<String, hal::audio::Error> {
     match identity {
         Identity::Alsa(name) => Ok(name.clone()),
+        Identity::Auto => auto(&hal::audio::list(), Use::Capture).map(|card| card.name.clone()),
         other => hal::audio::find(other, &hal::audio::list(), |card| card.capture).map(|card| card.name.clone()),
     }
 }
@@ -132,7 +133,6 @@ impl Input {
         let name = match pcm_of(&identity) {
             Ok(name) => name,
             Err(_) if identity == Identity::Auto && tone => return Ok(Self::Tone),
-            Err(_) if identity == Identity::Auto => return Err("no sound card captures".to_owned().into()),
             Err(error) => return Err(error.into()),
         };
         stage.wanted.drives(&name);

@@ -12,7 +12,7 @@ pub use trial::{Heard, SpeakerTrial};
 use super::pipeline::{Event, Events, Failure, Pipeline, Wanted};
 use super::urgency;
 use crate::config::{self, SpeakerDevice};
-use hal::audio::{Card, Identity, Playback, Turn, find, mixer, set_playback};
+use hal::audio::{Identity, Playback, Turn, Use, auto, find, mixer, set_playback};
 use hal::ring::pcm;
 use protocol::device::Keying;
 use std::io;
@@ -31,7 +31,7 @@ pub fn start(speaker: &config::Speaker, inlet: Arc<Inlet>) -> io::Result<Pipelin
     Pipeline::launch("speaker", move |wanted, events| {
         let name = match &speaker.device {
             SpeakerDevice::Card(name) => pcm_of(name)?,
-            SpeakerDevice::Auto => choose(hal::audio::list()).ok_or_else(|| "no sound card plays".to_owned())?,
+            SpeakerDevice::Auto => auto(&hal::audio::list(), Use::Play)?.name.clone(),
         };
         wanted.drives(&name);
         let playback = Playback::start(&name, speaker.channels)?;
@@ -50,13 +50,6 @@ fn pcm_of(name: &str) -> Result<String, Failure> {
         Ok(identity) => Ok(find(&identity, &hal::audio::list(), |card| card.playback)?.name.clone()),
         Err(why) => Err(format!("{name}: {why}").into()),
     }
-}
-
-/// The first card that plays and leads neither to a display nor to a digital connector, else the first that plays.
-pub fn choose(cards: Vec<Card>) -> Option<String> {
-    let mut playing: Vec<_> = cards.into_iter().filter(|card| card.playback).collect();
-    playing.sort_by_key(Card::is_digital);
-    playing.into_iter().next().map(|card| card.name)
 }
 
 /// Sets the card's mixer. A card without one, or with one that refuses, is played as it is.

@@ -1,6 +1,7 @@
 //! Rings, voices and mix in simulated time: the test is the jobs and the card.
 
 use super::*;
+use hal::audio::Card;
 use hal::doorbell::Doorbell;
 use hal::ring::pcm::{Frame, Writer};
 use protocol::device::ReaderId;
@@ -182,7 +183,7 @@ fn a_detached_job_is_not_heard() {
 }
 
 #[test]
-fn the_automatic_speaker_is_no_display_and_no_digital_connector_where_there_is_another() {
+fn the_automatic_speaker_is_no_display_and_no_digital_connector_even_where_there_is_no_other() {
     let card = |name: &str, description: &str, playback| {
         let (name, description) = (name.to_owned(), description.to_owned());
         Card { name, description, id: String::new(), card: String::new(), usb: None, capture: true, playback }
@@ -196,9 +197,13 @@ fn the_automatic_speaker_is_no_display_and_no_digital_connector_where_there_is_a
             card("hw:CARD=Headphones,DEV=0", "bcm2835 Headphones", true),
         ]
     };
-    assert_eq!(choose(cards()).as_deref(), Some("hw:CARD=Headphones,DEV=0"));
-    assert_eq!(choose(cards().into_iter().take(2).collect()).as_deref(), Some("hw:CARD=vc4hdmi0,DEV=0"));
-    assert_eq!(choose(Vec::new()), None);
+    let chosen = |cards: &[Card]| auto(cards, Use::Play).map(|card| card.name.clone()).map_err(|e| e.to_string());
+    assert_eq!(chosen(&cards()).as_deref(), Ok("hw:CARD=Headphones,DEV=0"));
+    let left_out = "no sound card plays but displays and digital connectors, which auto leaves out: \
+                    hw:CARD=vc4hdmi0,DEV=0 (vc4-hdmi-0, MAI PCM i2s-hifi-0); hw:CARD=PCH,DEV=1 (HDA Intel PCH, ALC887 \
+                    Digital IEC958); name one, as `device = \"hw:CARD=vc4hdmi0,DEV=0\"`";
+    assert_eq!(chosen(&cards()[..3]), Err(left_out.into()));
+    assert_eq!(chosen(&cards()[..1]), Err("no sound card plays".into()));
 }
 
 #[test]

@@ -21,6 +21,7 @@ mod owner;
 mod pace;
 mod pipeline;
 mod readers;
+mod resample;
 pub(crate) mod speaker;
 mod stages;
 mod trial;

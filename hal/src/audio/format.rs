@@ -1,4 +1,4 @@
-//! The sample formats that cards give, and their way to floating point.
+//! The sample formats of cards, and the way from what they give and to what they take.
 
 /// Little-endian, interleaved. In the order in which they are wanted: Opus keeps no more than 16 bits of a voice, and fewer
 /// bytes leave more of a USB bus.
@@ -65,6 +65,24 @@ impl SampleFormat {
         }
     }
 
+    /// Encodes 16-bit samples, at full scale where they are.
+    ///
+    /// # Panics
+    /// If `raw` does not hold exactly as many samples as `samples`.
+    pub fn encode(self, samples: &[i16], raw: &mut [u8]) {
+        assert_eq!(raw.len(), samples.len() * self.bytes(), "as many samples as bytes");
+        match self {
+            Self::S16 => all(samples, raw, i16::to_le_bytes),
+            Self::S24 => all(samples, raw, |sample| (i32::from(sample) << 8).to_le_bytes()),
+            Self::S24Packed => all(samples, raw, |sample| {
+                let [low, high] = sample.to_le_bytes();
+                [0, low, high]
+            }),
+            Self::S32 => all(samples, raw, |sample| (i32::from(sample) << 16).to_le_bytes()),
+            Self::Float => all(samples, raw, |sample| (f32::from(sample) / 32_768.0).to_le_bytes()),
+        }
+    }
+
     pub(super) fn alsa(self) -> alsa::pcm::Format {
         use alsa::pcm::Format;
         match self {
@@ -81,6 +99,13 @@ fn each<const BYTES: usize>(raw: &[u8], samples: &mut [f32], decode: impl Fn([u8
     let (raw, _) = raw.as_chunks::<BYTES>();
     for (bytes, sample) in raw.iter().zip(samples) {
         *sample = decode(*bytes);
+    }
+}
+
+fn all<const BYTES: usize>(samples: &[i16], raw: &mut [u8], encode: impl Fn(i16) -> [u8; BYTES]) {
+    let (raw, _) = raw.as_chunks_mut::<BYTES>();
+    for (sample, bytes) in samples.iter().zip(raw) {
+        *bytes = encode(*sample);
     }
 }
 
@@ -114,6 +139,26 @@ mod tests {
         };
         for format in SampleFormat::ALL {
             assert_eq!(decoded(format, &raw(format)), expected, "{format:?}");
+        }
+    }
+
+    #[test]
+    fn sixteen_bits_are_encoded_to_the_same_sound_in_every_format() {
+        let samples = [-16_384, 0, 1, i16::MIN, i16::MAX];
+        let encoded = |format: SampleFormat| {
+            let mut raw = vec![9; samples.len() * format.bytes()];
+            format.encode(&samples, &mut raw);
+            raw
+        };
+        let least = |format| encoded(format)[2 * format.bytes()..][..format.bytes()].to_vec();
+        assert_eq!(least(SampleFormat::S16), [1, 0]);
+        assert_eq!(least(SampleFormat::S24), [0, 1, 0, 0]);
+        assert_eq!(least(SampleFormat::S24Packed), [0, 1, 0]);
+        assert_eq!(least(SampleFormat::S32), [0, 0, 1, 0]);
+        assert_eq!(least(SampleFormat::Float), (1.0_f32 / 32_768.0).to_le_bytes());
+        assert_eq!(&encoded(SampleFormat::S24)[..4], [0, 0, 0xc0, 0xff], "its unused byte is the sign's");
+        for format in SampleFormat::ALL {
+            assert_eq!(decoded(format, &encoded(format)), samples.map(|s| f32::from(s) / 32_768.0), "{format:?}");
         }
     }
 

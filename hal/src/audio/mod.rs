@@ -117,7 +117,10 @@ pub enum Error {
     #[error("{0}: gives none of S16, S24, S24_3, S32 and FLOAT at 16 to 96 kHz in up to 8 channels")]
     NoFormat(String),
     /// Offers nothing that we can give.
-    #[error("{0}: cannot play S16 or S32 at 48000 Hz in 10 ms periods (its `plughw:` name may convert)")]
+    #[error(
+        "{0}: plays none of S16, S24, S24_3, S32 and FLOAT at 16 to 96 kHz in periods of 85 ms at most (its `plughw:` name \
+         may convert)"
+    )]
     NoPlayback(String),
 }
 

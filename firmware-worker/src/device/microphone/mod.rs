@@ -10,7 +10,6 @@ mod clock;
 mod mix;
 mod press;
 mod reader;
-mod resample;
 mod timeline;
 
 #[cfg(test)]

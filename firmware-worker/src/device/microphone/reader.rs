@@ -3,12 +3,12 @@
 use super::assembler::{Block, MAX_BLOCK, MAX_CHANNELS};
 use super::clock::Clock;
 use super::mix::Mix;
-use super::resample::Resampler;
 use super::timeline::{RATE, to_ns};
 use super::{Input, STOP_CHECK};
 use crate::config;
 use crate::control::OwnerStage;
 use crate::device::pipeline::Stage;
+use crate::device::resample::Resampler;
 use crate::device::urgency;
 use crate::media::tone::Tone;
 use hal::audio::{Capture, Period};
@@ -74,9 +74,6 @@ struct Card {
     /// One period as it comes, and in the track's channels.
     raw: Vec<f32>,
     mixed: Vec<f32>,
-    /// Frames of the card that the resampler took since the last gap, and those at 48 kHz that it gave.
-    taken: u64,
-    made: u64,
 }
 
 /// Where blocks go.
@@ -163,8 +160,6 @@ impl Card {
             zeros: Zeros::new(setup.rate),
             raw: vec![0.0; setup.period * setup.channels as usize],
             mixed: vec![0.0; setup.period * channels],
-            taken: 0,
-            made: 0,
             capture,
             name,
         })
@@ -198,7 +193,6 @@ impl Card {
 
     fn restart(&mut self, out: &mut Out<'_>) {
         self.resampler.reset();
-        (self.taken, self.made) = (0, 0);
         out.block.gap = true;
     }
 
@@ -217,12 +211,9 @@ impl Card {
         self.mix.apply(&self.raw, &mut self.mixed);
         // What comes out began as much earlier as the resampler still holds.
         let ns_per_sample = self.clock.ns_per_frame() * f64::from(setup.rate) / RATE as f64;
-        let due = self.taken * RATE / u64::from(setup.rate) + self.resampler.delay() as u64;
-        let behind = due.saturating_sub(self.made) as f64 * ns_per_sample;
+        let behind = self.resampler.behind() as f64 * ns_per_sample;
         let mut from_ns = timed.captured_ns.saturating_sub(behind as u64);
-        self.taken += setup.period as u64;
         let sound = self.resampler.process(&self.mixed);
-        self.made += (sound.len() / out.channels) as u64;
         let whole = |sample: &f32| (sample * 32_768.0).round() as i16;
         for part in sound.chunks(MAX_BLOCK * out.channels) {
             out.hand_over(part.iter().map(whole), from_ns);

@@ -2,8 +2,7 @@
 
 use hal::ring::Meta;
 
-/// Samples a second.
-pub const RATE: u64 = 48_000;
+pub use crate::device::resample::RATE;
 const SECOND_NS: u64 = 1_000_000_000;
 
 /// Where the next packet lies. Positions never run back: not over an xrun, a new card, or a clock that is behind.

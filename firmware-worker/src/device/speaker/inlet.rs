@@ -5,16 +5,13 @@
 
 use super::super::level::Meter;
 use super::reference::Reference;
-use super::voice::{Step, Voice};
+use super::voice::{Beat, Step, Voice};
 use hal::doorbell::Doorbell;
 use hal::ring::{self, pcm};
 use protocol::device::ReaderId;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-/// What is mixed at a time before the card has said otherwise: 10 ms.
-const PERIOD: usize = 480;
 
 /// Counters that the thread adds to and the control loop reads.
 #[derive(Debug, Default)]
@@ -46,7 +43,7 @@ pub struct Inlet {
 
 #[derive(Debug)]
 struct Shared {
-    period: usize,
+    beat: Beat,
     voices: Vec<(ReaderId, Voice, Arc<Doorbell>)>,
     /// One period, interleaved.
     sum: Vec<f32>,
@@ -55,8 +52,10 @@ struct Shared {
 impl Inlet {
     /// Without voices. Its reference lives as long as the owner, whatever becomes of the card.
     pub fn create() -> Result<Self, ring::Error> {
-        let shared = Shared { period: PERIOD, voices: Vec::new(), sum: vec![0.0; PERIOD * 2] };
-        let reference = Mutex::new(Reference::create(PERIOD)?);
+        // Until a card says otherwise.
+        let beat = Beat::USUAL;
+        let shared = Shared { beat, voices: Vec::new(), sum: vec![0.0; beat.period * 2] };
+        let reference = Mutex::new(Reference::create(beat.period)?);
         Ok(Self { shared: Mutex::new(shared), reference, counters: Counters::default(), meter: Meter::default() })
     }
 
@@ -80,11 +79,11 @@ impl Inlet {
         let ring = pcm::Reader::create("pcm")?;
         let fd = ring.fd().try_clone_to_owned().map_err(|source| ring::Error::System { call: "dup", source })?;
         // Before the lock, which the card's thread waits for in each period.
-        let period = self.shared().period;
-        let mut voice = Voice::new(ring, period);
+        let beat = self.shared().beat;
+        let mut voice = Voice::new(ring, beat);
         let mut shared = self.shared();
-        if shared.period != period {
-            voice.begin(shared.period);
+        if shared.beat != beat {
+            voice.begin(shared.beat);
         }
         shared.voices.push((reader, voice, bell));
         Ok(fd)
@@ -99,26 +98,26 @@ impl Inlet {
         drop(gone);
     }
 
-    /// A card runs that takes `period` frames at a time.
-    pub fn begin(&self, period: usize) {
+    /// A card runs that takes its sound so.
+    pub fn begin(&self, beat: Beat) {
         let mut shared = self.shared();
-        shared.period = period;
-        shared.sum.resize(period * 2, 0.0);
+        shared.beat = beat;
+        shared.sum.resize(beat.period * 2, 0.0);
         for (_, voice, _) in &mut shared.voices {
-            voice.begin(period);
+            voice.begin(beat);
         }
         drop(shared);
-        self.kept().begin(period);
+        self.kept().begin(beat);
     }
 
     /// Fills a period with the sum of all voices; `now_us` is [`pcm::now_us`]. Who breaks the rules of the ring is forgotten
     /// and named to `broken`.
     pub fn mix(&self, now_us: u32, frames: &mut [pcm::Frame], mut broken: impl FnMut(ReaderId, pcm::Violation)) {
         let mut shared = self.shared();
-        let Shared { period, voices, sum } = &mut *shared;
+        let Shared { voices, sum, .. } = &mut *shared;
         sum.fill(0.0);
         let (mut heard, mut buffer_us) = (false, 0);
-        voices.retain_mut(|(reader, voice, bell)| match voice.add(sum, *period, now_us) {
+        voices.retain_mut(|(reader, voice, bell)| match voice.add(sum, now_us) {
             Ok(step) => {
                 self.count(step);
                 heard |= step.heard;

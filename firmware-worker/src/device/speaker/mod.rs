@@ -19,6 +19,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
+use voice::Beat;
 
 /// How often a thread whose card takes nothing looks whether it is to stop; bounds how long closing takes.
 const STOP_CHECK: Duration = Duration::from_millis(100);
@@ -36,7 +37,7 @@ pub fn start(speaker: &config::Speaker, inlet: Arc<Inlet>) -> io::Result<Pipelin
         wanted.drives(&name);
         let playback = Playback::start(&name, speaker.channels)?;
         let description = format!("{name} {}{}", playback.shape(), apply(&name, &speaker));
-        inlet.begin(playback.period());
+        inlet.begin(Beat { period: playback.period(), rate: playback.shape().rate });
         urgency::take(&name);
         events.tell(Event::Running { description, hardware: true, encoder: None, keying: Keying::default() });
         Ok::<_, Failure>(run(&name, playback, &inlet, wanted, events)?)

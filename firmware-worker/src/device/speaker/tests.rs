@@ -109,6 +109,44 @@ fn a_card_clock_that_is_off_by_1000_ppm_runs_no_ring_dry_or_full_and_no_step_is_
 }
 
 #[test]
+fn a_card_of_another_rate_plays_the_same_pitch_with_the_same_lead() {
+    for (rate, period, ppm) in [
+        (44_100, 441, -1000.0),
+        (44_100, 441, 1000.0),
+        (16_000, 160, 300.0),
+        (96_000, 960, -300.0),
+        (44_100, 1024, 0.0),
+    ] {
+        let inlet = Inlet::create().unwrap();
+        let mut job = Job::attach(&inlet, 0, ppm, 440.0);
+        inlet.begin(Beat { period, rate });
+        let (mut frames, mut played) = (vec![[0; 2]; period], Vec::new());
+        // What the card's clock has seen pass, in periods of a job.
+        let (mut passed, mut worst) = (0.0, 0);
+        for n in 0..60 * rate as usize / period {
+            passed += period as f64 / f64::from(rate) * 100.0;
+            while (job.periods as f64) < passed {
+                job.tick();
+            }
+            inlet.mix((passed * 10_000.0) as u32, &mut frames, |reader, why| panic!("{reader:?}: {why}"));
+            let second = n * period / rate as usize;
+            if second >= 20 {
+                played.extend_from_slice(&frames);
+                worst = worst.max(inlet.counters.buffer_us.load(Relaxed).abs_diff(TARGET_US));
+            }
+        }
+        let counters = &inlet.counters;
+        assert_eq!((counters.dry.load(Relaxed), counters.skipped.load(Relaxed)), (0, 0), "{rate} {period} {ppm}");
+        assert!(worst < 7_000, "{rate} {period} {ppm}: {worst} us from the target");
+        let edges = played.windows(2).filter(|w| w[0][0] < 0 && w[1][0] >= 0).count();
+        let hz = edges as f64 * f64::from(rate) / played.len() as f64;
+        assert!((hz - 440.0 * (1.0 + ppm / 1e6)).abs() < 0.5, "{rate}: {hz} Hz");
+        let loudest = played.iter().map(|frame| frame[0]).max().unwrap();
+        assert!((7_900..=8_100).contains(&loudest), "{rate}: {loudest}");
+    }
+}
+
+#[test]
 fn two_jobs_are_heard_together_and_loud_ones_are_cut_at_full_scale() {
     let inlet = Inlet::create().unwrap();
     let (mut low, mut high) = (Job::attach(&inlet, 0, 0.0, 400.0), Job::attach(&inlet, 1, 300.0, 1000.0));
@@ -166,7 +204,7 @@ fn what_waited_while_there_was_no_card_is_not_played_late() {
     let inlet = Inlet::create().unwrap();
     let mut job = Job::attach(&inlet, 0, 0.0, 440.0);
     job.write(8000);
-    inlet.begin(PERIOD);
+    inlet.begin(Beat::USUAL);
     let played = play(&inlet, &mut [&mut job], 300);
     assert!(inlet.counters.skipped.load(Relaxed) > 3000);
     assert!(inlet.counters.buffer_us.load(Relaxed) < 110_000);

@@ -3,16 +3,40 @@
 //! Joins are smooth whatever happens: a start fades in, a cut fades over, and where a ring runs dry the last frame fades
 //! out. The loss itself is not concealed; that is the job's business.
 
+use crate::device::resample::{RATE, Variable};
 use hal::ring::pcm::{self, Frame, Violation};
 use protocol::device::playout::{self, MAX_DEVIATION, Playout};
-use rubato::audioadapter_buffers::direct::InterleavedSlice;
-use rubato::{Adjustable, Async, FixedAsync, PolynomialDegree, Resampler};
 
 /// Frames of a join: 5 ms, too short to be missed and too long to click.
 const JOIN: usize = 240;
 
-/// Below the pass band's last octave, an interpolation through eight points is as good as 16 bits at these ratios.
-const DEGREE: PolynomialDegree = PolynomialDegree::Septic;
+/// How a card takes its sound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Beat {
+    /// Frames a period.
+    pub period: usize,
+    /// Hz.
+    pub rate: u32,
+}
+
+impl Beat {
+    /// The usual: 10 ms at 48 kHz.
+    pub const USUAL: Self = Self { period: 480, rate: 48_000 };
+
+    /// The playout counts a card's time in frames of its job.
+    fn playout(self) -> Playout {
+        Playout::new((self.period as u64 * RATE / u64::from(self.rate)) as usize)
+    }
+
+    /// Periods a second.
+    fn hz(self) -> f64 {
+        f64::from(self.rate) / self.period as f64
+    }
+
+    fn resampler(self) -> Variable {
+        Variable::new(self.rate, self.period, MAX_DEVIATION)
+    }
+}
 
 /// What a period brought.
 #[derive(Clone, Copy, Debug, Default)]
@@ -29,17 +53,17 @@ pub struct Step {
 pub struct Voice {
     ring: pcm::Reader,
     playout: Playout,
-    resampler: Async<f32>,
+    resampler: Variable,
     /// As read.
     frames: Vec<Frame>,
     /// The same, interleaved.
     input: Vec<f32>,
-    /// One period, interleaved.
-    output: Vec<f32>,
     last: Frame,
     /// The next frame does not follow the last one.
     cut: bool,
     lead: Lead,
+    /// Periods a second.
+    hz: f64,
 }
 
 /// The mean lead of the last whole second.
@@ -51,31 +75,29 @@ struct Lead {
 }
 
 impl Voice {
-    /// For a card that takes `period` frames at a time.
-    pub fn new(ring: pcm::Reader, period: usize) -> Self {
-        let resampler = resampler(period);
-        let most = resampler.input_frames_max();
+    /// For a card that takes its sound so.
+    pub fn new(ring: pcm::Reader, beat: Beat) -> Self {
+        let resampler = beat.resampler();
+        let most = resampler.most();
         Self {
             ring,
-            playout: Playout::new(period),
+            playout: beat.playout(),
             resampler,
             frames: vec![[0; 2]; most],
             input: vec![0.0; most * 2],
-            output: vec![0.0; period * 2],
             last: [0; 2],
             cut: true,
             lead: Lead::default(),
+            hz: beat.hz(),
         }
     }
 
-    /// Another card may have another period.
-    pub fn begin(&mut self, period: usize) {
-        self.playout = Playout::new(period);
-        self.resampler = resampler(period);
-        let most = self.resampler.input_frames_max();
+    /// Another card may take it otherwise.
+    pub fn begin(&mut self, beat: Beat) {
+        (self.playout, self.resampler, self.hz) = (beat.playout(), beat.resampler(), beat.hz());
+        let most = self.resampler.most();
         self.frames.resize(most, [0; 2]);
         self.input.resize(most * 2, 0.0);
-        self.output.resize(period * 2, 0.0);
         (self.last, self.cut) = ([0; 2], true);
     }
 
@@ -90,28 +112,24 @@ impl Voice {
     }
 
     /// Adds one period to an interleaved sum.
-    pub fn add(&mut self, sum: &mut [f32], period: usize, now_us: u32) -> Result<Step, Violation> {
+    pub fn add(&mut self, sum: &mut [f32], now_us: u32) -> Result<Step, Violation> {
         let level = self.ring.level()?;
         let unwritten = (u64::from(self.ring.age_us(now_us)) * 48 / 1000) as usize;
         let playout::Step::Play { skip, speed } = self.playout.next(level, unwritten, self.ring.held()) else {
             self.cut = true;
             return Ok(Step::default());
         };
-        self.lead.note(playout::lead(level, unwritten), period);
+        self.lead.note(playout::lead(level, unwritten), self.hz);
         let skipped = self.ring.skip(skip)?;
         self.cut |= skipped > 0;
-        self.resampler.set_resample_ratio(1.0 / speed, true).expect("the speed keeps its limits");
-        let needed = self.resampler.input_frames_next();
+        let needed = self.resampler.needs(speed);
         let got = self.ring.read(&mut self.frames[..needed])?;
         self.join(got, needed);
         let dry = got < needed;
         if dry {
             self.playout.ran_dry();
         }
-        self.resample(needed, period);
-        for (to, from) in sum.iter_mut().zip(&self.output) {
-            *to += from;
-        }
+        self.resample(needed, sum);
         Ok(Step { heard: true, dry, skipped })
     }
 
@@ -133,13 +151,13 @@ impl Voice {
         }
     }
 
-    fn resample(&mut self, needed: usize, period: usize) {
+    fn resample(&mut self, needed: usize, sum: &mut [f32]) {
         for (to, frame) in self.input.chunks_exact_mut(2).zip(&self.frames[..needed]) {
             (to[0], to[1]) = (frame[0].into(), frame[1].into());
         }
-        let input = InterleavedSlice::new(&self.input, 2, needed).expect("as long as the resampler may want");
-        let mut output = InterleavedSlice::new_mut(&mut self.output, 2, period).expect("one period");
-        self.resampler.process_into_buffer(&input, &mut output, None).expect("as much as it said it needs");
+        for (to, from) in sum.iter_mut().zip(self.resampler.process(&self.input[..needed * 2])) {
+            *to += from;
+        }
     }
 }
 
@@ -150,20 +168,14 @@ impl std::fmt::Debug for Voice {
 }
 
 impl Lead {
-    fn note(&mut self, lead: usize, period: usize) {
+    fn note(&mut self, lead: usize, hz: f64) {
         self.sum += lead as u64;
         self.periods += 1;
-        if self.periods * period as u64 >= 48_000 {
+        if self.periods as f64 >= hz {
             self.mean_us = (self.sum * 1000 / 48 / self.periods) as u32;
             (self.sum, self.periods) = (0, 0);
         }
     }
-}
-
-/// From `period` frames at our clock to as many at the card's.
-fn resampler(period: usize) -> Async<f32> {
-    let most = 1.0 + 2.0 * MAX_DEVIATION;
-    Async::new_poly(1.0, most, DEGREE, period, 2, FixedAsync::Output).expect("parameters that are good for any period")
 }
 
 /// `i` of `length` on the way from one frame to the other.

@@ -11,15 +11,12 @@ mod pcm;
 
 pub use pcm::Shape;
 
-use super::{Error, Failed};
+use super::{Error, Failed, SampleFormat};
 use crate::process::monotonic_ns;
 use crate::ring::pcm::Frame;
 use pcm::Pcm;
 use std::thread;
 use std::time::{Duration, Instant};
-
-/// The only rate: that of Opus, and of any card made in this century.
-const RATE: u64 = 48_000;
 
 /// Periods that the card holds after each write: 40 ms for a thread that does not get to run.
 const AHEAD: usize = 4;
@@ -27,7 +24,8 @@ const AHEAD: usize = 4;
 /// Restarts in a row, without a period between them, after which the card counts as lost.
 const MAX_RESTARTS: u32 = 10;
 
-/// Frames, half a second, that no card with a clock takes within [`TOO_SOON`] beyond its buffer.
+/// Frames, half a second at 48 kHz and as long at any other rate, that no card with a clock takes within [`TOO_SOON`] beyond
+/// its buffer.
 const PROBE: u64 = 24_000;
 const TOO_SOON: Duration = Duration::from_millis(250);
 
@@ -44,15 +42,17 @@ pub enum Turn {
     Gone,
 }
 
-/// A playing card: 48 kHz, 10 ms periods where it has them. Writing allocates nothing.
+/// A playing card: 48 kHz and 10 ms periods where it has them. Writing allocates nothing.
 #[derive(Debug)]
 pub struct Playback {
     pcm: Pcm,
     shape: Shape,
     restarts: u32,
     pace: Pace,
-    /// One period in the card's own form.
-    samples: Vec<i32>,
+    /// One period in the card's channels.
+    samples: Vec<i16>,
+    /// The same as it takes it.
+    raw: Vec<u8>,
 }
 
 /// Whose clock it is.
@@ -69,10 +69,10 @@ impl Playback {
     /// card in use.
     pub fn start(name: &str, channels: u8) -> Result<Self, Error> {
         let failed = |error| Error::of(name, error);
-        let (pcm, shape) = Pcm::open(name, channels, AHEAD)?;
+        let (pcm, shape) = Pcm::open(name, channels)?;
         let pace = Pace::Card { since: Instant::now(), frames: 0 };
-        let mut playback = Self { pcm, shape, restarts: 0, pace, samples: Vec::new() };
-        playback.samples.resize(shape.period * shape.channels, 0);
+        let (samples, raw) = (vec![0; shape.period * shape.channels], vec![0; shape.bytes()]);
+        let mut playback = Self { pcm, shape, restarts: 0, pace, samples, raw };
         playback.prime().map_err(failed)?;
         Ok(playback)
     }
@@ -82,7 +82,7 @@ impl Playback {
         self.shape
     }
 
-    /// Frames a period: 480, or what the card has nearest to that.
+    /// Frames a period at the card's rate: those of 10 ms, or what it has nearest to that.
     pub fn period(&self) -> usize {
         self.shape.period
     }
@@ -103,7 +103,8 @@ impl Playback {
     pub fn write(&mut self, frames: &[Frame]) -> Turn {
         assert_eq!(frames.len(), self.shape.period, "one period");
         spread(frames, self.shape.channels, &mut self.samples);
-        match self.pcm.write(&self.samples, self.shape) {
+        self.shape.format.encode(&self.samples, &mut self.raw);
+        match self.pcm.write(&self.raw, self.shape) {
             Ok(()) => {
                 self.restarts = 0;
                 self.pace.took(self.shape);
@@ -118,20 +119,20 @@ impl Playback {
     pub fn leaves_ns(&mut self) -> Option<u64> {
         let Pace::Card { .. } = self.pace else { return None };
         let held = self.pcm.delay().ok()?;
-        let ahead_ns = (held as i64 - self.shape.period as i64) * 1_000_000_000 / RATE as i64;
+        let ahead_ns = (held as i64 - self.shape.period as i64) * 1_000_000_000 / i64::from(self.shape.rate);
         monotonic_ns().checked_add_signed(ahead_ns)
     }
 
     fn wait_for_room(&mut self, timeout: Duration) -> Result<bool, Failed> {
         let start = Instant::now();
-        if let Some(early) = self.pace.early(self.shape.period) {
+        if let Some(early) = self.pace.early(self.shape) {
             thread::sleep(early.min(timeout));
             if early > timeout {
                 return Ok(false);
             }
         }
         loop {
-            if self.pcm.room()? >= self.shape.wake {
+            if self.pcm.room()? >= self.shape.wake() {
                 return Ok(true);
             }
             let left = timeout.saturating_sub(start.elapsed());
@@ -145,9 +146,10 @@ impl Playback {
     /// Fills the card, so that it has as much as after any later write, and starts it.
     fn prime(&mut self) -> Result<(), Failed> {
         self.pcm.prepare()?;
-        self.samples.fill(0);
+        // Silence in every format.
+        self.raw.fill(0);
         for _ in 1..AHEAD {
-            self.pcm.write(&self.samples, self.shape)?;
+            self.pcm.write(&self.raw, self.shape)?;
         }
         self.pcm.start()
     }
@@ -174,7 +176,7 @@ impl Pace {
         match self {
             Self::Card { since, frames } => {
                 *frames += shape.period as u64;
-                if *frames >= PROBE + shape.buffer as u64 {
+                if *frames >= PROBE * u64::from(shape.rate) / 48_000 + shape.buffer as u64 {
                     *self = match since.elapsed() < TOO_SOON {
                         true => Self::Ours { since_ns: monotonic_ns(), frames: 0 },
                         false => Self::Card { since: Instant::now(), frames: 0 },
@@ -186,21 +188,21 @@ impl Pace {
     }
 
     /// How long the next period is not due yet.
-    fn early(&self, period: usize) -> Option<Duration> {
+    fn early(&self, shape: Shape) -> Option<Duration> {
         let Self::Ours { since_ns, frames } = self else { return None };
-        let due = u128::from(frames + period as u64) * 1_000_000_000 / u128::from(RATE);
+        let due = u128::from(frames + shape.period as u64) * 1_000_000_000 / u128::from(shape.rate);
         let early = due.saturating_sub(u128::from(monotonic_ns() - since_ns));
         (early > 0).then(|| Duration::from_nanos(early as u64))
     }
 }
 
 /// To the card's channels: their mean for one, nothing on those that a stereo sound has no use for.
-fn spread(frames: &[Frame], channels: usize, samples: &mut [i32]) {
+fn spread(frames: &[Frame], channels: usize, samples: &mut [i16]) {
     for ([left, right], to) in frames.iter().zip(samples.chunks_exact_mut(channels)) {
         match to {
-            [mono] => *mono = (i32::from(*left) + i32::from(*right)) / 2,
+            [mono] => *mono = i16::midpoint(*left, *right),
             [first, second, rest @ ..] => {
-                (*first, *second) = ((*left).into(), (*right).into());
+                (*first, *second) = (*left, *right);
                 rest.fill(0);
             }
             [] => {}

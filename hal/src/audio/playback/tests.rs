@@ -33,9 +33,10 @@ fn for_a_while(periods: usize) -> impl FnMut(&[Turn]) -> bool {
     }
 }
 
-/// Each of these calls with what a card that is there fails with.
+/// Each of these calls with what a card that is there fails with, and with what one says that is not.
 fn each(calls: &[Call]) -> impl Iterator<Item = (Call, i32)> {
-    calls.iter().flat_map(|call| [libc::EPIPE, libc::ESTRPIPE, libc::EIO].map(|errno| (*call, errno)))
+    let errnos = [libc::EPIPE, libc::ESTRPIPE, libc::EIO, libc::ENODEV];
+    calls.iter().flat_map(move |call| errnos.map(|errno| (*call, errno)))
 }
 
 #[test]
@@ -65,6 +66,10 @@ fn each_call_that_fails_once_costs_a_restart_and_no_more() {
         // Not every card can resume.
         card.fail(Call::Resume, libc::ENOSYS);
         card.fail(call, errno);
+        if errno == libc::ENODEV {
+            assert_eq!(play(&mut playback, |_| false), [Turn::Gone], "{call:?}");
+            continue;
+        }
         assert_eq!(play(&mut playback, |turns| !turns.is_empty()), [Turn::Xrun], "{call:?} {errno}");
         assert_eq!(play(&mut playback, for_a_while(3)), [], "{call:?} {errno}");
         assert_eq!(card.starts(), 2);
@@ -104,12 +109,16 @@ fn a_card_that_is_unplugged_is_gone_whatever_call_finds_out() {
 
 #[test]
 fn a_card_that_cannot_be_set_up_says_which_call_failed() {
-    for (call, errno) in each(&[Call::Open, Call::Prepare, Call::Write, Call::Start]) {
+    let calls =
+        Call::ALL.into_iter().filter(|call| !matches!(call, Call::Resume | Call::Room | Call::Delay | Call::Wait));
+    for (call, errno) in each(&calls.collect::<Vec<_>>()) {
         let name = format!("fake-set-up-{call:?}-{errno}");
         let card = Card::simulated(&name, 0.0);
         card.fail(call, errno);
         let error = Playback::start(&name, 1).unwrap_err().to_string();
-        assert!(error.starts_with(&format!("{name}: snd_pcm_")), "{error}");
+        let says = if errno == libc::ENODEV { "no such sound card" } else { "snd_pcm_" };
+        assert!(error.starts_with(&format!("{name}: {says}")), "{error}");
+        assert_eq!(card.in_use(), 0, "{call:?} {errno}");
         assert!(Playback::start(&name, 1).is_ok(), "{call:?} {errno}: the next start");
     }
 }
@@ -146,6 +155,121 @@ fn a_card_that_fails_again_and_again_is_gone() {
     assert_eq!(xruns, MAX_RESTARTS);
 }
 
+/// Every call, failing once in every way, whenever: the start is an error that names the card, or it plays on after a gap,
+/// or the card is gone for good.
+#[test]
+fn every_errno_at_every_call_is_recovered_from_or_a_clear_stop() {
+    let errnos = [
+        libc::EPIPE,
+        libc::ESTRPIPE,
+        libc::ENODEV,
+        libc::ENXIO,
+        libc::EIO,
+        libc::EAGAIN,
+        libc::EINTR,
+        libc::EBADFD,
+        libc::EINVAL,
+        libc::ENOSPC,
+        libc::ENOMEM,
+        libc::EACCES,
+        libc::EBUSY,
+        libc::ENOSYS,
+    ];
+    let (mut refused, mut recovered, mut gone) = (0, 0, 0);
+    let cases = Call::ALL.into_iter().flat_map(|call| errnos.map(|errno| (call, errno)));
+    for (i, (call, errno)) in cases.enumerate() {
+        // Before it is opened, while it plays, and while it is started again.
+        for when in 0..3 {
+            let name = format!("fake-every-{i}-{when}");
+            let card = Card::simulated(&name, 0.0);
+            if when == 0 {
+                card.fail(call, errno);
+            }
+            let Ok(mut playback) = Playback::start(&name, 1) else {
+                (refused, _) = (refused + 1, assert_eq!((when, card.in_use()), (0, 0), "{call:?} {errno}"));
+                continue;
+            };
+            let mut turns = play(&mut playback, for_a_while(2));
+            if when == 2 {
+                card.fail(Call::Room, libc::ESTRPIPE);
+            }
+            if when > 0 {
+                card.fail(call, errno);
+            }
+            // What does not know when it is heard is no time.
+            let _ = playback.leaves_ns();
+            turns.extend(play(&mut playback, for_a_while(20)));
+            match turns[..] {
+                [.., Turn::Gone] => gone += 1,
+                _ => recovered += 1,
+            }
+            assert!(turns.len() <= 2 && !turns.contains(&Turn::Stuck), "{call:?} {errno} {when}: {turns:?}");
+        }
+    }
+    assert!(refused > 50 && recovered > 50 && gone > 20, "{refused} {recovered} {gone}");
+}
+
+#[test]
+fn a_card_that_does_not_say_what_it_holds_has_no_time_for_what_it_plays_and_plays_on() {
+    for (_, errno) in each(&[Call::Delay]) {
+        let name = format!("fake-delay-{errno}");
+        let card = Card::simulated(&name, 0.0);
+        let mut playback = Playback::start(&name, 1).unwrap();
+        play(&mut playback, for_a_while(2));
+        assert!(playback.leaves_ns().is_some());
+        card.fail(Call::Delay, errno);
+        assert_eq!(playback.leaves_ns(), None, "{errno}");
+        assert_eq!(play(&mut playback, for_a_while(3)), [Turn::Xrun], "{errno}: such a card has stopped");
+        assert!(playback.leaves_ns().is_some());
+    }
+}
+
+#[test]
+fn the_best_rate_and_the_smallest_format_are_agreed_on() {
+    use SampleFormat::{Float, S16, S24, S24Packed, S32};
+    let agreed = |formats: &[SampleFormat], rates: &[u32]| {
+        let name = format!("fake-agreed-{formats:?}-{rates:?}");
+        let _card = Card::simulated(&name, 0.0).with(formats, rates);
+        let shape = Playback::start(&name, 2).map_err(|e| e.to_string())?.shape();
+        Ok::<_, String>((shape.format, shape.rate, shape.period, shape.to_string()))
+    };
+    let plain = "2 ch 48000 Hz, period 10.0 ms, buffer 50 ms";
+    assert_eq!(agreed(&[S32, S16], &[44_100, 48_000]), Ok((S16, 48_000, 480, plain.into())));
+    let packed = "S24_3LE 2 ch 44100 Hz, period 10.0 ms, buffer 50 ms";
+    assert_eq!(agreed(&[Float, S24Packed], &[16_000, 44_100]), Ok((S24Packed, 44_100, 441, packed.into())));
+    assert_eq!(agreed(&[S24], &[96_000]).map(|agreed| agreed.2), Ok(960));
+    assert_eq!(agreed(&[Float], &[16_000]).map(|agreed| agreed.2), Ok(160));
+    for (formats, rates) in [(&[S16][..], &[8_000][..]), (&[], &[48_000])] {
+        let error = agreed(formats, rates).unwrap_err();
+        assert!(error.contains(": plays none of S16, S24, S24_3, S32 and FLOAT at 16 to 96 kHz"), "{error}");
+    }
+}
+
+#[test]
+fn every_format_and_rate_plays_the_same_samples_at_its_own_pace() {
+    for format in SampleFormat::ALL {
+        for rate in [16_000, 44_100, 48_000, 96_000] {
+            let name = format!("fake-plays-{format:?}-{rate}");
+            let card = Card::simulated(&name, 0.0).with(&[format], &[rate]);
+            let mut playback = Playback::start(&name, 2).unwrap();
+            let period = playback.period();
+            for n in 0..100 {
+                // Each sample names its place.
+                let place = |i: usize| ((n * period + i) * 7) as i16;
+                let frames: Vec<Frame> = (0..period).map(|i| [place(i), !place(i)]).collect();
+                assert_eq!((playback.wait(SECOND), playback.write(&frames)), (Turn::Ready, Turn::Ready));
+            }
+            let took = card.pass(Duration::ZERO).as_millis();
+            assert!(took.abs_diff(990) <= 2, "{took} ms for a second, of which a period is due at once");
+            let played = card.take_played().split_off((AHEAD - 1) * period);
+            assert_eq!(played.len(), 100 * period);
+            for (n, frame) in played.into_iter().enumerate() {
+                assert_eq!(frame, [(n * 7) as i16, !((n * 7) as i16)], "{format:?} {rate} frame {n}");
+            }
+        }
+    }
+}
+
 #[test]
 fn a_thread_that_is_late_is_told_of_the_xrun() {
     let card = Card::simulated("fake-late", 0.0);
@@ -172,7 +296,7 @@ fn a_pcm_without_a_clock_is_paced_by_ours() {
 fn stereo_becomes_what_the_card_has() {
     let mut mono = [9; 2];
     spread(&[[100, 300], [i16::MIN, i16::MIN]], 1, &mut mono);
-    assert_eq!(mono, [200, i32::from(i16::MIN)]);
+    assert_eq!(mono, [200, i16::MIN]);
     let mut four = [9; 4];
     spread(&[[1, 2]], 4, &mut four);
     assert_eq!(four, [1, 2, 0, 0]);

@@ -1,13 +1,23 @@
-//! From the card's rate to Opus' 48 kHz.
-
-use super::timeline::RATE;
+//! Between a card's rate and Opus' 48 kHz.
 use rubato::audioadapter_buffers::direct::InterleavedSlice;
-use rubato::{Async, FixedAsync, Resampler as _, SincInterpolationParameters, SincInterpolationType, WindowFunction};
+use rubato::{
+    Adjustable, Async, FixedAsync, PolynomialDegree, Resampler as _, SincInterpolationParameters,
+    SincInterpolationType, WindowFunction,
+};
+
+/// Samples a second of each channel wherever it is not the card's: rings, packets, mixes.
+pub const RATE: u64 = 48_000;
 
 /// Points of the filter: 1.5 ms of delay at 44.1 kHz, flat to 19 kHz, aliases below -90 dB.
 const SINC_POINTS: usize = 128;
 /// The delay is known to within one of these: 1 us at 16 kHz and less above.
 const MIN_PHASES: usize = 64;
+
+/// Points between two frames where a speed changes, so that no frame lies on one of them: the straight line between two is
+/// good for 90 dB.
+const VARIABLE_PHASES: usize = 256;
+/// Below the pass band's last octave, an interpolation through eight points is as good as 16 bits where the rates are alike.
+const DEGREE: PolynomialDegree = PolynomialDegree::Septic;
 
 /// Turns periods of a card into frames at 48 kHz. Allocates nothing after its creation.
 pub enum Resampler {
@@ -21,6 +31,11 @@ pub enum Resampler {
         output: Vec<f32>,
         /// Of both sides.
         channels: usize,
+        /// Of the card, Hz.
+        rate: u64,
+        /// Frames of the card that went in, and those at 48 kHz that came out.
+        taken: u64,
+        made: u64,
     },
 }
 
@@ -46,21 +61,38 @@ impl Resampler {
         let inner = Async::new_sinc(ratio, 1.0, &parameters, period, channels, FixedAsync::Input)
             .map_err(|e| format!("resampler: {rate} Hz: {e}"))?;
         let output = vec![0.0; inner.output_frames_max() * channels];
-        Ok(Self::Sinc { inner: Box::new(inner), output, channels })
+        Ok(Self::Sinc { inner: Box::new(inner), output, channels, rate: rate.into(), taken: 0, made: 0 })
     }
 
     /// By how many frames at 48 kHz what comes out is behind what goes in.
-    pub fn delay(&self) -> usize {
+    fn delay(&self) -> usize {
         match self {
             Self::None => 0,
             Self::Sinc { inner, .. } => inner.output_delay(),
         }
     }
 
+    /// By how many frames at 48 kHz what comes out next began before what goes in next.
+    pub fn behind(&self) -> u64 {
+        match self {
+            Self::None => 0,
+            Self::Sinc { rate, taken, made, .. } => (taken * RATE / rate + self.delay() as u64).saturating_sub(*made),
+        }
+    }
+
+    /// Frames at 48 kHz that a period may give.
+    pub fn most(&self, period: usize) -> usize {
+        match self {
+            Self::None => period,
+            Self::Sinc { output, channels, .. } => output.len() / channels,
+        }
+    }
+
     /// What it still holds is of before a gap.
     pub fn reset(&mut self) {
-        if let Self::Sinc { inner, .. } = self {
+        if let Self::Sinc { inner, taken, made, .. } = self {
             inner.reset();
+            (*taken, *made) = (0, 0);
         }
     }
 
@@ -68,15 +100,64 @@ impl Resampler {
     pub fn process<'a>(&'a mut self, period: &'a [f32]) -> &'a [f32] {
         match self {
             Self::None => period,
-            Self::Sinc { inner, output, channels } => {
+            Self::Sinc { inner, output, channels, taken, made: so_far, .. } => {
                 const FITS: &str = "both buffers are as long as the resampler says";
                 let frames = output.len() / *channels;
                 let from = InterleavedSlice::new(period, *channels, period.len() / *channels).expect(FITS);
                 let mut to = InterleavedSlice::new_mut(output, *channels, frames).expect(FITS);
                 let (_, made) = inner.process_into_buffer(&from, &mut to, None).expect(FITS);
+                *taken += (period.len() / *channels) as u64;
+                *so_far += made as u64;
                 &output[..made * *channels]
             }
         }
+    }
+}
+
+/// From 48 kHz to periods of `period` frames of a card, stereo, at a speed that differs from 1 by `deviation` at most.
+pub struct Variable {
+    inner: Async<f32>,
+    /// Frames of the card for one at 48 kHz.
+    ratio: f64,
+    period: usize,
+    /// Interleaved.
+    output: Vec<f32>,
+}
+
+impl Variable {
+    /// For a card of `rate` Hz.
+    pub fn new(rate: u32, period: usize, deviation: f64) -> Self {
+        const GOOD: &str = "parameters that are good for any rate and period";
+        let (ratio, most) = (f64::from(rate) / RATE as f64, 1.0 + 2.0 * deviation);
+        let inner = match u64::from(rate) == RATE {
+            true => Async::new_poly(ratio, most, DEGREE, period, 2, FixedAsync::Output).expect(GOOD),
+            false => {
+                let parameters = SincInterpolationParameters::new(SINC_POINTS, WindowFunction::BlackmanHarris2)
+                    .oversampling_factor(VARIABLE_PHASES)
+                    .interpolation(SincInterpolationType::Linear);
+                Async::new_sinc(ratio, most, &parameters, period, 2, FixedAsync::Output).expect(GOOD)
+            }
+        };
+        Self { inner, ratio, period, output: vec![0.0; period * 2] }
+    }
+
+    /// Frames that it may want for a period.
+    pub fn most(&self) -> usize {
+        self.inner.input_frames_max()
+    }
+
+    /// Frames that it wants for the next period, if each frame of the card takes `speed` of its time.
+    pub fn needs(&mut self, speed: f64) -> usize {
+        self.inner.set_resample_ratio(self.ratio / speed, true).expect("the speed keeps its limits");
+        self.inner.input_frames_next()
+    }
+
+    /// A period of as many frames as it wanted, interleaved.
+    pub fn process(&mut self, frames: &[f32]) -> &[f32] {
+        let input = InterleavedSlice::new(frames, 2, frames.len() / 2).expect("as long as it wanted");
+        let mut output = InterleavedSlice::new_mut(&mut self.output, 2, self.period).expect("one period");
+        self.inner.process_into_buffer(&input, &mut output, None).expect("as much as it said it needs");
+        &self.output
     }
 }
 

@@ -3,12 +3,12 @@
 mod cards;
 
 pub(super) use cards::open;
-pub use cards::{fail, heal, is_hanging, plug_in, unplug};
+pub use cards::{fail, heal, in_use, is_hanging, plug_in, unplug};
 
 use super::pcm::{Failed, Status};
 use super::{SampleFormat, Setup};
 use crate::process::monotonic_ns;
-use cards::{Beside, lock};
+use cards::{Beside, Plugged, lock};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
@@ -144,6 +144,7 @@ enum State {
 pub(super) struct Pcm {
     script: Script,
     sudden: Arc<Beside>,
+    _open: Arc<()>,
     /// Calls so far, by their place in [`Call::ALL`].
     calls: [u64; Call::ALL.len()],
     setup: Option<Setup>,
@@ -159,13 +160,14 @@ pub(super) struct Pcm {
 
 impl Pcm {
     pub fn open(script: Script) -> Result<Self, Failed> {
-        Self::with(script, Arc::default())
+        Self::with(Plugged { script, sudden: Arc::default(), open: Arc::default() })
     }
 
-    fn with(script: Script, sudden: Arc<Beside>) -> Result<Self, Failed> {
+    fn with(card: Plugged) -> Result<Self, Failed> {
         let mut pcm = Self {
-            script,
-            sudden,
+            script: card.script,
+            sudden: card.sudden,
+            _open: card.open,
             calls: [0; Call::ALL.len()],
             setup: None,
             state: State::Stopped,

@@ -150,10 +150,10 @@ impl Hardware {
     pub(super) fn is_unused(&self) -> bool {
         match self {
             Self::Camera { camera, encoder } => (camera.in_use(), encoder.in_use()) == ((0, 0), (0, 0)),
-            Self::Microphone => true,
+            Self::Microphone => capture::in_use(MICROPHONE) == 0,
             Self::Speaker(card) => {
                 card.take_played();
-                true
+                card.in_use() == 0
             }
         }
     }

@@ -1,6 +1,7 @@
 //! A sound card by script: what it offers, how its clock runs, and which of its calls fails how.
 
 mod cards;
+pub mod mixer;
 
 pub(super) use cards::open;
 pub use cards::{fail, heal, in_use, is_hanging, plug_in, unplug};

@@ -1,8 +1,7 @@
 //! The capture side of a card's mixer: a USB microphone may start muted, and a fresh image has no stored settings.
 
+use super::controls::{Controls, Side};
 use super::pcm::Failed;
-use alsa::Round;
-use alsa::mixer::{MilliBel, Mixer, Selem, SelemChannelId, SelemId};
 use std::fmt;
 
 /// A volume of 0 is raised to this part of the range, in percent: enough for speech at arm's length on what USB
@@ -41,14 +40,14 @@ pub struct Wish {
     pub mute: bool,
 }
 
-/// An element of the mixer that captures.
+/// An element of the mixer: what it captures through, or plays through.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Element {
     /// The mixer's name for it.
     pub name: String,
     /// Which of those of this name.
     pub index: u32,
-    /// Capture is on; `None` where it cannot be switched.
+    /// It is on; `None` where it cannot be switched.
     pub on: Option<bool>,
     /// `None` where it has no volume.
     pub volume: Option<Level>,
@@ -126,36 +125,30 @@ fn choose(elements: &[Element]) -> Option<&Element> {
 /// has nothing to set.
 pub fn set_capture(pcm: &str, wish: Wish) -> Result<Option<Element>, Failed> {
     let mixer = open(pcm)?;
-    let elements = elements(&mixer)?;
+    let elements = mixer.elements(Side::Capture)?;
     let Some(element) = choose(&elements) else { return Ok(None) };
     let plan = plan(element, wish);
-    let Some(selem) = mixer.find_selem(&SelemId::new(&element.name, element.index)) else { return Ok(None) };
     if let Some(on) = plan.switch {
-        selem.set_capture_switch_all(on.into())?;
+        mixer.switch(Side::Capture, element, on)?;
     }
     if let (Some(percent), Some(level)) = (plan.percent, &element.volume) {
-        selem.set_capture_volume_all(level.at(percent))?;
+        mixer.set_value(Side::Capture, element, level.at(percent))?;
     }
     if let Some(decibel) = plan.decibel {
-        // The nearest that the card has.
-        selem.set_capture_db_all(MilliBel::from_db(decibel), Round::Floor)?;
+        mixer.set_decibel(Side::Capture, element, decibel)?;
     }
-    Ok(Some(read(&selem, element.name.clone(), element.index)?))
+    mixer.read(Side::Capture, element).map(Some)
 }
 
 /// The element that [`set_capture`] sets, as it is now.
 pub fn capture(pcm: &str) -> Result<Option<Element>, Failed> {
-    let mixer = open(pcm)?;
-    Ok(choose(&elements(&mixer)?).cloned())
+    Ok(choose(&open(pcm)?.elements(Side::Capture)?).cloned())
 }
 
-fn open(pcm: &str) -> Result<Mixer, Failed> {
-    if pcm.contains(char::from(0)) {
-        return Err(Failed { call: "snd_mixer_attach", errno: libc::ENOENT });
-    }
+fn open(pcm: &str) -> Result<Controls, Failed> {
     // What is no card may have a mixer of the same name: `default`, `sysdefault:CARD=Mic`.
     let control = control_of(pcm).unwrap_or_else(|| pcm.rsplit_once(",DEV=").map_or(pcm, |(card, _)| card).to_owned());
-    Ok(Mixer::new(&control, true)?)
+    Controls::open(&control)
 }
 
 /// The control device of a PCM's card, whichever of its PCMs is meant and however it is written; `None` for plugins, which
@@ -165,38 +158,11 @@ pub(super) fn control_of(pcm: &str) -> Option<String> {
     Some(format!("hw:{card}"))
 }
 
-fn elements(mixer: &Mixer) -> Result<Vec<Element>, Failed> {
-    let captures = |selem: &Selem<'_>| selem.has_capture_switch() || selem.has_capture_volume();
-    let selems = mixer.iter().filter_map(Selem::new).filter(captures);
-    selems
-        .map(|selem| {
-            let id = selem.get_id();
-            let name = id.get_name()?.to_owned();
-            read(&selem, name, id.get_index())
-        })
-        .collect()
-}
-
-fn read(selem: &Selem<'_>, name: String, index: u32) -> Result<Element, Failed> {
-    let channel = SelemChannelId::mono();
-    let on = match selem.has_capture_switch() {
-        true => Some(selem.get_capture_switch(channel)? != 0),
-        false => None,
-    };
-    let volume = match selem.has_capture_volume() {
-        true => Some(Level {
-            value: selem.get_capture_volume(channel)?,
-            range: selem.get_capture_volume_range(),
-            decibel: selem.get_capture_vol_db(channel).ok().map(MilliBel::to_db),
-        }),
-        false => None,
-    };
-    Ok(Element { name, index, on, volume })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::audio::fake::mixer::{self as fake, Call};
+    use crate::audio::set_playback;
 
     fn element(name: &str, on: Option<bool>, value: Option<i64>) -> Element {
         let level = |value| Level { value, range: (0, 40), decibel: Some(value as f32 / 2.0) };
@@ -264,6 +230,35 @@ mod tests {
     fn an_element_is_told_in_one_line() {
         assert_eq!(element("Mic", Some(true), Some(20)).to_string(), r#""Mic" on 50% (10.0 dB)"#);
         assert_eq!(element("ADC", Some(false), None).to_string(), r#""ADC" off"#);
+    }
+
+    /// What every call of a mixer can fail with.
+    const ERRNOS: [libc::c_int; 8] =
+        [libc::EIO, libc::EPIPE, libc::ESTRPIPE, libc::ENODEV, libc::EINVAL, libc::EACCES, libc::EBUSY, libc::ENOMEM];
+
+    #[test]
+    fn every_errno_at_every_call_is_told_with_its_call_and_the_next_try_sets_what_is_wanted() {
+        for call in Call::ALL {
+            for errno in ERRNOS {
+                let card = format!("hw:CARD=Mixer{call:?}{errno}");
+                let muted = || element("Mic", Some(false), Some(0));
+                let speaker = || element("Master", Some(false), Some(0));
+                let mixer = fake::Mixer::plug_in(&card, vec![(Side::Capture, muted()), (Side::Playback, speaker())]);
+                let volume = if call == Call::Decibel { Volume::Decibel(6.0) } else { Volume::Percent(50) };
+                let wish = Wish { volume: Some(volume), mute: false };
+                let pcm = format!("{card},DEV=0");
+                mixer.fail(call, errno);
+                let failed = set_capture(&pcm, wish).unwrap_err();
+                assert!(failed.call.starts_with("snd_mixer_") && failed.errno == errno, "{call:?} {errno}: {failed:?}");
+                assert_eq!(set_capture(&pcm, wish).unwrap().unwrap().on, Some(true), "{call:?} {errno}");
+                mixer.fail(call, errno);
+                let why = set_playback(&pcm, wish).unwrap_err().to_string();
+                assert!(why.starts_with(&format!("{card}: ")), "{call:?} {errno}: {why}");
+                let set = set_playback(&pcm, wish).unwrap().unwrap();
+                let expected = if call == Call::Decibel { "Master on 0 % (6.0 dB)" } else { "Master on 50 % (0.0 dB)" };
+                assert_eq!(set, expected, "{call:?} {errno}");
+            }
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! ALSA capture and playback at 10 ms periods; xruns and unplugs are values.
 
 mod capture;
+mod controls;
 #[cfg(any(test, feature = "fake"))]
 pub mod fake;
 mod format;
@@ -12,6 +13,7 @@ pub mod playback;
 mod volume;
 
 pub use capture::Capture;
+pub use controls::Side;
 pub use format::SampleFormat;
 pub use identity::{Identity, Usb, Use, auto, find};
 pub use list::{Offer, list, offer};

@@ -1,9 +1,9 @@
 //! A card's playback switches and volume. A fresh system has no stored mixer state, and many cards start muted.
 
 use super::Error;
-use super::mixer::{Volume, Wish, control_of};
-use alsa::Round;
-use alsa::mixer::{MilliBel, Mixer, Selem, SelemChannelId};
+use super::controls::{Controls, Side};
+use super::mixer::{Element, Level, Volume, Wish, control_of};
+use super::pcm::Failed;
 use std::io;
 
 /// Controls that stand between what is played and what is heard, the one that sets the volume first.
@@ -22,43 +22,45 @@ const DEFAULT_PERCENT: u8 = 75;
 /// now, in plain words; `None` when the card has nothing to set.
 pub fn set_playback(name: &str, wish: Wish) -> Result<Option<String>, Error> {
     let Some(control) = control_of(name) else { return Ok(None) };
-    let failed = |error: alsa::Error| {
-        let source = io::Error::from_raw_os_error(error.errno().abs());
-        Error::Call { device: control.clone(), call: error.func(), source }
-    };
-    let mixer = Mixer::new(&control, false).map_err(failed)?;
-    let playing = |element: &Selem<'_>| element.has_playback_switch() || element.has_playback_volume();
-    let elements = mixer.iter().filter_map(Selem::new).filter(playing);
-    let elements: Vec<_> = elements.filter_map(|e| Some((e.get_id().get_name().ok()?.to_owned(), e))).collect();
-    let names: Vec<_> = elements.iter().map(|(name, _)| name.as_str()).collect();
+    set(&control, wish).map_err(|failed| {
+        let source = io::Error::from_raw_os_error(failed.errno);
+        Error::Call { device: control, call: failed.call, source }
+    })
+}
+
+fn set(control: &str, wish: Wish) -> Result<Option<String>, Failed> {
+    let mixer = Controls::open(control)?;
+    let elements = mixer.elements(Side::Playback)?;
+    let names: Vec<_> = elements.iter().map(|element| element.name.as_str()).collect();
     let outputs: Vec<_> = outputs(&names).into_iter().map(|place| &elements[place]).collect();
-    for (_, element) in outputs.iter().filter(|(_, element)| element.has_playback_switch()) {
-        element.set_playback_switch_all((!wish.mute).into()).map_err(failed)?;
+    for element in outputs.iter().filter(|element| element.on.is_some()) {
+        mixer.switch(Side::Playback, element, !wish.mute)?;
     }
     let switch = if wish.mute { "off" } else { "on" };
-    match (outputs.iter().find(|(_, element)| element.has_playback_volume()), outputs.first()) {
-        (Some((name, element)), _) => {
-            let level = set_volume(element, wish.volume).map_err(failed)?;
-            Ok(Some(format!("{name} {switch} {level}")))
+    let first_volume = outputs.iter().find_map(|element| Some((element, element.volume?)));
+    match (first_volume, outputs.first()) {
+        (Some((element, level)), _) => {
+            let level = set_volume(&mixer, element, level, wish.volume)?;
+            Ok(Some(format!("{} {switch} {level}", element.name)))
         }
-        (None, Some((name, _))) => Ok(Some(format!("{name} {switch}"))),
+        (None, Some(element)) => Ok(Some(format!("{} {switch}", element.name))),
         (None, None) => Ok(None),
     }
 }
 
-fn set_volume(element: &Selem<'_>, wish: Option<Volume>) -> Result<String, alsa::Error> {
-    let (low, high) = element.get_playback_volume_range();
-    let value = || element.get_playback_volume(SelemChannelId::mono());
+fn set_volume(mixer: &Controls, element: &Element, level: Level, wish: Option<Volume>) -> Result<String, Failed> {
+    let (low, high) = level.range;
     match wish {
-        Some(Volume::Percent(percent)) => element.set_playback_volume_all(raw(low, high, percent))?,
-        Some(Volume::Decibel(db)) => element.set_playback_db_all(MilliBel::from_db(db), Round::Floor)?,
-        None if value()? <= low => element.set_playback_volume_all(raw(low, high, DEFAULT_PERCENT))?,
+        Some(Volume::Percent(percent)) => mixer.set_value(Side::Playback, element, raw(low, high, percent))?,
+        Some(Volume::Decibel(decibel)) => mixer.set_decibel(Side::Playback, element, decibel)?,
+        None if level.value <= low => mixer.set_value(Side::Playback, element, raw(low, high, DEFAULT_PERCENT))?,
         None => {}
     }
-    let level = format!("{} %", percent(low, high, value()?));
-    Ok(match element.get_playback_vol_db(SelemChannelId::mono()) {
-        Ok(db) => format!("{level} ({:.1} dB)", db.to_db()),
-        Err(_) => level,
+    let now = mixer.read(Side::Playback, element)?.volume.unwrap_or(level);
+    let shown = format!("{} %", percent(low, high, now.value));
+    Ok(match now.decibel {
+        Some(decibel) => format!("{shown} ({decibel:.1} dB)"),
+        None => shown,
     })
 }
 

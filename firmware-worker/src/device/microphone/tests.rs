@@ -52,11 +52,11 @@ struct Rig {
 
 impl Rig {
     fn start(script: Script, microphone: Microphone) -> Self {
-        Self::with_log(script, microphone, &Log::default())
+        Self::with_log(script, microphone, "fake", &Log::default())
     }
 
-    /// The same; what its thread logs goes to `log`.
-    fn with_log(script: Script, microphone: Microphone, log: &Log) -> Self {
+    /// The same of a card of this name; what its thread logs goes to `log`.
+    fn with_log(script: Script, microphone: Microphone, name: &'static str, log: &Log) -> Self {
         let log = log.clone();
         let outlet = Arc::new(Outlet::create("microphone", LAYOUT).unwrap());
         let ring = Ring::map(outlet.ring().unwrap()).unwrap();
@@ -64,7 +64,7 @@ impl Rig {
             let wanted = mix::wanted(&microphone.input_channels, microphone.channels());
             let capture = Capture::start_fake(script, wanted).map_err(|e| e.to_string())?;
             let logger = tracing_subscriber::fmt().with_writer(move || log.clone()).with_ansi(false).finish();
-            let input = Input::Card(capture, "fake".into());
+            let input = Input::Card(capture, name.into());
             tracing::subscriber::with_default(logger, || run(stage, &microphone, input))
         };
         let pipeline = Pipeline::spawn("microphone", outlet.clone(), body).unwrap();
@@ -234,11 +234,11 @@ fn a_capture_thread_allocates_nothing_after_its_start() {
     assert_eq!(allocated(Microphone::default(), || Input::Tone, 20), 0, "tone");
 }
 
-#[test]
-fn ten_seconds_of_exact_silence_are_told_once_with_what_the_mixer_says() {
+/// The one line that a card of this name, which gives nothing but zeros, is told in.
+fn told_of_silence(name: &'static str) -> String {
     let log = Log::default();
     let silent = Script { sound: |_, _| 0.0, ..Script::default() };
-    let rig = Rig::with_log(silent, Microphone::default(), &log);
+    let rig = Rig::with_log(silent, Microphone::default(), name, &log);
     let text = || String::from_utf8_lossy(&log.0.lock().unwrap()).into_owned();
     let asked = Instant::now();
     // Half a minute of the card's time.
@@ -250,10 +250,22 @@ fn ten_seconds_of_exact_silence_are_told_once_with_what_the_mixer_says() {
     let told = text();
     let lines: Vec<_> = told.lines().filter(|line| line.contains("silence")).collect();
     assert_eq!(lines.len(), 1, "{told}");
-    let line = lines[0];
-    assert!(
-        line.contains("WARN") && line.contains("fake: 10 s of exact digital silence; its mixer cannot be read: "),
-        "{line}"
-    );
-    assert!(line.contains("set `volume` of this [[microphone]]"), "{line}");
+    assert!(lines[0].contains("WARN") && lines[0].contains("set `volume` of this [[microphone]]"), "{told}");
+    lines[0].to_owned()
+}
+
+#[test]
+fn ten_seconds_of_exact_silence_are_told_once_with_what_the_mixer_says() {
+    let volume = Some(mixer::Level { value: 0, range: (0, 40), decibel: None });
+    let element = mixer::Element { name: "Mic".into(), index: 0, on: Some(false), volume };
+    hal::audio::fake::mixer::Mixer::plug_in("fake-muted", vec![(hal::audio::Side::Capture, element)]);
+    hal::audio::fake::mixer::Mixer::plug_in("fake-plain", Vec::new());
+    for (name, says) in [
+        ("fake", "its mixer cannot be read: "),
+        ("fake-plain", "its mixer has nothing to set; "),
+        ("fake-muted", r#"its mixer says "Mic" off 0%; "#),
+    ] {
+        let line = told_of_silence(name);
+        assert!(line.contains(&format!("{name}: 10 s of exact digital silence; {says}")), "{line}");
+    }
 }

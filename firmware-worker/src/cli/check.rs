@@ -287,6 +287,8 @@ mod tests {
             id: name.into(),
             card: name.into(),
             usb: None,
+            number: 0,
+            by_path: None,
             capture,
             playback: true,
         };

@@ -157,7 +157,11 @@ pub(crate) fn names(camera: &Camera, all: &[Camera]) -> Vec<String> {
     }
     names.push(CameraDevice::Card(camera.card.clone()));
     names.retain(|name| name.find(all).is_ok_and(|found| found.path == camera.path));
-    names.iter().map(ToString::to_string).collect()
+    let written = |name: &CameraDevice| match name {
+        CameraDevice::Path(link) => format!("path:{}", link.display()),
+        other => other.to_string(),
+    };
+    names.iter().map(written).collect()
 }
 
 impl fmt::Display for CameraDevice {
@@ -240,6 +244,19 @@ mod tests {
         assert_eq!(found("usb:046d:0825", &cameras), Err(format!("usb:046d:0825 {wanted}")));
         assert_eq!(found("card:HD Cam", &cameras), Err(format!("card:HD Cam {wanted}")));
         assert_eq!(names(&cameras[0], &cameras), ["usb-port:1-1"]);
+    }
+
+    #[test]
+    fn one_on_no_usb_is_named_by_a_path_that_can_be_written() {
+        let link = std::env::temp_dir().join(format!("camera-by-path-{}", std::process::id()));
+        std::os::unix::fs::symlink("/dev/null", &link).unwrap();
+        let identity = Identity { usb: None, index: 0, by_path: Some(link.clone()) };
+        let csi = Camera { path: "/dev/null".into(), identity, ..camera(0, None, "1-1", 0) };
+        let cameras = [csi, camera(1, None, "1-1", 0)];
+        let written = format!("path:{}", link.display());
+        assert_eq!(names(&cameras[0], &cameras), [&*written]);
+        assert_eq!(found(&written, &cameras), Ok("/dev/null".into()));
+        std::fs::remove_file(link).unwrap();
     }
 
     #[test]

@@ -367,7 +367,7 @@ pub enum MicrophoneDevice {
     Auto,
     /// A sine of 440 Hz.
     Tone,
-    /// As `devices` names it (`usb:...`, `usb-port:...`, `card:...`), or an ALSA name: `hw:CARD=Loopback,DEV=1`, `hw:0,0`.
+    /// As `devices` names it (`usb:...`, `usb-port:...`, `path:...`, `card:...`), or an ALSA name: `hw:CARD=Loopback,DEV=1`, `hw:0,0`.
     Card(String),
 }
 
@@ -389,7 +389,7 @@ pub struct Speaker {
 pub enum SpeakerDevice {
     /// The first card that plays and is no display and no digital connector.
     Auto,
-    /// As `devices` names it (`usb:...`, `usb-port:...`, `card:...`), or an ALSA name: `hw:CARD=Headphones,DEV=0`, `hw:0,0`.
+    /// As `devices` names it (`usb:...`, `usb-port:...`, `path:...`, `card:...`), or an ALSA name: `hw:CARD=Headphones,DEV=0`, `hw:0,0`.
     Card(String),
 }
 

@@ -2,7 +2,7 @@
 
 use super::{Card, Error};
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What a card is wanted for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +46,8 @@ pub enum Identity {
     },
     /// `usb-port:1-1.2`: whatever is plugged in there.
     UsbPort(String),
+    /// `path:/dev/snd/by-path/...`: a link to its control device, or that itself.
+    Path(PathBuf),
     /// `card:NAME`: its id or its name.
     Name(String),
     /// `hw:CARD=Device,DEV=0` and whatever else libasound knows.
@@ -86,6 +88,13 @@ impl Identity {
         if let Some(port) = text.strip_prefix("usb-port:") {
             return Ok(Self::UsbPort(given(port, "must be usb-port:BUS-PORT, as usb-port:1-1.2")?));
         }
+        if let Some(path) = text.strip_prefix("path:") {
+            let path = Path::new(path);
+            return match path.is_absolute() {
+                true => Ok(Self::Path(path.to_owned())),
+                false => Err("must be path:/dev/snd/by-path/..."),
+            };
+        }
         if let Some(name) = text.strip_prefix("card:") {
             return Ok(Self::Name(given(name, "must be card:NAME")?));
         }
@@ -100,6 +109,10 @@ impl Identity {
                 alike && serial.as_ref().is_none_or(|serial| usb.serial.as_ref() == Some(serial))
             }),
             Self::UsbPort(port) => card.usb.as_ref().is_some_and(|usb| usb.port == *port),
+            Self::Path(path) => {
+                let node = path.canonicalize().ok();
+                node.is_some_and(|node| node.file_name().is_some_and(|name| *name == *control(card.number)))
+            }
             Self::Name(name) => card.id == *name || card.card == *name,
             Self::Alsa(name) => card.name == *name,
         }
@@ -113,6 +126,7 @@ impl fmt::Display for Identity {
             Self::Usb { vendor, product, serial: None } => write!(f, "usb:{vendor}:{product}"),
             Self::Usb { vendor, product, serial: Some(serial) } => write!(f, "usb:{vendor}:{product}:{serial}"),
             Self::UsbPort(port) => write!(f, "usb-port:{port}"),
+            Self::Path(path) => write!(f, "path:{}", path.display()),
             Self::Name(name) => write!(f, "card:{name}"),
             Self::Alsa(name) => f.write_str(name),
         }
@@ -137,6 +151,7 @@ impl Card {
             identities.push(Identity::Usb { vendor, product, serial }.to_string());
             identities.push(Identity::UsbPort(usb.port.clone()).to_string());
         }
+        identities.extend(self.by_path.clone().map(|path| Identity::Path(path).to_string()));
         identities.push(Identity::Name(self.id.clone()).to_string());
         identities
     }
@@ -172,6 +187,21 @@ pub fn find<'a>(wanted: &Identity, cards: &'a [Card], can: impl Fn(&Card) -> boo
     Err(Error::Ambiguous { wanted: wanted.to_string(), cards: list })
 }
 
+/// The name of a card's control device.
+fn control(number: i32) -> String {
+    format!("controlC{number}")
+}
+
+/// The link below `root` that names card `number` by where it is.
+pub(super) fn by_path(root: &Path, number: i32) -> Option<PathBuf> {
+    let leads = |link: &PathBuf| {
+        std::fs::read_link(link).is_ok_and(|target| target.file_name().is_some_and(|name| *name == *control(number)))
+    };
+    let links = std::fs::read_dir(root.join("snd/by-path")).ok()?.flatten();
+    // There may be several; the first in order is the same each time.
+    links.map(|link| link.path()).filter(leads).min()
+}
+
 /// The USB device that card `number` belongs to: the nearest directory above its own that has a vendor and a product.
 pub(super) fn usb(sysfs: &Path, number: i32) -> Option<Usb> {
     let card = std::fs::canonicalize(sysfs.join(format!("class/sound/card{number}"))).ok()?;
@@ -191,143 +221,4 @@ pub(super) fn usb(sysfs: &Path, number: i32) -> Option<Usb> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::fs;
-    use std::os::unix::fs::symlink;
-    use std::path::PathBuf;
-
-    fn card(id: &str, description: &str, usb: Option<Usb>) -> Card {
-        Card {
-            name: format!("hw:CARD={id},DEV=0"),
-            description: description.to_owned(),
-            id: id.to_owned(),
-            card: description.to_owned(),
-            usb,
-            capture: true,
-            playback: true,
-        }
-    }
-
-    fn webcam(serial: Option<&str>, port: &str) -> Usb {
-        let serial = serial.map(str::to_owned);
-        Usb { vendor: "046d".into(), product: "0825".into(), serial, port: port.into() }
-    }
-
-    fn found(wanted: &str, cards: &[Card]) -> Result<String, String> {
-        let wanted = Identity::parse(wanted).unwrap();
-        find(&wanted, cards, |card| card.capture).map(|card| card.name.clone()).map_err(|e| e.to_string())
-    }
-
-    #[test]
-    fn every_way_to_name_a_card_finds_it() {
-        let cards = [
-            card("vc4hdmi0", "vc4-hdmi-0", None),
-            card("Device", "USB PnP Sound", Some(webcam(Some("A1"), "1-1.2"))),
-            card("Device_1", "USB PnP Sound", Some(webcam(Some("B2"), "1-1.3"))),
-        ];
-        for (wanted, name) in [
-            ("usb:046D:0825:B2", "Device_1"),
-            ("usb-port:1-1.2", "Device"),
-            ("card:Device_1", "Device_1"),
-            ("card:vc4-hdmi-0", "vc4hdmi0"),
-            ("hw:CARD=Device,DEV=0", "Device"),
-            ("auto", "Device"),
-        ] {
-            assert_eq!(found(wanted, &cards).unwrap(), format!("hw:CARD={name},DEV=0"), "{wanted}");
-        }
-        assert!(found("usb:046d:0826", &cards).unwrap_err().contains("no such sound card"));
-        assert!(found("usb-port:1-1.4", &cards).unwrap_err().starts_with("usb-port:1-1.4: "));
-    }
-
-    #[test]
-    fn two_cards_that_fit_are_an_error_that_lists_them() {
-        let cards = [
-            card("Device", "USB PnP Sound", Some(webcam(None, "1-1.2"))),
-            card("Device_1", "USB PnP Sound", Some(webcam(None, "1-1.3"))),
-        ];
-        for wanted in ["usb:046d:0825", "card:USB PnP Sound"] {
-            let error = found(wanted, &cards).unwrap_err();
-            assert!(error.contains("usb-port:1-1.2") && error.contains("usb-port:1-1.3"), "{error}");
-        }
-    }
-
-    #[test]
-    fn two_pcms_of_one_card_are_one_card() {
-        let mut cards = [card("Loopback", "Loopback", None), card("Loopback", "Loopback", None)];
-        cards[1].name = "hw:CARD=Loopback,DEV=1".into();
-        assert_eq!(found("card:Loopback", &cards).unwrap(), "hw:CARD=Loopback,DEV=0");
-    }
-
-    #[test]
-    fn displays_and_digital_connectors_are_not_chosen_by_themselves() {
-        for description in ["vc4-hdmi-0, MAI PCM", "HDA Intel PCH, HDMI 0", "USB Audio, S/PDIF In", "SB, IEC958"] {
-            let cards = [card("x", description, None)];
-            assert!(found("auto", &cards).is_err(), "{description}");
-            assert!(found("card:x", &cards).is_ok(), "{description}: asked for by name it is");
-        }
-    }
-
-    #[test]
-    fn what_is_no_identity_is_refused() {
-        for text in ["", "usb:", "usb:46d:0825", "usb:046d", "usb:046d:08g5", "usb:046d:0825:", "usb-port:", "card:"] {
-            assert!(Identity::parse(text).is_err(), "{text:?}");
-        }
-        for text in ["auto", "usb:046d:0825", "usb:046d:0825:A:1", "usb-port:1-1.2", "card:My Card", "plughw:0,0"] {
-            assert_eq!(Identity::parse(text).unwrap().to_string(), text);
-        }
-    }
-
-    struct Sysfs(PathBuf);
-
-    impl Sysfs {
-        fn new(name: &str) -> Self {
-            let root = std::env::temp_dir().join(format!("sound-identity-{name}-{}", std::process::id()));
-            fs::create_dir_all(root.join("class/sound")).unwrap();
-            Self(root)
-        }
-
-        fn card(&self, number: i32, device: &str) {
-            let path = self.0.join("devices").join(device).join(format!("sound/card{number}"));
-            fs::create_dir_all(&path).unwrap();
-            symlink(&path, self.0.join(format!("class/sound/card{number}"))).unwrap();
-        }
-
-        fn attribute(&self, path: &str, text: &str) {
-            fs::write(self.0.join("devices").join(path), text).unwrap();
-        }
-    }
-
-    impl Drop for Sysfs {
-        fn drop(&mut self) {
-            let _ = fs::remove_dir_all(&self.0);
-        }
-    }
-
-    #[test]
-    fn a_card_on_usb_has_the_ids_and_the_port_of_its_device() {
-        let sysfs = Sysfs::new("usb");
-        sysfs.card(1, "pci0/usb1/1-1/1-1.2/1-1.2:1.2");
-        // The hub above it has ids of its own.
-        for (path, text) in [
-            ("pci0/usb1/1-1/idVendor", "1d6b\n"),
-            ("pci0/usb1/1-1/idProduct", "0002\n"),
-            ("pci0/usb1/1-1/1-1.2/idVendor", "046D\n"),
-            ("pci0/usb1/1-1/1-1.2/idProduct", "0825\n"),
-        ] {
-            sysfs.attribute(path, text);
-        }
-        assert_eq!(usb(&sysfs.0, 1), Some(webcam(None, "1-1.2")));
-        sysfs.attribute("pci0/usb1/1-1/1-1.2/serial", "A1\n");
-        assert_eq!(usb(&sysfs.0, 1), Some(webcam(Some("A1"), "1-1.2")));
-    }
-
-    #[test]
-    fn a_card_that_is_on_no_usb_or_not_there_has_none() {
-        let sysfs = Sysfs::new("platform");
-        sysfs.card(0, "platform/soc/sound");
-        assert_eq!(usb(&sysfs.0, 0), None);
-        assert_eq!(usb(&sysfs.0, 7), None);
-        assert_eq!(usb(Path::new("/none"), 0), None);
-    }
-}
+mod tests;

@@ -9,6 +9,9 @@ use std::path::Path;
 /// Where the kernel shows its devices.
 const SYSFS: &str = "/sys";
 
+/// Where udev links to them.
+const DEV: &str = "/dev";
+
 /// What a PCM captures.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Offer {
@@ -56,6 +59,7 @@ fn pcms(card: &alsa::Card) -> alsa::Result<Vec<Card>> {
     let info = control.card_info()?;
     let (id, card_name, long_name) = (info.get_id()?, info.get_name()?, info.get_longname()?);
     let usb = identity::usb(Path::new(SYSFS), card.get_index());
+    let by_path = identity::by_path(Path::new(DEV), card.get_index());
     let pcm = |device: i32| {
         let of = |direction| control.pcm_info(device as u32, 0, direction).ok();
         let (capture, playback) = (of(Direction::Capture), of(Direction::Playback));
@@ -66,6 +70,8 @@ fn pcms(card: &alsa::Card) -> alsa::Result<Vec<Card>> {
             id: id.to_owned(),
             card: card_name.to_owned(),
             usb: usb.clone(),
+            number: card.get_index(),
+            by_path: by_path.clone(),
             capture: capture.is_some(),
             playback: playback.is_some(),
         }

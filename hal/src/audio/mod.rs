@@ -22,6 +22,7 @@ pub use playback::{Playback, Turn};
 pub use volume::set_playback;
 
 use std::io;
+use std::path::PathBuf;
 
 /// A PCM of a card.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +37,10 @@ pub struct Card {
     pub card: String,
     /// Where it is on USB.
     pub usb: Option<Usb>,
+    /// Of the card, as it is this time.
+    pub number: i32,
+    /// A link that names it by where it is: `/dev/snd/by-path/...`.
+    pub by_path: Option<PathBuf>,
     /// Has capture.
     pub capture: bool,
     /// Has playback.

@@ -37,6 +37,8 @@ fn card() -> (Option<Result<Offer, String>>, Card) {
         id: "Mic".into(),
         card: "USB Mic".into(),
         usb: Some(usb),
+        number: 1,
+        by_path: Some("/dev/snd/by-path/platform-usb-0:1.2:1.0".into()),
         capture: true,
         playback: false,
     };
@@ -57,7 +59,8 @@ fn the_table_names_devices_as_the_configuration_takes_them() {
                     encoder = \"auto\" encodes pictures in hardware, as /dev/video11 (bcm2835-codec) gives H.264 of \
                     YU12, NV12\n";
     assert_eq!(video_table(&[camera()], &[encoder()]), expected);
-    let expected = "hw:CARD=Mic,DEV=0  USB Mic  (capture)\n    usb:046d:0825  usb-port:1-1.2  card:Mic\n    \
+    let expected = "hw:CARD=Mic,DEV=0  USB Mic  (capture)\n    usb:046d:0825  usb-port:1-1.2  \
+                    path:/dev/snd/by-path/platform-usb-0:1.2:1.0  card:Mic\n    \
                     S16_LE S24_3LE  44100 48000 Hz  1 to 2 ch\n\
                     auto of a microphone takes hw:CARD=Mic,DEV=0, the first that captures and is no digital connector\n\
                     auto of a speaker takes nothing, as no sound card plays\n";

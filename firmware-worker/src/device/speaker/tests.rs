@@ -224,7 +224,8 @@ fn a_detached_job_is_not_heard() {
 fn the_automatic_speaker_is_no_display_and_no_digital_connector_even_where_there_is_no_other() {
     let card = |name: &str, description: &str, playback| {
         let (name, description) = (name.to_owned(), description.to_owned());
-        Card { name, description, id: String::new(), card: String::new(), usb: None, capture: true, playback }
+        let (id, card) = (String::new(), String::new());
+        Card { name, description, id, card, usb: None, number: 0, by_path: None, capture: true, playback }
     };
     let cards = || {
         vec![

@@ -333,6 +333,7 @@ mod tests {
             channels: 1,
             volume: Some(Volume::Decibel(-12.5)),
             mute: true,
+            warm: false,
         });
         let line = describe_device(&Device { name: "hall".into(), kind }, &board);
         assert_eq!(line, "speaker     hall: hw:0, mono, volume -12.5 dB, muted");

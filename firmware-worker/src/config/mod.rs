@@ -226,7 +226,7 @@ impl Device {
         match &self.kind {
             DeviceKind::Camera(camera) => camera.warm,
             DeviceKind::Microphone(microphone) => microphone.warm,
-            DeviceKind::Speaker(_) => false,
+            DeviceKind::Speaker(speaker) => speaker.warm,
         }
     }
 }
@@ -382,6 +382,8 @@ pub struct Speaker {
     pub volume: Option<Volume>,
     /// The switches of the card's outputs are off.
     pub mute: bool,
+    /// Stays open without a job.
+    pub warm: bool,
 }
 
 /// Which speaker.

@@ -298,7 +298,7 @@ fn volume(text: &str, key: String) -> Result<Volume, Error> {
 impl Default for Speaker {
     /// What an empty `[[speaker]]` means.
     fn default() -> Self {
-        Self { device: SpeakerDevice::Auto, channels: 2, volume: None, mute: false }
+        Self { device: SpeakerDevice::Auto, channels: 2, volume: None, mute: false, warm: false }
     }
 }
 
@@ -311,7 +311,8 @@ fn speaker(name: &str, written: &SpeakerWritten) -> Result<Speaker, Error> {
         other => SpeakerDevice::Card(card(other).map_err(|why| wrong(key("device"), format!("{why}; or auto")))?),
     };
     let volume = written.volume.as_deref().map(|text| volume(text, key("volume"))).transpose()?;
-    Ok(Speaker { device, channels, volume, mute: written.mute.unwrap_or(unwritten.mute) })
+    let (mute, warm) = (written.mute.unwrap_or(unwritten.mute), written.warm.unwrap_or(unwritten.warm));
+    Ok(Speaker { device, channels, volume, mute, warm })
 }
 
 /// The table `[job]` as JSON; dates become strings.

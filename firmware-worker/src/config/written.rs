@@ -232,6 +232,8 @@ pub struct SpeakerWritten {
     pub volume: Option<String>,
     /// Switches the card's outputs off.
     pub mute: Option<bool>,
+    /// Stays open without a job.
+    pub warm: Option<bool>,
 }
 
 impl Written {

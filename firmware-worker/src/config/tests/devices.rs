@@ -18,9 +18,10 @@ fn a_speaker_is_there_if_it_is_written_and_takes_its_volume_in_percent_or_db() {
     assert_eq!(load_text("").unwrap().devices.len(), 2);
     let (name, default) = speaker("[[speaker]]");
     assert_eq!((name.as_str(), default), ("speaker", Speaker::default()));
-    let (_, percent) = speaker("[[speaker]]\ndevice = \"hw:1,0\"\nchannels = 1\nvolume = \"70 %\"\nmute = true");
+    let (_, percent) =
+        speaker("[[speaker]]\ndevice = \"hw:1,0\"\nchannels = 1\nvolume = \"70 %\"\nmute = true\nwarm = true");
     let device = SpeakerDevice::Card("hw:1,0".into());
-    assert_eq!(percent, Speaker { device, channels: 1, volume: Some(Volume::Percent(70)), mute: true });
+    assert_eq!(percent, Speaker { device, channels: 1, volume: Some(Volume::Percent(70)), mute: true, warm: true });
     assert_eq!(speaker("[[speaker]]\nvolume = \"-12.5dB\"").1.volume, Some(Volume::Decibel(-12.5)));
 }
 

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::config::{Speaker, SpeakerDevice};
+use hal::audio::SampleFormat;
 use hal::audio::playback::fake::Card;
 use hal::ring::pcm::{Writer, now_us};
 use std::fs::File;
@@ -104,4 +105,18 @@ async fn a_job_that_leaves_is_silent_at_once_and_takes_nobody_with_it() {
     heard(&card, &mut [&mut stays, &mut leaves], 5300).await;
     drop(leaves);
     heard(&card, &mut [&mut stays], 300).await;
+}
+
+#[tokio::test]
+async fn a_warm_speaker_plays_silence_without_a_job_and_what_a_job_plays_at_once() {
+    let card = Card::plug_in("owner-warm", 0.0).with(&[SampleFormat::S24Packed], &[44_100]);
+    let Device { name, kind: DeviceKind::Speaker(cold) } = speaker("owner-warm") else { unreachable!() };
+    let warm = Device { name, kind: DeviceKind::Speaker(Speaker { warm: true, ..cold }) };
+    let mut supervisor = Supervisor::start(&warm).await;
+    let OwnerState::Running(what) = supervisor.state().await else { panic!("not running") };
+    assert_eq!(what, "owner-warm S24_3LE 2 ch 44100 Hz, period 10.0 ms, buffer 50 ms");
+    assert_eq!((card.in_use(), supervisor.stats().await.readers), (1, 0));
+    let mut voice = Voice::attach(&supervisor, "a", 700).await;
+    heard(&card, &mut [&mut voice], 700).await;
+    assert_eq!(card.starts(), 1);
 }

@@ -76,7 +76,9 @@ fn what_starts_processes_all_the_time_is_killed_one_by_one_with_all_that_it_has_
     let (_worker, _connection, leaf) = with_job(&agents, "AJ_1");
     let cgroup = beside(&leaf);
     let members = || std::fs::read_to_string(cgroup.join("cgroup.procs")).expect("it is there").lines().count();
-    let script = format!("echo $$ >{}/cgroup.procs; while :; do sleep 600 & sleep 0.01; done", cgroup.display());
+    // Were it not killed, it would end by itself.
+    let script =
+        format!("echo $$ >{}/cgroup.procs; for n in $(seq 999); do sleep 30 & sleep 0.01; done", cgroup.display());
     let mut forker = Command::new("sh").args(["-c", &script]).spawn().expect("part of the base system");
     poll::until("it has started some", SOON, || (members() > 5).then_some(()));
     kill_one_by_one(&cgroup);

@@ -214,7 +214,7 @@ impl Drop for Pcm {
 
 impl Pcm {
     pub(super) fn takes(&mut self, format: SampleFormat, rate: u32) -> Result<bool, Failed> {
-        let mut state = self.0.enter(Call::Offer)?;
+        let state = self.0.enter(Call::Offer)?;
         Ok(state.formats.contains(&format) && state.rates.contains(&rate))
     }
 

@@ -88,11 +88,15 @@ async fn a_token_that_comes_just_before_the_end_is_told_before_the_process_is_go
     let (mut supervisor, mut room) = connected().await;
     room.feed(renewed("first")).await.expect("the job reads");
     room.send(renewed("last")).await.expect("the job reads");
-    supervisor.send(&ToJob::Terminate { reason: "drained".into(), grace_ms: 500 });
     let mut told = Vec::new();
     loop {
         match supervisor.next().await {
-            FromJob::Token(token) => told.push(token.expose().to_owned()),
+            FromJob::Token(token) => {
+                if told.is_empty() {
+                    supervisor.send(&ToJob::Terminate { reason: "drained".into(), grace_ms: 500 });
+                }
+                told.push(token.expose().to_owned());
+            }
             FromJob::Ending(_) => supervisor.send(&ToJob::Ack),
             FromJob::Left => break,
             other => panic!("{other:?}"),

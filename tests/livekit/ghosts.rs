@@ -67,6 +67,31 @@ fn a_successor_on_the_same_board_is_not_touched() {
     assert_eq!(worker.metric("lk_agents_active_job_count"), 1.0);
 }
 
+/// As of a room that is deleted while its job is alive the server tells the worker.
+#[test]
+fn a_room_that_is_deleted_before_its_job_dies_is_not_made_again_to_sign_it_off() {
+    let server = Server::start();
+    let (worker, job) = named(&server, "studio");
+    // It knows whose participant it is then.
+    poll::until("the server has filed the job", SOON, || (!server.api().offered("studio").is_empty()).then_some(()));
+    // It must not leave by itself.
+    process::kill(job, Signal::STOP);
+    worker.signal(Signal::STOP);
+    server.api().delete_room("studio");
+    assert_eq!(
+        server.job_end("studio", SOON).error,
+        "agent worker left the room",
+        "that is what it has told the worker"
+    );
+    die_unseen(&worker, job);
+    worker.signal(Signal::CONT);
+    poll::until("the job is over", SOON, || (worker.metric("lk_agents_active_job_count") == 0.0).then_some(()));
+    // By then a sign-off would have made it.
+    server.api().dispatch("other", AGENT, "named");
+    wait_active(&server, "other", NAMED);
+    assert_eq!(server.api().rooms(), ["other"], "{}", worker.log());
+}
+
 #[test]
 fn a_worker_that_is_started_again_signs_off_whom_a_dead_job_has_left_before_it_registers() {
     let server = Server::start();

@@ -121,6 +121,7 @@ fn a_removed_participant_ends_its_job_and_does_not_come_back() {
     judge.event("participant_left", SOON);
     poll::until("the worker is idle", SOON, || (worker.metric("lk_agents_active_job_count") == 0.0).then_some(()));
     assert_eq!(server.api().identities("studio"), ["judge"]);
+    assert_eq!(worker.metric("firmware_worker_jobs_succeeded_total"), 1.0);
 }
 
 #[test]
@@ -133,6 +134,7 @@ fn a_deleted_room_is_not_made_again_by_its_job() {
     server.api().delete_room("studio");
     poll::until("the worker is idle", SOON, || (worker.metric("lk_agents_active_job_count") == 0.0).then_some(()));
     assert!(server.api().rooms().is_empty());
+    assert_eq!(worker.metric("firmware_worker_jobs_succeeded_total"), 1.0);
 }
 
 #[test]

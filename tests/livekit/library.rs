@@ -26,18 +26,29 @@ fn a_job_knows_its_metadata_attributes_and_what_was_prewarmed() {
 /// A picture that this machine was too busy to show in time is not the entrypoint's doing, and does not come each time.
 const WATCHES: usize = 3;
 
+/// Longest gap of sound and of picture, ms.
+const GAP: f64 = 200.0;
+
+/// That of picture on a machine where an entrypoint that does nothing has one over [`GAP`] too.
+const BUSY_GAP: f64 = 400.0;
+
 #[test]
 fn an_entrypoint_that_blocks_does_not_disturb_its_room() {
     let (server, _worker) = start();
-    let watches = (0..WATCHES).map(|n| gaps_beside_a_blocked_entrypoint(&server, &format!("studio-{n}")));
-    let disturbed: Vec<_> = watches.take_while(|(sound, picture)| *sound >= 200.0 || *picture >= 400.0).collect();
-    assert!(disturbed.len() < WATCHES, "gaps of sound and picture, ms, each time: {disturbed:?}");
+    let watches = (0..WATCHES).map(|n| gaps(&server, &format!("studio-{n}"), "block 20"));
+    let disturbed: Vec<_> = watches.take_while(|(sound, picture)| *sound >= GAP || *picture >= GAP).collect();
+    eprintln!("gaps of sound and picture over {GAP} ms: {disturbed:?}");
+    if disturbed.len() == WATCHES {
+        let control = gaps(&server, "control", "block 0");
+        let bearable = disturbed.iter().any(|(sound, picture)| *sound < GAP && *picture < BUSY_GAP);
+        assert!(control.1 >= GAP && bearable, "gaps in ms each time: {disturbed:?}, and without blocking {control:?}");
+    }
 }
 
-/// The longest of sound and of picture, ms.
-fn gaps_beside_a_blocked_entrypoint(server: &Server, room: &str) -> (f64, f64) {
+/// The longest of sound and of picture in 18 s beside an entrypoint, ms.
+fn gaps(server: &Server, room: &str, entrypoint: &str) -> (f64, f64) {
     let judge = Judge::join(server, room, "judge");
-    let dispatch = server.api().dispatch(room, AGENT, "block 20");
+    let dispatch = server.api().dispatch(room, AGENT, entrypoint);
     judge.sees_and_hears(0, 13.0, SOON);
     let blocked = judge.mark();
     let end = Duration::from_secs(30);

@@ -109,6 +109,11 @@ impl Setup {
         self.launch_with(&["start"])
     }
 
+    /// Starts it as at a developer's desk, without waiting.
+    pub fn develop(self) -> Worker {
+        self.launch_with(&["dev"])
+    }
+
     /// Has it join one room without dispatch.
     pub fn connect(self, room: &str) -> Worker {
         self.launch_with(&["connect", "--room", room])

@@ -20,6 +20,19 @@ fn a_dispatched_job_carries_its_agent_name_and_joins_as_an_agent() {
 }
 
 #[test]
+fn connect_joins_a_room_without_dispatch_by_a_token_that_it_makes_itself() {
+    let server = Server::start();
+    let judge = Judge::join(&server, "studio", "judge");
+    let mut worker = Setup::new(&server).connect("studio");
+    let board = judge.event("participant_joined", SOON);
+    assert!(board.text("identity").starts_with("firmware-worker"), "{board:?}");
+    judge.sees_and_hears(0, 13.0, SOON);
+    worker.signal(Signal::TERM);
+    judge.event("participant_left", SOON);
+    assert!(worker.wait(SOON).success(), "{}", worker.log());
+}
+
+#[test]
 fn a_dispatch_for_another_name_is_not_ours() {
     let server = Server::start();
     let worker = Setup::new(&server).start();

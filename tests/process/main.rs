@@ -5,6 +5,7 @@ mod boards;
 mod cgroups;
 mod complaints;
 mod cycles;
+mod desk;
 mod isolation;
 mod names;
 mod operators;

@@ -108,6 +108,7 @@ fn seeds() -> Vec<Vec<u8>> {
         Message::Assignment(lk::JobAssignment { job: Some(job), url: None, token: "a.b.c".into() }),
         Message::Pong(lk::WorkerPong { last_timestamp: 1, timestamp: 2 }),
         Message::Termination(lk::JobTermination { job_id: "AJ_fuzz".into() }),
+        Message::GoAway(lk::agent_http::GoAway::default()),
     ];
     messages.map(|message| lk::ServerMessage { message: Some(message) }.encode_to_vec()).to_vec()
 }

@@ -23,7 +23,7 @@ pub use operator::{
     FailedJob, FromOperator, JobReport, MAX_JOBS, OPERATOR_VERSION, SandboxReport, ToOperator, UsageReport, WorkerJobs,
     operator_socket, runtime_directories, runtime_directory,
 };
-pub use rate::Rate;
+pub use rate::{Rate, TOO_OFTEN};
 pub use stats::{Encoder, JobStats, OwnerStats, SoundLevel};
 pub use token::MAX_TOKEN;
 pub use watch::{Owned, watch};
@@ -52,7 +52,7 @@ pub const MAX_MESSAGE: usize = 4096;
 pub const MAX_RATE: u32 = 500;
 
 /// Those of them that make the supervisor do more than note a fact (look for a device or a name, write to the log or to a
-/// file), which a job may send in a second: as many sources as there can be, each asked for once more.
+/// file), which a job may send in a second; and as often sources, counted apart: as many as there can be, each once more.
 pub const MAX_REQUESTS: u32 = 50;
 
 /// From a job to the supervisor.

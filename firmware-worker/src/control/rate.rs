@@ -2,6 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+/// Why a job is denied a source, by itself or by the supervisor, as a loop is that tries a lost device without waiting.
+pub const TOO_OFTEN: &str = "asked for too often; wait before it is tried again";
+
 /// Counts what happens in each second, which begins with the first that happens.
 #[derive(Debug)]
 pub struct Rate {

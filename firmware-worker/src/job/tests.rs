@@ -35,7 +35,7 @@ impl Supervisor {
     async fn start(options: WorkerOptions) -> Self {
         let (ours, theirs) = Socket::pair().expect("socketpair");
         let job = std::thread::spawn(move || run(theirs, options));
-        let mut supervisor = Self { link: Link::new(ours).expect("link"), job };
+        let mut supervisor = Self { link: Link::new(ours.with_foreign_peer()).expect("link"), job };
         assert!(matches!(supervisor.next().await, FromJob::Hello { version } if version == crate::control::VERSION));
         let sound = Format::Opus { channels: 1, frame_ms: 20, dtx: false, fec: true, bitrate: 48_000 };
         let setup = JobSetup {

@@ -13,6 +13,8 @@ const MAX_QUESTIONS: usize = 8;
 #[derive(Debug)]
 pub(super) struct Asks {
     requests: Rate,
+    /// Of sources. User code causes them, and must not use up what the end of its job needs.
+    openings: Rate,
     /// Not answered yet.
     questions: BTreeSet<u32>,
     /// One of its lookups runs at a time: a dead name server must not hold up those of other jobs.
@@ -21,13 +23,19 @@ pub(super) struct Asks {
 
 impl Asks {
     pub(super) fn new(now: Instant) -> Self {
-        let (requests, turn) = (Rate::new(MAX_REQUESTS, now), Arc::new(Semaphore::new(1)));
-        Self { requests, questions: BTreeSet::new(), turn }
+        let rate = || Rate::new(MAX_REQUESTS, now);
+        let turn = Arc::new(Semaphore::new(1));
+        Self { requests: rate(), openings: rate(), questions: BTreeSet::new(), turn }
     }
 
     /// It asks for something; false if that is too often.
     pub(super) fn may_ask(&mut self, now: Instant) -> bool {
         !self.requests.is_exceeded(now)
+    }
+
+    /// It asks for a source; false if that is too often.
+    pub(super) fn may_open(&mut self, now: Instant) -> bool {
+        !self.openings.is_exceeded(now)
     }
 
     /// Takes a question, which is looked up when its turn comes; none if too many wait, or one of this number.
@@ -63,7 +71,9 @@ mod tests {
         assert_eq!(asks.give_up().len(), 8);
         assert!(!asks.answered(8));
 
-        assert!((0..MAX_REQUESTS).all(|_| asks.may_ask(start)));
+        assert!((0..MAX_REQUESTS).all(|_| asks.may_open(start)));
+        assert!(!asks.may_open(start));
+        assert!((0..MAX_REQUESTS).all(|_| asks.may_ask(start)), "which is counted apart");
         assert!(!asks.may_ask(start));
         assert!(asks.may_ask(start + Duration::from_millis(1001)));
     }

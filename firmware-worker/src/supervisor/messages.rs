@@ -8,7 +8,7 @@ use super::jobs::{JobProcess, Phase, ProcessId};
 use super::process::Happened;
 use super::pulse::Check;
 use super::run::Supervisor;
-use crate::control::{FromJob, JobStats, MAX_REQUESTS, OLDEST, ToJob, VERSION, is_spoken};
+use crate::control::{FromJob, JobStats, MAX_REQUESTS, OLDEST, TOO_OFTEN, ToJob, VERSION, is_spoken};
 use protocol::worker::{Answer, Exit, Input, JobEvent, JobResult, complaint};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -43,19 +43,21 @@ impl Supervisor {
             return self.condemn(id, format!("did not greet in version {OLDEST} to {VERSION} of the control protocol"));
         }
         if costs(&message) && !process.asks.may_ask(Instant::now()) {
-            let why = format!("asked for more than {MAX_REQUESTS} things in a second");
-            return match message {
-                // As a loop does that tries a lost device without waiting.
-                FromJob::OpenSource { name } => self.deny(id, &name, format!("{why}: wait before it is tried again")),
-                _ => self.condemn(id, why),
-            };
+            return self.condemn(id, format!("asked for more than {MAX_REQUESTS} things in a second"));
         }
         match message {
             FromJob::Hello { .. } => process.greeted = true,
             FromJob::Prewarmed => self.job_prewarmed(id),
             FromJob::Answer(answer) => self.answered(id, answer),
             FromJob::Ready => self.job_event(id, JobEvent::Ready),
-            FromJob::OpenSource { name } => self.open_source(id, name, Instant::now()),
+            FromJob::OpenSource { name } => {
+                let now = Instant::now();
+                if process.asks.may_open(now) {
+                    self.open_source(id, name, now);
+                } else {
+                    self.deny(id, &name, TOO_OFTEN.into());
+                }
+            }
             FromJob::Joined { sid } => self.joined(id, sid),
             FromJob::Token(token) => self.with_record(id, |record| record.spec.token = token),
             FromJob::TokenPart { at, part, last } => {
@@ -68,9 +70,10 @@ impl Supervisor {
             FromJob::Ending(result) => {
                 // All of them are told to the log.
                 let result = match result {
-                    JobResult::Success { reason } => JobResult::Success { reason: masked(&reason) },
-                    JobResult::Stopped { reason } => JobResult::Stopped { reason: masked(&reason) },
                     JobResult::Failed { error } => JobResult::Failed { error: self.with_causes(id, error) },
+                    well @ (JobResult::Success { .. } | JobResult::Stopped { .. }) => {
+                        well.map_text(|text| masked(&text))
+                    }
                 };
                 self.job_event(id, JobEvent::Ending(result));
             }
@@ -287,11 +290,10 @@ impl Supervisor {
     }
 }
 
-/// Whether a message makes us do more than note a fact.
+/// Whether a message makes us do more than note a fact. Sources are counted apart.
 fn costs(message: &FromJob) -> bool {
     match message {
-        FromJob::OpenSource { .. }
-        | FromJob::Joined { .. }
+        FromJob::Joined { .. }
         | FromJob::Token(_)
         | FromJob::TokenPart { last: true, .. }
         | FromJob::Ending(_)
@@ -302,6 +304,7 @@ fn costs(message: &FromJob) -> bool {
         | FromJob::Prewarmed
         | FromJob::Answer(_)
         | FromJob::Ready
+        | FromJob::OpenSource { .. }
         | FromJob::Rejoining
         | FromJob::Rejoined
         | FromJob::Left

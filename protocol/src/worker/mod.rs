@@ -80,6 +80,17 @@ pub enum JobResult {
     },
 }
 
+impl JobResult {
+    /// The same end with its text changed.
+    pub fn map_text(self, change: impl FnOnce(String) -> String) -> Self {
+        match self {
+            Self::Success { reason } => Self::Success { reason: change(reason) },
+            Self::Stopped { reason } => Self::Stopped { reason: change(reason) },
+            Self::Failed { error } => Self::Failed { error: change(error) },
+        }
+    }
+}
+
 /// What a job does, for operators.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum JobState {

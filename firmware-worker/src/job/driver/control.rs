@@ -38,16 +38,22 @@ impl Driver {
                     self.tracks.granted(&name, socket, self.session.as_mut(), now, random());
                 }
             }
-            ToJob::Denied { name, why } => match self.speakers.remove(&name) {
-                Some(reply) => drop(reply.send(Err(Error::Denied { name, why }))),
-                None => self.tracks.denied(&name, why, now, random()),
-            },
+            ToJob::Denied { name, why } => self.denied(name, why, now),
             ToJob::Terminate { reason, grace_ms } => {
                 self.terminate(reason, Duration::from_millis(grace_ms.into()), now);
             }
             ToJob::Ack => self.acknowledged(now),
             ToJob::Addresses { id, addresses, error } => self.addresses(id, addresses, error),
             ToJob::Ping { id } => self.pong(id, now),
+        }
+    }
+
+    /// A source or a speaker cannot be had.
+    pub(super) fn denied(&mut self, name: String, why: String, now: Instant) {
+        match self.speakers.remove(&name) {
+            // A caller that no longer waits needs no answer.
+            Some(reply) => drop(reply.send(Err(Error::Denied { name, why }))),
+            None => self.tracks.denied(&name, why, now, random()),
         }
     }
 

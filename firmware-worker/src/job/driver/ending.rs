@@ -204,13 +204,8 @@ fn in_words(end: &End) -> String {
 const MAX_TEXT_CHARS: usize = 900;
 
 fn bounded(result: JobResult) -> JobResult {
-    let cut = |text: String| match text.char_indices().nth(MAX_TEXT_CHARS) {
+    result.map_text(|text| match text.char_indices().nth(MAX_TEXT_CHARS) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text,
-    };
-    match result {
-        JobResult::Success { reason } => JobResult::Success { reason: cut(reason) },
-        JobResult::Stopped { reason } => JobResult::Stopped { reason: cut(reason) },
-        JobResult::Failed { error } => JobResult::Failed { error: cut(error) },
-    }
+    })
 }

@@ -30,7 +30,7 @@ pub(crate) use timeline::Anchor;
 use super::events::{BACKLOG, Event, Roster};
 use super::request::{Own, Reply, Request};
 use super::user::{Pulse, ToUser};
-use crate::control::{FromJob, JobSetup, Link, LinkError, ToJob, VERSION};
+use crate::control::{FromJob, JobSetup, Link, LinkError, Rate, ToJob, VERSION};
 use ending::Phase;
 use protocol::worker::{JobResult, JobSpec};
 use remote::Subscriptions;
@@ -86,6 +86,8 @@ pub(super) struct Driver {
     subscriptions: Subscriptions,
     /// Who waits for the grant of a speaker.
     speakers: BTreeMap<String, Reply<OwnedFd>>,
+    /// What user code asks the supervisor for.
+    openings: Rate,
     lookups: BTreeMap<u32, oneshot::Sender<Result<Vec<SocketAddr>, String>>>,
     lookup_count: u32,
     /// The participant is gone from the room, or will be when what was sent arrives: no sign-off is needed.
@@ -132,6 +134,7 @@ impl Driver {
             tracks: Tracks::new(Anchor::new(now, hal::process::monotonic_ns())),
             subscriptions: Subscriptions::default(),
             speakers: BTreeMap::new(),
+            openings: Rate::new(requests::MAX_OPENINGS, now),
             lookups: BTreeMap::new(),
             lookup_count: 0,
             gone: false,

@@ -2,7 +2,7 @@
 
 use super::session::Session;
 use super::{Driver, random};
-use crate::control::{Format, FromJob, Granted, LinkError};
+use crate::control::{Format, FromJob, Granted, LinkError, TOO_OFTEN};
 use crate::job::Error;
 use crate::job::request::{Own, Reply, Request, TrackWatch};
 use crate::net::Tls;
@@ -15,6 +15,10 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 /// the participant joins, so that a job with a longer one could only fail.
 const MAX_NAME: usize = 256;
 
+/// Sources and speakers that user code may ask the supervisor for in a second: fewer than it gives, which leaves some for those
+/// that are asked for again by themselves, and far below the number of messages that would end the job.
+pub(super) const MAX_OPENINGS: u32 = 40;
+
 impl Driver {
     pub(super) fn request(&mut self, request: Request, now: Instant) {
         match request {
@@ -25,7 +29,7 @@ impl Driver {
             Request::PublishSource { name, reply } => self.publish_source(&name, reply, now),
             Request::PublishOwn { track, reply } => self.tracks.add_own(track, reply, self.session.as_mut()),
             Request::Keyframe { name, reply } => self.take_keyframe(name, reply, now),
-            Request::OpenSpeaker { name, reply } => self.open_speaker(name, reply),
+            Request::OpenSpeaker { name, reply } => self.open_speaker(name, reply, now),
             Request::Unpublish(id) => self.tracks.unpublish(&id, self.session.as_mut()),
             Request::Mute(id, muted) => self.tracks.mute(&id, muted, self.session.as_mut()),
             Request::Write(frame) => {
@@ -87,7 +91,7 @@ impl Driver {
             return answer(reply, Err(Error::Denied { name: name.to_owned(), why }));
         };
         if self.tracks.add_source(granted, reply, self.session.as_mut(), now) {
-            self.tell(&FromJob::OpenSource { name: name.to_owned() });
+            self.open(name.to_owned(), now);
         }
     }
 
@@ -97,17 +101,26 @@ impl Driver {
             return answer(reply, Err(Error::NoCamera(name)));
         };
         if self.tracks.take_keyframe(camera, reply, self.session.as_mut(), now) {
+            self.open(name, now);
+        }
+    }
+
+    /// Asks the supervisor for what has just been taken note of.
+    fn open(&mut self, name: String, now: Instant) {
+        if self.openings.is_exceeded(now) {
+            self.denied(name, TOO_OFTEN.into(), now);
+        } else {
             self.tell(&FromJob::OpenSource { name });
         }
     }
 
-    fn open_speaker(&mut self, name: String, reply: Reply<OwnedFd>) {
+    fn open_speaker(&mut self, name: String, reply: Reply<OwnedFd>, now: Instant) {
         if !self.setup.as_ref().is_some_and(|setup| setup.speakers.contains(&name)) {
             let why = "no speaker of this name is configured".into();
             return answer(reply, Err(Error::Denied { name, why }));
         }
-        self.tell(&FromJob::OpenSource { name: name.clone() });
-        self.speakers.insert(name, reply);
+        self.speakers.insert(name.clone(), reply);
+        self.open(name, now);
     }
 
     fn connect(&mut self, reply: Reply<()>) {

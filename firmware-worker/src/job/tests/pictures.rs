@@ -82,3 +82,35 @@ async fn a_picture_can_be_drawn_on_and_published_under_its_cameras_name() {
     assert_eq!(supervisor.ending().await, success(&format!("{twice}; {twice}; 320")));
     supervisor.finish();
 }
+
+/// More than the supervisor hears in a second.
+const TRIES: u32 = 4 * crate::control::MAX_RATE;
+
+#[tokio::test]
+async fn a_loop_that_tries_a_lost_camera_without_waiting_is_denied_it_and_does_not_flood_the_supervisor() {
+    let entrypoint = async |context: JobContext| {
+        let (mut denied, mut refused) = (0, 0);
+        for _ in 0..TRIES {
+            match context.snapshot("door").await.expect_err("there is no picture") {
+                Error::NoPicture { why, .. } if why == crate::control::TOO_OFTEN => denied += 1,
+                _ => refused += 1,
+            }
+        }
+        context.shutdown(format!("{denied} {refused}"));
+        Ok(())
+    };
+    let mut supervisor = Supervisor::running(WorkerOptions::new(entrypoint)).await;
+    let mut asked = 0;
+    let result = loop {
+        match supervisor.next().await {
+            FromJob::OpenSource { name } => {
+                asked += 1;
+                supervisor.send(&ToJob::Denied { name, why: "no such device".into() });
+            }
+            FromJob::Ending(result) => break result,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(result, success(&format!("{} {asked}", TRIES - asked)));
+    supervisor.finish();
+}

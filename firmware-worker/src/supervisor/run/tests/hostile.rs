@@ -3,6 +3,7 @@
 use super::*;
 use futures_util::StreamExt;
 use hal::process::Socket;
+use protocol::worker::JobResult;
 use std::io::Read;
 use std::os::fd::AsFd;
 
@@ -37,6 +38,22 @@ impl Rig {
 }
 
 impl Rig {
+    /// A turn of the loop for whatever comes next.
+    async fn go_on(&mut self) {
+        let deadline = self.supervisor.deadline();
+        let Self { supervisor, queue, .. } = self;
+        let next = async {
+            tokio::select! {
+                Some(event) = queue.recv() => Happening::Event(event),
+                happening = poll_fn(|cx| supervisor.poll_children(cx)) => happening,
+                () = sleep_until(deadline.into()) => Happening::Deadline,
+            }
+        };
+        let happening = timeout(PATIENCE, next).await.expect("in time");
+        supervisor.take(happening);
+        supervisor.turn();
+    }
+
     /// The control sockets of all processes with a job are closed.
     fn hears_nobody(&self) -> bool {
         let mut running = self.supervisor.jobs.processes.values().filter(|job| job.job().is_some());
@@ -104,13 +121,40 @@ async fn a_job_that_asks_for_a_device_again_and_again_is_denied_it_before_its_ow
         while let Ok((length, _)) = socket.receive(&mut buffer) {
             match postcard::from_bytes(&buffer[..length]).expect("decodes") {
                 ToJob::SourceFd { .. } => given += 1,
-                ToJob::Denied { why, .. } if why.contains("things in a second") => denied += 1,
+                ToJob::Denied { why, .. } if why == control::TOO_OFTEN => denied += 1,
                 _ => {}
             }
         }
     }
     assert!(denied > 0, "{given} were given");
     assert!(!rig.hears_nobody(), "it goes on");
+}
+
+#[tokio::test]
+async fn a_job_that_gives_up_a_device_after_many_tries_in_a_second_still_ends_well() {
+    let (mut rig, socket, _alive) = hostile().await;
+    let open = bytes(&FromJob::OpenSource { name: "camera".into() });
+    for _ in 0..control::MAX_REQUESTS + 10 {
+        socket.send(&open, &[]).expect("room");
+        rig.listen().await;
+    }
+    let end = FromJob::Ending(JobResult::Success { reason: "no camera".into() });
+    socket.send(&bytes(&end), &[]).expect("room");
+    rig.listen().await;
+    let mut buffer = [0; 4096];
+    let acknowledged = loop {
+        match socket.receive(&mut buffer) {
+            Ok((0, _)) => break false,
+            Ok((length, _)) => {
+                if matches!(postcard::from_bytes(&buffer[..length]).expect("decodes"), ToJob::Ack) {
+                    break true;
+                }
+            }
+            // It waits until the server has filed the job, and then for its status to go out.
+            Err(_) => rig.go_on().await,
+        }
+    };
+    assert!(acknowledged);
 }
 
 #[tokio::test]

@@ -83,7 +83,7 @@ pub(super) fn isolation(written: IsolationWritten) -> Result<Isolation, Error> {
 }
 
 /// There is a user for each job, the prewarmed one and each owner of a device; or fewer jobs are taken, and this is said.
-pub(super) fn suffice(isolation: &Isolation, worker: &mut Worker, devices: usize) -> Option<String> {
+pub(crate) fn suffice(isolation: &Isolation, worker: &mut Worker, devices: usize) -> Option<String> {
     let there = isolation.uids.end() - isolation.uids.start() + 1;
     let others = worker.prewarm.saturating_add(devices as u32);
     let (jobs, needed) = (worker.max_jobs, worker.max_jobs.saturating_add(others));

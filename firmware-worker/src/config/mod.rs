@@ -15,6 +15,7 @@ mod written;
 pub use board::{Addresses, Board, BoardWritten, Wifi, WifiWritten};
 pub use camera_device::CameraDevice;
 pub(crate) use camera_device::names as camera_names;
+pub(crate) use isolation::suffice;
 pub use isolation::{Isolation, IsolationMode, IsolationWritten};
 pub use layers::{
     Defaults, Environment, JobCheck, Outline, check, credentials, devices, load, load_over, moved_secret, parse,

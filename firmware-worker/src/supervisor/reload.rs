@@ -84,9 +84,11 @@ impl Supervisor {
         }
     }
 
-    fn reconfigure(&mut self, mut new: Config) {
+    pub(super) fn reconfigure(&mut self, mut new: Config) {
         let kept = kept(&self.config, &new);
-        new.doubts.iter().for_each(|doubt| warn!("{doubt}"));
+        // Users and devices stay those of the start, whatever the new configuration counts on.
+        let fewer = config::suffice(&self.config.isolation, &mut new.worker, self.config.devices.len());
+        new.doubts.iter().chain(&fewer).for_each(|doubt| warn!("{doubt}"));
         if self.config.devices != new.devices {
             // It may name devices that are there after the restart only.
             new.job_options.clone_from(&self.config.job_options);

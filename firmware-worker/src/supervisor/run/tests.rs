@@ -4,11 +4,12 @@ mod broker;
 mod child;
 mod hostile;
 mod opening;
+mod reload;
 mod rescan;
 mod tokens;
 
 use super::*;
-use crate::config::{Defaults, Outline, Written, load};
+use crate::config::{Defaults, Outline, Written, load, parse};
 use crate::control::{self, FromJob, VERSION};
 use futures_util::SinkExt;
 use hal::process::read_sealed;
@@ -132,13 +133,17 @@ impl Job {
 }
 
 fn config(url: &str) -> Config {
+    configured(url, Written::default())
+}
+
+fn configured(url: &str, written: Written) -> Config {
     let environment = |name: &str| match name {
         "LIVEKIT_URL" => Some(url.to_owned()),
         "LIVEKIT_API_KEY" | "LIVEKIT_API_SECRET" => Some("key".to_owned()),
         _ => None,
     };
     let defaults = Defaults { memory: None, development: true, entrypoint: Outline::default() };
-    load(Written::default(), &environment, None, defaults).expect("a valid configuration")
+    load(written, &environment, None, defaults).expect("a valid configuration")
 }
 
 #[tokio::test]

@@ -77,7 +77,7 @@ pub use reload::Reload;
 use run::{Ending, Supervisor};
 use starts::Starts;
 use std::net::SocketAddr;
-use std::os::fd::{OwnedFd, RawFd};
+use std::os::fd::RawFd;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -110,7 +110,7 @@ enum Event {
     /// A job's question has its answer.
     Resolved { process: jobs::ProcessId, id: u32, result: Result<Vec<SocketAddr>, String> },
     /// A camera node for an owner, if it is still the `start`-th process of its device, from the opener of this pid.
-    Node { device: String, start: u32, opener: i32, result: Result<Vec<OwnedFd>, opening::Failure> },
+    Node { device: String, start: u32, opener: i32, result: Result<opening::Opened, opening::Failure> },
     /// Who holds a busy device, for its `start`-th process.
     Holder { device: String, start: u32, who: String },
     /// The new program has said whether it can take over, in words.

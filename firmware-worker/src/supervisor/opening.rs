@@ -6,6 +6,9 @@
 //!                     supervisor <--each node before it is touched-- opener
 //! owner <--Node------ supervisor <--descriptors, or why not--------- opener
 //! ```
+//! A driver may hang as well when its node is closed for the last time. So an opener keeps what it has opened until we have given
+//! it away and closed it: where no owner wants it any more, the last close is the opener's.
+//!
 //! A node that keeps its opener for [`LIMIT`] hangs. It is left alone until its driver has let go of the opener, and then until
 //! a device comes or goes, or for [`AGAIN`].
 
@@ -14,7 +17,7 @@ use super::run::Supervisor;
 use super::{Event, commands, nodes};
 use crate::config::Device;
 use crate::control::{Link, ToOwner, watchdog};
-use hal::process::{Socket, close_apart, exit_now, read_sealed, sealed_memfd};
+use hal::process::{Socket, exit_now, read_sealed, sealed_memfd};
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -59,6 +62,13 @@ enum Said {
     Opened,
     /// In plain words.
     Failed(String),
+}
+
+/// Open nodes. Their opener has them as long as its link stands, which is dropped after them.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) nodes: Vec<OwnedFd>,
+    pub(super) opener: Link,
 }
 
 /// Why there is no node.
@@ -165,38 +175,40 @@ impl Supervisor {
     }
 
     /// What has become of it.
-    pub(super) fn node_opened(&mut self, name: &str, start: u32, opener: i32, result: Result<Vec<OwnedFd>, Failure>) {
+    pub(super) fn node_opened(&mut self, name: &str, start: u32, opener: i32, result: Result<Opened, Failure>) {
         let Some(opener) = self.openings.end(opener) else { return };
-        let result = result.map_err(|failure| match failure {
-            Failure::Told(why) => (why, None),
-            Failure::Hangs(node) => (nodes::hangs(&node), Some(node)),
-        });
-        match &result {
-            Err((why, Some(node))) => {
+        match result {
+            Ok(Opened { nodes, opener: link }) => {
+                self.give_nodes(name, start, Ok(&nodes));
+                drop(nodes);
+                drop(link);
+                self.spawner.let_go(opener);
+            }
+            Err(Failure::Told(why)) => {
+                self.spawner.let_go(opener);
+                self.give_nodes(name, start, Err(why));
+            }
+            Err(Failure::Hangs(node)) => {
+                let why = nodes::hangs(&node);
                 warn!("device {name} cannot be opened: {why}; no camera is looked for there before it has answered");
                 opener.kill();
                 let until = Instant::now() + AGAIN;
-                self.openings.hanging.push(Hanging { node: node.clone(), opener: Some(opener), until });
+                self.openings.hanging.push(Hanging { node, opener: Some(opener), until });
+                self.give_nodes(name, start, Err(why));
             }
-            Ok(_) | Err((_, None)) => self.spawner.let_go(opener),
         }
-        self.give_nodes(name, start, result.map_err(|(why, _)| why));
     }
 
     /// To the owner, if it is still the one that has asked.
-    fn give_nodes(&self, name: &str, start: u32, result: Result<Vec<OwnedFd>, String>) {
+    fn give_nodes(&self, name: &str, start: u32, result: Result<&[OwnedFd], String>) {
         let owner = self.owners.table.get(name).filter(|owner| owner.starts == start);
-        let Some(process) = owner.and_then(|owner| owner.process.as_ref()) else {
-            // Their driver was slow to open them: nor is its last close for the loop.
-            return close_apart(result.unwrap_or_default());
-        };
+        let Some(process) = owner.and_then(|owner| owner.process.as_ref()) else { return };
         let (message, nodes) = match result {
             Ok(nodes) => (ToOwner::Node, nodes),
-            Err(why) => (ToOwner::NoNode { why }, Vec::new()),
+            Err(why) => (ToOwner::NoNode { why }, &[][..]),
         };
         if let Err(e) = process.send(&message, &nodes.iter().map(AsFd::as_fd).collect::<Vec<_>>()) {
             debug!("device {name}: {e}");
-            close_apart(nodes);
         }
     }
 
@@ -221,13 +233,13 @@ impl Spawner {
 }
 
 /// What an opener says in the end; `limit` is how long a driver may take.
-async fn hear(mut link: Link, limit: Duration) -> Result<Vec<OwnedFd>, Failure> {
+async fn hear(mut link: Link, limit: Duration) -> Result<Opened, Failure> {
     let mut touched = None;
     loop {
         let limit = if touched.is_some() { limit } else { START };
         match (timeout(limit, link.receive()).await, touched.take()) {
             (Ok(Ok((Said::Touches(node), _))), _) => touched = Some(node),
-            (Ok(Ok((Said::Opened, nodes))), _) => return Ok(nodes),
+            (Ok(Ok((Said::Opened, nodes))), _) => return Ok(Opened { nodes, opener: link }),
             (Ok(Ok((Said::Failed(why), _))), _) => return Err(Failure::Told(why)),
             (Ok(Err(error)), _) => return Err(Failure::Told(format!("process that opens it: {error}"))),
             (Err(_), Some(node)) => return Err(Failure::Hangs(node)),
@@ -262,7 +274,10 @@ fn open(control: &Socket) -> io::Result<()> {
         may && say(control, &Said::Touches(node.to_owned()), &[]).is_ok()
     };
     match nodes::open(Path::new("/proc"), &order.device, &mut touch) {
-        Ok(nodes) => say(control, &Said::Opened, &nodes.iter().map(AsFd::as_fd).collect::<Vec<_>>()),
+        Ok(nodes) => {
+            say(control, &Said::Opened, &nodes.iter().map(AsFd::as_fd).collect::<Vec<_>>())?;
+            hal::hangup::wait(control.as_fd())
+        }
         Err(why) => say(control, &Said::Failed(why.chars().take(MAX_WHY_CHARS).collect()), &[]),
     }
 }

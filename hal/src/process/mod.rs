@@ -31,7 +31,7 @@ pub use realtime::{Urgency, take_realtime};
 pub use sandbox::{
     Layer, Limit, Missing, Rights, Sandbox, Tally, confine, group, is_call, keep_only_signals, resolvers,
 };
-pub use socket::{MAX_FDS, Socket, close_apart, inherited_control};
+pub use socket::{MAX_FDS, Socket, inherited_control};
 pub use spawn::Executable;
 
 use std::fs::OpenOptions;

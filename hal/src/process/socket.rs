@@ -153,9 +153,9 @@ impl Drop for Socket {
     }
 }
 
-/// Closes them, and whatever waits in them, without waiting: neither here nor on the thread that does it, so that none is left
-/// over. Where there is no thread to be had they stay open, which is better than to wait.
-pub fn close_apart(fds: Vec<OwnedFd>) {
+/// Closes sockets, and those that wait in them, without waiting: neither here nor on the thread that does it, so that none is
+/// left over. A device whose driver hangs in its last close would hold up that thread. Where there is no thread to be had they stay open, which is better than to wait.
+fn close_apart(fds: Vec<OwnedFd>) {
     if fds.is_empty() {
         return;
     }

@@ -31,16 +31,21 @@ impl Board {
 
     /// What the owner is told when the camera is at `node`, where a driver that does not come back for `limit` hangs.
     async fn ask(&mut self, node: &str, limit: Duration) -> (ToOwner, Vec<OwnedFd>) {
+        let event = self.opened(node, limit).await;
+        self.supervisor.take(Happening::Event(event));
+        assert_eq!(self.supervisor.openings.under_way(), None, "an upgrade waits no longer");
+        self.owner.try_receive().expect("the link stands").expect("an answer")
+    }
+
+    /// What becomes of it, of which the loop has not heard yet.
+    async fn opened(&mut self, node: &str, limit: Duration) -> Event {
         self.supervisor.openings.limit = limit;
         let owner = self.supervisor.owners.table.get_mut("camera").expect("configured");
         let DeviceKind::Camera(camera) = &mut owner.device.kind else { panic!("a camera") };
         camera.device = CameraDevice::Path(node.into());
         self.supervisor.open_node("camera", node);
         assert_eq!(self.supervisor.openings.under_way(), Some("camera"));
-        let event = timeout(PATIENCE, self.queue.recv()).await.expect("in time").expect("the opener is heard");
-        self.supervisor.take(Happening::Event(event));
-        assert_eq!(self.supervisor.openings.under_way(), None, "an upgrade waits no longer");
-        self.owner.try_receive().expect("the link stands").expect("an answer")
+        timeout(PATIENCE, self.queue.recv()).await.expect("in time").expect("the opener is heard")
     }
 
     /// The same for the one whose driver hangs.
@@ -83,4 +88,24 @@ async fn a_driver_that_hangs_is_not_called_again_until_a_device_comes_or_goes() 
     assert!(matches!(told, Some((ToOwner::Rescan, _))), "{told:?}");
     board.ask_for_what_hangs(SHORT).await;
     assert!(board.supervisor.openings.left().next().is_some(), "it was called");
+}
+
+/// Its driver may hang in that.
+#[tokio::test]
+async fn an_opener_keeps_a_node_that_nobody_wants_any_more_so_that_the_last_close_is_not_ours() {
+    let mut board = Board::start();
+    let mut event = board.opened(CAMERA, LONG).await;
+    let Event::Node { result: Ok(opened), opener, .. } = &mut event else { panic!("{event:?}") };
+    let (said, opener) = (timeout(SHORT, opened.opener.receive::<ToOwner>()).await, *opener);
+    assert!(said.is_err(), "it waits for us: {said:?}");
+    board.supervisor.owners.table.clear();
+    board.supervisor.take(Happening::Event(event));
+    let place = std::path::Path::new("/proc").join(opener.to_string());
+    let started = Instant::now();
+    while let Some(due) = board.supervisor.spawner.sweep_at().filter(|_| place.exists()) {
+        assert!(started.elapsed() < PATIENCE, "it is still there");
+        board.supervisor.spawner.sweep(due);
+        std::thread::yield_now();
+    }
+    assert!(!place.exists());
 }

@@ -35,6 +35,13 @@ fn doctor_says_whether_the_server_takes_our_credentials_and_registers_nobody() {
 }
 
 #[test]
+fn connect_tells_what_is_hardly_meant_so() {
+    let limits = "[limits]\njob_memory_mib = 0\nmax_job_memory_mib = 100\n";
+    let worker = Setup::with_url("ws://127.0.0.1:9").toml(limits).connect("studio");
+    worker.wait_log("limits max_job_memory_mib: ", SOON);
+}
+
+#[test]
 fn a_worker_without_a_server_has_started_for_the_service_manager_and_feeds_its_watchdog() {
     let path = std::env::temp_dir().join(format!("notify-{}", std::process::id()));
     let socket = UnixDatagram::bind(&path).expect("the temporary directory is writable");

@@ -139,6 +139,7 @@ fn take(
     kept.network_is_known(&written, &config.board)?;
     keep(kept, &text, &written, &secrets, &config).map_err(|e| e.to_string())?;
     report.notes.push(format!("The worker connects to {}.", shown(&config.server.url)));
+    report.notes.extend(config.doubts);
     report.notes.extend(config.board.wifi.iter().map(|wifi| format!("Wi-Fi: {:?} ({}).", wifi.ssid, wifi.country)));
     report.notes.extend(config.doubts);
     // Only now, and only if it lasts: a secret is in two places rather than in none.

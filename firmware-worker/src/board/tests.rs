@@ -159,6 +159,13 @@ fn the_report_shows_where_the_worker_connects_without_what_a_query_may_hold() {
 }
 
 #[test]
+fn the_report_tells_what_is_hardly_meant_so() {
+    let limits = "[limits]\njob_memory_mib = 0\nmax_job_memory_mib = 100\n";
+    let notes = Disk::with(format!("{SERVER}[board]\ntoken = \"{TOKEN}\"\n{limits}")).good().notes;
+    assert!(notes.iter().any(|note| note.starts_with("limits max_job_memory_mib: ")), "{notes:?}");
+}
+
+#[test]
 fn settings_that_only_a_newer_program_understands_give_way_to_those_before() {
     let with = |ntp: &str| format!("{SERVER}[board]\ntoken = \"{TOKEN}\"\nntp = [\"{ntp}\"]\n");
     let disk = Disk::with(with("old.example"));

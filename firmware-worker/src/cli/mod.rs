@@ -171,12 +171,16 @@ fn start(settings: Settings, development: bool, options: &WorkerOptions, inherit
             None => return configuration_error(&error),
         },
     };
-    log::start(config.log_level);
-    config.doubts.iter().for_each(|doubt| tracing::warn!("{doubt}"));
+    begin_log(&config);
     let judged = entrypoint.check.is_some();
     let again = move || load(settings.clone(), development, Outline { check: None, ..entrypoint });
     let reload = supervisor::Reload { load: Box::new(again), judged };
     supervisor::start(config, supervisor::Mode { drain: !development, ask: options.asks() }, reload, inheritance)
+}
+
+fn begin_log(config: &Config) {
+    log::start(config.log_level);
+    config.doubts.iter().for_each(|doubt| tracing::warn!("{doubt}"));
 }
 
 fn connect(settings: Settings, room: String, identity: Option<String>, entrypoint: Outline) -> ExitCode {
@@ -186,7 +190,7 @@ fn connect(settings: Settings, room: String, identity: Option<String>, entrypoin
         Ok(loaded) => loaded,
         Err(error) => return configuration_error(&error),
     };
-    log::start(config.log_level);
+    begin_log(&config);
     let identity = identity.unwrap_or_else(default_identity);
     supervisor::connect(config, room, identity, token)
 }

@@ -5,12 +5,15 @@ use super::job_pid;
 use firmware_worker::supervisor::BOUNDING_SET;
 use rustix::process::Signal;
 use std::fs::File;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, Shutdown, TcpListener};
 use std::os::unix::net::UnixDatagram;
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
-use tests::poll;
 use tests::worker::Setup;
+use tests::{paths, poll, process};
 
 /// Several of the supervisor's ticks of 2.5 s; the unit's WatchdogSec is three times this.
 const WATCHDOG: Duration = Duration::from_secs(10);
@@ -32,6 +35,35 @@ fn doctor_says_whether_the_server_takes_our_credentials_and_registers_nobody() {
     assert!(said.starts_with("WRONG") && said.contains("refused our credentials (HTTP 401)"), "{said}");
     let said = server("ws://127.0.0.1:9");
     assert!(said.starts_with("WRONG") && said.contains("cannot connect: "), "{said}");
+}
+
+/// As a proxy does that speaks no TLS and has had enough: what the client says next goes to a socket that was reset.
+#[test]
+fn doctor_finds_a_server_that_hangs_up_on_it_and_ends_itself_where_its_own_reader_does() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback");
+    let port = listener.local_addr().expect("bound").port();
+    let mut command = Command::new(paths::worker());
+    command.arg("doctor").env_clear().env("LIVEKIT_URL", format!("wss://127.0.0.1:{port}")).stdout(Stdio::piped());
+    command.env("LIVEKIT_API_KEY", "key").env("LIVEKIT_API_SECRET", "secret");
+    let mut doctor = command.spawn().expect("the built program starts");
+    let (mut stream, _) = listener.accept().expect("it connects");
+    stream.peek(&mut [0]).expect("it speaks first");
+    process::kill(doctor.id(), Signal::STOP);
+    stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").expect("it is there");
+    stream.shutdown(Shutdown::Write).expect("it is there");
+    // With what it has said still unread this is a reset.
+    drop(stream);
+    process::kill(doctor.id(), Signal::CONT);
+    let mut said = String::new();
+    doctor.stdout.take().expect("piped").read_to_string(&mut said).expect("text");
+    assert_eq!(doctor.wait().expect("a child of ours").code(), Some(1), "{said}");
+    assert!(said.lines().any(|line| line.split_whitespace().take(2).eq(["WRONG", "server"])), "{said}");
+
+    command.env("LIVEKIT_URL", "wss://127.0.0.1:9").stderr(Stdio::piped());
+    let mut doctor = command.spawn().expect("the built program starts");
+    drop(doctor.stdout.take());
+    let output = doctor.wait_with_output().expect("a child of ours");
+    assert_eq!((output.status.signal(), output.stderr.len()), (Some(Signal::PIPE.as_raw()), 0), "{output:?}");
 }
 
 #[test]

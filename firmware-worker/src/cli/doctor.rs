@@ -9,6 +9,7 @@ use crate::net::shown;
 use crate::supervisor;
 use checks::{Finding, State};
 use hal::board::Board;
+use hal::process::end_with_the_reader;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -20,8 +21,11 @@ pub(super) fn print(settings: Settings, fix: bool, entrypoint: Outline) -> ExitC
         eprintln!("firmware-worker: {why}");
         return ExitCode::FAILURE;
     }
+    let findings: Vec<_> = local(root).into_iter().chain([server(settings, entrypoint)]).collect();
+    // Not before: the server is such a reader too, and one that hangs up is a finding.
+    end_with_the_reader();
     let mut wrong = false;
-    for finding in local(root).into_iter().chain([server(settings, entrypoint)]) {
+    for finding in findings {
         wrong |= finding.state == State::Wrong;
         println!("{finding}");
     }

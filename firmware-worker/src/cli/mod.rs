@@ -129,12 +129,9 @@ fn refuse(refusal: &clap::Error) -> ExitCode {
 }
 
 fn command(command: Command, options: &WorkerOptions, inheritance: Option<Inheritance>) -> ExitCode {
-    use Command::{Check, Devices, Doctor, Jobs as ShowJobs, Snapshot, Token};
+    use Command::{Check, Devices, Jobs as ShowJobs, Snapshot, Token};
     // What somebody reads and does nothing else.
-    if matches!(
-        command,
-        Check { .. } | Devices { .. } | Doctor { .. } | ShowJobs { .. } | Snapshot { .. } | Token { .. }
-    ) {
+    if matches!(command, Check { .. } | Devices { .. } | ShowJobs { .. } | Snapshot { .. } | Token { .. }) {
         end_with_the_reader();
     }
     match command {

@@ -93,7 +93,7 @@ pub fn update_key() -> PathBuf {
     named("UPDATE_KEY")
 }
 
-/// A disk with the partitions of Raspberry Pi OS and a Debian 12, packed.
+/// A disk with the partitions of Raspberry Pi OS and a Debian 13, packed.
 pub fn guest_rpi_os() -> PathBuf {
     made("GUEST_RPI_OS", "tools/guest", "rpi-os")
 }

@@ -72,12 +72,12 @@ impl Release {
         if broken {
             fs::write(&root, [0x5a; 1 << 20]).expect("the folder is ours");
         }
-        self.bundle(version, &kernel, &root, &paths::update_key());
+        self.bundle("virt", version, &kernel, &root, &paths::update_key());
     }
 
-    fn bundle(&self, version: &str, kernel: &Path, root: &Path, key: &Path) {
+    fn bundle(&self, board: &str, version: &str, kernel: &Path, root: &Path, key: &Path) {
         let mut bundle = Command::new(paths::root().join("tools/bundle"));
-        bundle.args(["virt", version]).args([kernel, root, key]);
+        bundle.args([board, version]).args([kernel, root, key]);
         run(bundle.arg(self.file(version)));
     }
 
@@ -85,12 +85,13 @@ impl Release {
         self.folder.join(format!("{version}.fwu"))
     }
 
-    /// One that somebody else has signed, and one whose end is missing.
+    /// One for another board, one that somebody else has signed, and one whose end is missing.
     fn publish_impostors(&self) {
         let [kernel, root, foreign] = ["kernel", "root", "foreign"].map(|name| self.folder.join(name));
         run(Command::new("openssl").args(["genpkey", "-algorithm", "ed25519", "-out"]).arg(&foreign));
-        self.bundle("9.8", &kernel, &root, &foreign);
-        self.bundle("9.9", &kernel, &root, &paths::update_key());
+        self.bundle("rpi-64", "9.7", &kernel, &root, &paths::update_key());
+        self.bundle("virt", "9.8", &kernel, &root, &foreign);
+        self.bundle("virt", "9.9", &kernel, &root, &paths::update_key());
         let whole = self.file("9.9");
         let length = fs::metadata(&whole).expect("just made").len();
         let file = fs::File::options().write(true).open(whole).expect("just made");
@@ -326,6 +327,11 @@ fn an_update_that_does_not_start_is_taken_back_and_neither_it_nor_a_foreign_one_
     release.publish(&card, "9.2", true);
     release.publish_impostors();
     let mut board = start(card);
+    let said = release.refused(&mut board, "9.7");
+    assert!(
+        said.contains("9.7.fwu: is for boards of the kind \"rpi-64\", and this image is of the kind \"virt\""),
+        "{said}"
+    );
     let said = release.refused(&mut board, "9.8");
     assert!(said.contains("9.8.fwu: it is not signed with a key of this image"), "{said}");
     let said = release.refused(&mut board, "9.9");

@@ -201,21 +201,36 @@ fn said_of_units(root: &Path) -> String {
 
 #[test]
 fn the_same_checkout_makes_the_same_image() {
-    let image = paths::image("virt");
-    let folder = std::env::temp_dir().join(format!("image-again-{}", std::process::id()));
+    is_made_alike("virt", &["--disk-only"], Some(paths::update_key()), &["img", "fwu"]);
+}
+
+#[test]
+#[ignore = "packs an image: `tools/test soak the_same_checkout` runs it"]
+fn the_same_checkout_packs_the_same_image_for_who_flashes_it() {
+    is_made_alike("rpi-64", &[], None, &["img", "img.xz", "sha256", "spdx.json"]);
+}
+
+/// Makes the image of `board` once more, and compares these files.
+fn is_made_alike(board: &str, options: &[&str], key: Option<PathBuf>, extensions: &[&str]) {
+    let image = paths::image(board);
+    let folder = std::env::temp_dir().join(format!("image-again-{}-{board}", std::process::id()));
     fs::create_dir_all(folder.join("image")).expect("the temporary directory is writable");
     // Everything anew but the downloads, by somebody else's habits.
     let cache = image.ancestors().nth(2).expect("an image lies in the cache");
     std::os::unix::fs::symlink(cache.join("image/apt"), folder.join("image/apt")).expect("just made");
     let make = "umask 077; exec \"$0\" \"$@\"";
     let mut command = Command::new("sh");
-    command.args(["-c", make]).arg(paths::root().join("tools/image")).args(["virt", "--disk-only", "--deb"]);
+    command.args(["-c", make]).arg(paths::root().join("tools/image")).arg(board).args(options).arg("--deb");
     command.arg(package::deb(&TARGETS[0])).env("FIRMWARE_WORKER_CACHE", &folder).env("TZ", "Asia/Tokyo");
-    command.env("FIRMWARE_WORKER_UPDATE_KEY", paths::update_key());
+    command.envs(key.map(|key| ("FIRMWARE_WORKER_UPDATE_KEY", key)));
     let again = PathBuf::from(output(&mut command).lines().last().expect("a path"));
-    let same = Command::new("cmp").arg(&image).arg(&again).status().expect("part of the base system").success();
+    let same = |extension: &&&str| {
+        let (first, second) = (image.with_extension(extension), again.with_extension(extension));
+        Command::new("cmp").arg(first).arg(second).status().expect("part of the base system").success()
+    };
+    let differ: Vec<_> = extensions.iter().filter(|extension| !same(extension)).collect();
     let _ = fs::remove_dir_all(&folder);
-    assert!(same, "{} and {} differ", image.display(), again.display());
+    assert!(differ.is_empty(), "{} and the same again differ: {differ:?}", image.display());
 }
 
 #[test]

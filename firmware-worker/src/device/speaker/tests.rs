@@ -137,7 +137,8 @@ fn a_card_of_another_rate_plays_the_same_pitch_with_the_same_lead() {
         }
         let counters = &inlet.counters;
         assert_eq!((counters.dry.load(Relaxed), counters.skipped.load(Relaxed)), (0, 0), "{rate} {period} {ppm}");
-        assert!(worst < 7_000, "{rate} {period} {ppm}: {worst} us from the target");
+        // From the second second on, and seen once a period, which may be longer than a packet.
+        assert!(worst < 10_000, "{rate} {period} {ppm}: {worst} us from the target");
         let edges = played.windows(2).filter(|w| w[0][0] < 0 && w[1][0] >= 0).count();
         let hz = edges as f64 * f64::from(rate) / played.len() as f64;
         // Its speed may be off by half a percent while it learns the clock.

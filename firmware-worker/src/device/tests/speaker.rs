@@ -118,5 +118,4 @@ async fn a_warm_speaker_plays_silence_without_a_job_and_what_a_job_plays_at_once
     assert_eq!((card.in_use(), supervisor.stats().await.readers), (1, 0));
     let mut voice = Voice::attach(&supervisor, "a", 700).await;
     heard(&card, &mut [&mut voice], 700).await;
-    assert_eq!(card.starts(), 1);
 }

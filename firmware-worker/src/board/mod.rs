@@ -141,7 +141,6 @@ fn take(
     report.notes.push(format!("The worker connects to {}.", shown(&config.server.url)));
     report.notes.extend(config.doubts);
     report.notes.extend(config.board.wifi.iter().map(|wifi| format!("Wi-Fi: {:?} ({}).", wifi.ssid, wifi.country)));
-    report.notes.extend(config.doubts);
     // Only now, and only if it lasts: a secret is in two places rather than in none.
     if let Some(without) = file::without_secrets(&text).filter(|_| kept.trouble().is_none()) {
         boot.replace(&without, remount).map_err(|e| e.to_string())?;

@@ -318,8 +318,14 @@ async fn day(test: &str, hardware: fn() -> Hardware) {
         after.push(held());
     }
     println!("{:?}\n{after:?}", day.counts);
-    let (first, last) = (after[0], after[after.len() - 1]);
-    assert_eq!((first.0, first.1), (last.0, last.1), "descriptors, threads");
+    let (first, mut last) = (after[0], after[after.len() - 1]);
+    // On a busy machine threads that were told to end may take a moment.
+    let patience = Instant::now() + Duration::from_secs(10);
+    while (last.0 > first.0 || last.1 > first.1) && Instant::now() < patience {
+        std::thread::sleep(Duration::from_millis(10));
+        last = held();
+    }
+    assert!(last.0 <= first.0 && last.1 <= first.1, "descriptors, threads: {first:?}, then {last:?}");
     assert!(last.2 <= first.2 + GROWTH_KB, "it grows: {after:?}");
     // A day without trouble would prove nothing.
     assert!(day.counts.lost > 100 && day.counts.running > 100 && day.counts.reasons.len() > 5, "{:?}", day.counts);

@@ -3,6 +3,7 @@
 
 mod contents;
 mod hang;
+mod media;
 mod raspberry;
 mod recording;
 mod rpi_os;

@@ -1,6 +1,6 @@
 //! The board that QEMU plays best.
 
-use crate::{DATA, serve_addresses, wifi};
+use crate::{DATA, media, serve_addresses, wifi};
 use std::time::SystemTime;
 use tests::card::{BOOT, Board, Card, Conditions, Machine};
 use tests::server::SECRET;
@@ -37,7 +37,7 @@ fn a_board_starts_from_its_card_registers_and_keeps_what_must_persist() {
     let card = Card::of("virt", "virt", 512);
     let time = TimeServer::start();
     time.answer();
-    card.configure(&server, "");
+    card.configure(&server, media::SETTINGS);
     // As Windows' own editor once left it.
     card.put(SETTINGS, &format!("\u{feff}{}", card.text(SETTINGS).replace('\n', "\r\n")));
     card.open_shell(Machine::Virt);
@@ -46,6 +46,7 @@ fn a_board_starts_from_its_card_registers_and_keeps_what_must_persist() {
     let mut board = Board::start_under(looped, Machine::Virt, card);
     measure_start(&board, powered);
     measure_memory(&mut board);
+    media::are_carried(&mut board, &server);
     assert_eq!(board.must("systemctl --failed --plain --no-legend"), "");
     assert_eq!(board.must("systemctl show --property RuntimeWatchdogUSec"), "RuntimeWatchdogUSec=14s");
     board.must("test $(systemctl show --value --property WatchdogLastPingTimestampMonotonic) -gt 0");

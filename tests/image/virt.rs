@@ -6,11 +6,12 @@ use tests::card::{BOOT, Board, Card, Conditions, Machine};
 use tests::server::SECRET;
 use tests::{Server, TimeServer, poll};
 
-/// From kernel to registered at most on an emulated board, beside builds too, seconds. The promise is in SPECIFICATION.md.
-const REGISTERED_S: f64 = 60.0;
+/// From kernel to registered at most, by the board's own clock, and from power to registered, seconds, as promised: without the time
+/// for which the emulator waits for a processor of this machine.
+const PROMISED_S: [f64; 2] = [20.0, 45.0];
 
-/// The same from the moment at which it gets power.
-const POWERED_S: f64 = 75.0;
+/// The same with that time, beside builds too.
+const BESIDE_OTHERS_S: [f64; 2] = [60.0, 75.0];
 
 /// On the boot partition.
 const SETTINGS: &str = "firmware-worker.toml";
@@ -193,12 +194,20 @@ fn measure_start(board: &Board, powered: f64) {
     board.wait("Starting kernel", BOOT);
     let (kernel, waited) = (poll::monotonic(), board.waited());
     let line = board.wait("registered as", BOOT);
-    let (took, waited, whole) = (poll::monotonic() - kernel, board.waited() - waited, poll::monotonic() - powered);
+    let (took, whole, in_all) = (poll::monotonic() - kernel, poll::monotonic() - powered, board.waited());
     // Its first word is the board's own clock.
-    let own = line.split(['[', ']']).nth(1).unwrap_or_default().trim().to_owned();
-    println!("kernel to registered: {own} s by its clock; {took:.1} s, of which {waited:.1} s in wait for a processor");
-    println!("power to registered: {whole:.1} s");
-    assert!(took <= REGISTERED_S && whole <= POWERED_S, "{took:.1} s of {whole:.1} s");
+    let own = line.split(['[', ']']).nth(1).unwrap_or_default().trim();
+    let own: f64 = own.parse().unwrap_or_else(|_| panic!("no time in front of {line:?}"));
+    let waited = in_all - waited;
+    println!(
+        "kernel to registered: {own:.1} s by its clock; {took:.1} s, of which {waited:.1} s in wait for a processor"
+    );
+    println!("power to registered: {whole:.1} s, of which {in_all:.1} s in wait");
+    let net = [own - waited, whole - in_all];
+    // Who waits for most of the time is slow in what it does itself too: others have used the caches meanwhile.
+    let is_fair = in_all <= whole / 2.0;
+    assert!(!is_fair || net[0] <= PROMISED_S[0] && net[1] <= PROMISED_S[1], "{net:.1?} s without waiting");
+    assert!(took <= BESIDE_OTHERS_S[0] && whole <= BESIDE_OTHERS_S[1], "{took:.1} s of {whole:.1} s");
 }
 
 fn measure_memory(board: &mut Board) {

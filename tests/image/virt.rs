@@ -55,6 +55,7 @@ fn a_board_starts_from_its_card_registers_and_keeps_what_must_persist() {
     assert!(board.must("firmware-worker check").starts_with("/data/board/firmware-worker.toml: good"));
     let doctor = board.must("firmware-worker doctor || true");
     assert!(doctor.contains("takes our credentials"), "{doctor}");
+    board.must("grep -q ' /boot/firmware vfat ro,' /proc/mounts");
     let data: u64 = board.must("df -m /data | tail -n 1 | awk '{print $2}'").parse().expect("a number");
     assert!(data > 150, "grown to the card, not {data} MiB");
     let id = board.must("cat /etc/machine-id");
@@ -62,6 +63,7 @@ fn a_board_starts_from_its_card_registers_and_keeps_what_must_persist() {
     board.must("! systemctl is-active ssh.service");
     let made = board.must(&format!("dropbearkey -t ed25519 -f {CLIENT_KEY}"));
     let key = made.split("ssh-ed25519 ").nth(1).and_then(|rest| rest.split(' ').next()).expect("the public half");
+    keeps_warnings_in_between(&mut board);
     board.must("echo '<3>the last words of this start' >/dev/kmsg");
     is_told_the_time_server_by_dhcp(&mut board);
     // A time that nobody has confirmed is not kept.
@@ -76,7 +78,8 @@ fn a_board_starts_from_its_card_registers_and_keeps_what_must_persist() {
 
     let more = format!(
         "{NTP}hostname = \"porch\"\nssh_keys = [\"ssh-ed25519 {key} me@desk\"]\n\
-         address = \"{ADDRESS}/24\"\ngateway = \"10.0.2.2\"\ndns = [\"10.0.2.3\"]\n"
+         address = \"{ADDRESS}/24\"\ngateway = \"10.0.2.2\"\ndns = [\"10.0.2.3\"]\n{}",
+        wifi::SETTINGS
     );
     card.configure(&server, &more);
     // The board has no clock of its own, like most, but knows when it was switched off.
@@ -86,6 +89,8 @@ fn a_board_starts_from_its_card_registers_and_keeps_what_must_persist() {
     board.must("test -s /data/systemd/random-seed");
     assert_eq!(board.must("cat /etc/machine-id"), id);
     board.must("grep 'the last words of this start' /data/log/warnings");
+    let password = "grep -qF 'Passphrase=plain\\shorse' /data/iwd/porch.psk";
+    board.must(password);
     assert!(board.must("ip -4 addr").contains(ADDRESS));
     assert_eq!(board.must("cat /run/systemd/timesyncd.conf.d/board.conf"), "[Time] NTP=10.0.2.2");
     let login = |key: &str| format!("dbclient -T -y -y {key} root@127.0.0.1 hostname </dev/null");
@@ -99,7 +104,7 @@ fn a_board_starts_from_its_card_registers_and_keeps_what_must_persist() {
     board.must("! dd if=/dev/zero of=/data/filling bs=1M 2>/dev/null; sync");
     let card = board.power_off();
 
-    card.put(SETTINGS, &card.text(SETTINGS).replace("porch", "attic"));
+    card.put(SETTINGS, &card.text(SETTINGS).replace("hostname = \"porch\"", "hostname = \"attic\""));
     let time = TimeServer::start();
     let mut board = start_in("base=2035-01-02", card);
     board.wait("ahead of the server's", BOOT);
@@ -109,6 +114,7 @@ fn a_board_starts_from_its_card_registers_and_keeps_what_must_persist() {
     let now = clock(&mut board);
     assert!(now.abs_diff(seconds_since_1970()) < 60, "{now} s");
     assert_eq!(board.must("hostname"), "porch", "what was kept before");
+    board.must(password);
     assert_eq!(board.must("sha256sum /data/ssh/dropbear_ed25519_host_key"), host_key);
     board.must("rm /data/filling; sync");
     let card = board.power_off();
@@ -160,6 +166,31 @@ fn a_board_without_data_network_and_clock_starts_from_memory_and_says_so() {
     assert!(card.text(SETTINGS).contains(SECRET), "the next start wants it too");
     assert!(card.text(REPORT).contains("Nothing lasts beyond this start"), "{}", card.text(REPORT));
     wifi::is_reported(&card, REPORT);
+}
+
+#[test]
+fn a_card_as_it_was_flashed_says_what_to_do_and_registers_once_that_is_done() {
+    let server = Server::start_for_guest();
+    let card = Card::of("virt", "untouched", 512);
+    let board = Board::start(Machine::Virt, card);
+    // Behind the report, which says the same.
+    board.wait("no credentials: ", BOOT);
+    let card = board.power_off();
+    let report = card.text(REPORT);
+    assert!(report.starts_with("The settings of this board are NOT taken over. What to mend:"), "{report}");
+    assert!(report.contains("no credentials: ") && report.contains("`firmware-worker token`"), "{report}");
+    card.configure(&server, "");
+    let card = start(card).power_off();
+    assert!(card.text(REPORT).starts_with("The settings of this board are good."), "{}", card.text(REPORT));
+}
+
+/// What the timer starts every five minutes writes to the card, and nothing else that is logged.
+fn keeps_warnings_in_between(board: &mut Board) {
+    board.must("systemctl is-active keep-warnings.timer");
+    board.must("echo '<3>words in between' >/dev/kmsg");
+    let unit = board.must("systemctl show --value --property Unit keep-warnings.timer");
+    board.must(&format!("systemctl start {unit} && grep 'words in between' /data/log/warnings"));
+    board.must("test -d /run/log/journal && test ! -e /var/log/journal");
 }
 
 /// By what comes to be at the other end of its cable.

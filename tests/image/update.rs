@@ -42,6 +42,9 @@ const UPDATE: Duration = Duration::from_secs(480);
 const CHECKS: [usize; 2] = [40, 1000];
 const STARTS: [usize; 2] = [3, 50];
 
+/// Writes and flushes of a first start with an update at least, each of which the power is cut after: there are some 270.
+const CUTS: usize = 200;
+
 /// Updates for the image of a card, and who serves them.
 pub struct Release {
     pub folder: PathBuf,
@@ -216,6 +219,8 @@ fn pull_the_plug(mut card: Card, recording: &Recording, before: Vec<u8>) {
     let long = usize::from(std::env::var_os("SOAK").is_some());
     let image = Image::of(&card, &before);
     let all = recording.events.len();
+    assert!(all >= CUTS, "{all} events");
+    leaves_the_boot_partition_alone(recording);
     let starts = cuts_to_start(recording, STARTS[long]);
     assert!(starts.len() >= STARTS[0], "{starts:?}");
     let of_data = |index: &usize| matches!(recording.events[index - 1], Event::Write { at, .. } if at as u64 >= DATA);
@@ -252,6 +257,18 @@ fn pull_the_plug(mut card: Card, recording: &Recording, before: Vec<u8>) {
     println!("{} cuts: {} start the old slot, {} the new one", all + 1, booted[0], booted[1]);
     println!("{} data partitions checked, {} boards started", checks.len(), starts.len());
     assert!(booted.iter().all(|count| *count > 0), "the whole way was cut");
+}
+
+/// From the first copy of the card's first record, which an update begins with, to the last of the one that puts it on trial.
+/// Settings were moved before that, and the next start reports after it.
+fn leaves_the_boot_partition_alone(recording: &Recording) {
+    let records: Vec<_> = recording.writes_to(&COPY_OFFSETS).collect();
+    let [begins, _, _, ends, ..] = records[..] else { panic!("two records: {records:?}") };
+    let to_slots =
+        |event: &Event| matches!(event, Event::Write { at, .. } if (KERNELS[1]..DATA).contains(&(*at as u64)));
+    assert!(recording.events[begins..ends].iter().any(to_slots), "the update lies between");
+    let strange = (begins..ends).find(|&index| is_of_boot_partition(recording.events[index]));
+    assert_eq!(strange, None, "an update wrote to the boot partition");
 }
 
 /// While the data partition grows, of which the journal alone knows then, while the root is written, and between the copies of the

@@ -36,6 +36,9 @@ const READ_BATCH: usize = 16;
 /// pictures.
 const HURRY: u64 = 32;
 
+/// Of a running camera that slows down in the dark the newest picture is not as old, ns.
+const PRESENT_NS: u64 = 3_000_000_000;
+
 /// Units without a keyframe, where one is needed, after which it is asked for: the owner made one for our demand, but it
 /// may have been written before this job had the ring.
 const KEYLESS_UNITS: u32 = 15;
@@ -180,22 +183,35 @@ impl Source {
 
     /// What lies in the ring from before, up to seconds of it, is of no use to a viewer who comes (back) now.
     fn start_anew(&mut self) {
+        self.leave_out();
+        self.catch_up();
+    }
+
+    fn leave_out(&mut self) {
         self.needs_key = true;
         self.gap = true;
         self.wanted_from_ns = monotonic_ns();
         if let State::Reading { ring, .. } = &mut self.state {
             ring.reader.skip_to_newest();
         }
-        self.catch_up();
     }
 
-    /// Where no keyframe can be asked for, the way to the present picture leads from the last one over what followed.
+    /// Where no keyframe can be asked for, the way to the present picture leads from the last one over what followed, unless
+    /// the device was closed since.
     fn catch_up(&mut self) {
         let State::Reading { ring, .. } = &mut self.state else { return };
-        if let Some(newest_ns) = ring.reader.seek_keyframe() {
-            self.backlog_until_ns = newest_ns;
-            self.wanted_from_ns = 0;
-            ring.more = true;
+        let now_ns = monotonic_ns();
+        match ring.reader.seek_keyframe() {
+            Some(newest_ns) if now_ns.saturating_sub(newest_ns) < PRESENT_NS => {
+                self.backlog_until_ns = newest_ns;
+                self.wanted_from_ns = 0;
+                ring.more = true;
+            }
+            Some(_) => {
+                self.wanted_from_ns = now_ns;
+                ring.reader.skip_to_newest();
+            }
+            None => {}
         }
     }
 
@@ -284,7 +300,7 @@ impl Source {
             Ok((ToReader::Running { .. }, _)) => Happening::Running,
             Ok((ToReader::Lost { why }, _)) => {
                 // The last units before it would be taken for the device's return.
-                self.start_anew();
+                self.leave_out();
                 Happening::Lost(why)
             }
             Err(error) => Happening::Gone(error.to_string()),

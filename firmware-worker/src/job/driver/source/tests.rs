@@ -160,15 +160,31 @@ async fn an_owner_that_always_has_one_more_unit_does_not_hide_its_messages() {
 
 #[tokio::test]
 async fn nothing_of_before_a_loss_is_handed_on_after_it() {
-    let mut source = Source::new("microphone".into(), Instant::now());
-    let mut owner = Owner::attach(&mut source, AUDIO).await;
-    source.demand(Demand::Live);
-    owner.push(1, 960, ring::KEY);
-    owner.link.send(&ToReader::Lost { why: "unplugged".into() }, &[]).expect("sent");
-    while !matches!(poll_fn(|context| source.poll(context)).await, Happening::Lost(_)) {
-        tokio::task::yield_now().await;
+    for (format, flags) in [(AUDIO, ring::KEY), (VIDEO, ring::KEY | ring::PERIODIC)] {
+        let mut source = Source::new("microphone".into(), Instant::now());
+        let mut owner = Owner::attach(&mut source, format).await;
+        source.demand(Demand::Live);
+        owner.push(1, 960, flags);
+        owner.link.send(&ToReader::Lost { why: "unplugged".into() }, &[]).expect("sent");
+        while !matches!(poll_fn(|context| source.poll(context)).await, Happening::Lost(_)) {
+            tokio::task::yield_now().await;
+        }
+        owner.push(2, 1920, flags);
+        assert_eq!(first_bytes(&read(&mut source).await.0), [2]);
     }
-    owner.push(2, 1920, ring::KEY);
+}
+
+#[tokio::test]
+async fn what_a_camera_saw_before_it_was_closed_is_not_shown_to_who_comes_later() {
+    let mut source = Source::new("camera".into(), Instant::now());
+    let mut owner = Owner::attach(&mut source, VIDEO).await;
+    let flags = ring::KEY | ring::PERIODIC;
+    let long_ago = monotonic_ns() - 60_000_000_000;
+    let meta = Meta { captured_ns: long_ago, written_ns: long_ago, position: 1, flags, ..Meta::default() };
+    owner.writer.push(meta, &[1]).expect("fits");
+    owner.bell.ring();
+    source.demand(Demand::Live);
+    owner.push(2, 2, flags);
     assert_eq!(first_bytes(&read(&mut source).await.0), [2]);
 }
 

@@ -54,13 +54,16 @@ pub fn run(
         stage.await_encode(SETTLE);
     }
     let mut seen = Instant::now();
-    let mut worth = Worth::new(path, mode.format, seen);
+    let mut worth = Worth::new(path, mode.format);
     while !stage.wanted.stop() {
         stage.wanted.turned();
         frames.freed().for_each(|held| capture.release(held));
         if let Pictures::Encoded(units) = &mut pictures {
+            // A camera may take seconds to refuse a control, while its pictures go on.
             units.ask_for_keyframe(&capture, stage);
+            stage.wanted.turned();
             units.follow_bitrate(&capture, stage);
+            stage.wanted.turned();
         }
         let Some(mut taken) = capture.next(STOP_CHECK)? else {
             // By the clock: a driver may wake us again and again and have nothing.

@@ -68,8 +68,8 @@ pub enum Outcome {
 pub struct Worth {
     path: String,
     limit: Duration,
-    /// When a picture was of use last.
-    used: Instant,
+    /// Since when none was of use: not since the last that was, as there may have been none at all for a while.
+    useless_since: Option<Instant>,
     told: [Told; Trouble::COUNT],
     stamps: Stamps,
 }
@@ -82,11 +82,11 @@ struct Told {
 }
 
 impl Worth {
-    /// Of the camera at `path`, which begins now.
-    pub fn new(path: &str, format: PixelFormat, now: Instant) -> Self {
+    /// Of the camera at `path`, which begins.
+    pub fn new(path: &str, format: PixelFormat) -> Self {
         // Keyframes come when the camera likes: it may have as long as a command.
         let limit = if format == PixelFormat::H264 { START_LIMIT } else { SILENCE_LIMIT };
-        Self { path: path.to_owned(), limit, used: now, told: Default::default(), stamps: Stamps::default() }
+        Self { path: path.to_owned(), limit, useless_since: None, told: Default::default(), stamps: Stamps::default() }
     }
 
     /// Looks at a picture's stamp, and puts our own in its place where the driver's are of no use.
@@ -108,11 +108,11 @@ impl Worth {
     /// Notes what became of a picture. The camera is lost where none was of use for too long.
     pub fn note_outcome(&mut self, outcome: Outcome, now: Instant) -> Result<(), String> {
         match outcome {
-            Outcome::Used => self.used = now,
+            Outcome::Used => self.useless_since = None,
             Outcome::Untried => {}
             Outcome::Useless(trouble, why) => {
                 self.note(trouble, &why, now);
-                if now.duration_since(self.used) >= self.limit {
+                if now.duration_since(*self.useless_since.get_or_insert(now)) >= self.limit {
                     let limit = self.limit.as_secs();
                     return Err(format!(
                         "{}: no usable picture for {limit} s, but those {}",
@@ -143,7 +143,7 @@ fn told(trouble: Trouble, why: &str) -> String {
 /// Whether a driver's stamps can be used.
 #[derive(Debug, Default)]
 struct Stamps {
-    /// The latest so far; none in the future, as one such would accuse all that follow.
+    /// The latest so far; none that lies ahead, as one such would accuse all that follow.
     latest_ns: u64,
     /// How many in a row were not later.
     behind: u32,
@@ -156,10 +156,12 @@ impl Stamps {
         if self.here {
             return None;
         }
-        let trusted_ns = captured_ns.min(now_ns);
-        if trusted_ns > self.latest_ns {
-            (self.latest_ns, self.behind) = (trusted_ns, 0);
-            return (captured_ns > now_ns + AHEAD_NS).then_some(Trouble::Ahead);
+        if captured_ns > now_ns + AHEAD_NS {
+            return Some(Trouble::Ahead);
+        }
+        if captured_ns > self.latest_ns {
+            (self.latest_ns, self.behind) = (captured_ns, 0);
+            return None;
         }
         self.behind += 1;
         self.here = self.behind >= BEHIND_LIMIT;
@@ -197,12 +199,15 @@ mod tests {
     fn a_camera_is_lost_when_nothing_was_of_use_for_its_limit_and_not_for_a_bad_picture_among_good_ones() {
         for (format, limit) in [(PixelFormat::Mjpeg, 3), (PixelFormat::H264, 10)] {
             let mut now = Instant::now();
-            let mut worth = Worth::new("/dev/video7", format, now);
+            let mut worth = Worth::new("/dev/video7", format);
             for _ in 0..100 {
                 now += SECOND;
                 worth.note_outcome(useless(Trouble::Damaged), now).unwrap();
                 worth.note_outcome(Outcome::Used, now).unwrap();
             }
+            // None came for a while, and the first is a bad one.
+            now += SECOND * 20;
+            worth.note_outcome(useless(Trouble::Damaged), now).unwrap();
             now += SECOND * limit - SECOND / 10;
             worth.note_outcome(useless(Trouble::Size), now).unwrap();
             worth.note_outcome(Outcome::Untried, now).unwrap();
@@ -219,7 +224,7 @@ mod tests {
         let logger = tracing_subscriber::fmt().with_writer(move || writer.clone()).with_ansi(false).finish();
         tracing::subscriber::with_default(logger, || {
             let start = Instant::now();
-            let mut worth = Worth::new("/dev/video7", PixelFormat::Mjpeg, start);
+            let mut worth = Worth::new("/dev/video7", PixelFormat::Mjpeg);
             for second in 0..121 {
                 let now = start + SECOND * second;
                 for trouble in [Trouble::Damaged, Trouble::Unreadable, Trouble::Keyframe] {
@@ -253,7 +258,7 @@ mod tests {
         assert_eq!(after(|n| 1_000 - n), Some(BEHIND_LIMIT), "they run back");
         assert_eq!(after(|n| if n < 5 { 1_000_000 + n } else { 1_000 + n }), Some(4 + BEHIND_LIMIT), "they jump back");
         assert_eq!(after(|n| if n % 10 == 9 { 1 } else { 1_000 + n }), None, "one now and then");
-        assert_eq!(after(|n| if n == 3 { u64::MAX } else { 3_600_000_000_000 + n }), None, "one from the future");
+        assert_eq!(after(|n| if n == 3 { u64::MAX } else { 3_599_600_000_000 + n }), None, "one from the future");
         assert_eq!(Stamps::default().judge(now_ns + 2 * AHEAD_NS, now_ns), Some(Trouble::Ahead));
     }
 }

@@ -9,6 +9,10 @@ use std::time::{Duration, Instant};
 const KEYFRAME_REMINDER: Duration = Duration::from_millis(500);
 /// Sample counts that leave the capture time by more than this are not believed.
 const AUDIO_SLIP: Duration = Duration::from_millis(100);
+/// Packets in a row whose capture times lie before the one counted: so many come from a clock that was set, and are believed,
+const SET_BACK: u32 = 50;
+/// unless they are as far behind: no sound is as old when it is sent.
+const TOO_OLD: Duration = Duration::from_secs(1);
 /// RTP ticks of the usual Opus packet, 20 ms.
 const OPUS_TICKS: u64 = 960;
 
@@ -19,6 +23,8 @@ pub(super) struct Stream {
     /// RTP time of the first frame.
     base: u64,
     last: Option<Sent>,
+    /// Packets of sound in a row whose capture times ran back.
+    behind: u32,
     pub(super) awaits_keyframe: bool,
     pub(super) reminded: Option<Instant>,
 }
@@ -38,7 +44,7 @@ impl Stream {
         // The receiver's rollover counter starts at 0: the first number must be below 65,536, and with room to the
         // wrap a lost first packet cannot be taken for one.
         let sequence = random & 0x3fff;
-        Self { sequence, base: random >> 33, last: None, awaits_keyframe: true, reminded: None }
+        Self { sequence, base: random >> 33, last: None, behind: 0, awaits_keyframe: true, reminded: None }
     }
 
     pub(super) fn take_sequence(&mut self) -> u64 {
@@ -86,8 +92,10 @@ impl Stream {
                     }
                     _ => elapsed.max(OPUS_TICKS),
                 };
-                // The card's clock is not ours: a stamp is believed, but for one that runs back.
-                if captured < last.captured {
+                // The card's clock is not ours: a stamp is believed, but for some that run back.
+                let back = last.captured.saturating_duration_since(captured);
+                self.behind = if back.is_zero() { 0 } else { self.behind.saturating_add(1) };
+                if self.behind > 0 && (self.behind < SET_BACK || back > TOO_OLD) {
                     counted = last.captured + duration(step, 48_000);
                 }
                 // A writer's count may be any number.
@@ -114,6 +122,25 @@ fn duration(ticks: u64, rate: u64) -> Duration {
 #[expect(clippy::disallowed_methods, reason = "simulated time starts at any instant")]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_clock_of_sound_that_is_set_back_is_followed_after_a_second() {
+        let start = Instant::now() + Duration::from_secs(10);
+        let mut stream = Stream::new(7);
+        let mut off = |n: u32, back: Duration| {
+            let captured = start + n * Duration::from_millis(20) - back;
+            let frame = Frame { data: &[1], captured, samples: u64::from(n) * 960, discontinuity: false, level: 0 };
+            stream.audio_time(&frame, captured);
+            stream.counted(start + Duration::from_secs(100)).duration_since(captured)
+        };
+        let back = Duration::from_millis(100);
+        for n in 0..100 {
+            assert_eq!(off(n, Duration::ZERO), Duration::ZERO);
+        }
+        let lags: Vec<_> = (100..200).map(|n| off(n, back)).collect();
+        assert!(lags[10] > Duration::from_millis(90) && lags[48] > Duration::from_millis(90), "{lags:?}");
+        assert!(lags[60..].iter().all(Duration::is_zero), "{lags:?}");
+    }
 
     #[test]
     fn a_writer_whose_count_jumps_to_any_number_does_no_harm() {

@@ -108,7 +108,15 @@ fn elements(mixer: &Mixer, side: Side) -> Result<Vec<Element>, Failed> {
         Side::Capture => selem.has_capture_switch() || selem.has_capture_volume(),
         Side::Playback => selem.has_playback_switch() || selem.has_playback_volume(),
     };
-    mixer.iter().filter_map(Selem::new).filter(has).map(|selem| read(&selem, side)).collect()
+    let (mut read, mut failed) = (Vec::new(), None);
+    for selem in mixer.iter().filter_map(Selem::new).filter(has) {
+        match self::read(&selem, side) {
+            Ok(element) => read.push(element),
+            // An odd one must not keep the others from being set.
+            Err(error) => failed = Some(error),
+        }
+    }
+    failed.filter(|_| read.is_empty()).map_or(Ok(read), Err)
 }
 
 fn read(selem: &Selem<'_>, side: Side) -> Result<Element, Failed> {

@@ -37,6 +37,7 @@ fn a_camera_that_nobody_watches_rests_and_shows_a_picture_as_soon_as_somebody_do
     let video = judge.wait("its track", SOON, |e| e.name() == "track_subscribed" && e.text("kind") == "video");
     let opened = judge.event("first_video", SOON).at() - video.at();
     judge.sees_and_hears(0, 13.0, SOON);
+    encoders(&worker, 2.0, SOON);
     let left = poll::monotonic();
     judge.command("subscribe", json!({"pictures": false}));
     encoders(&worker, 1.0, RESTS);

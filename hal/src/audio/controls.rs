@@ -25,17 +25,6 @@ pub(super) enum Controls {
     Fake(fake::Mixer),
 }
 
-/// In each method, the same call to whichever it is.
-macro_rules! call {
-    ($self:ident, $alsa:ident => $real:expr, $fake:ident => $script:expr) => {
-        match $self {
-            Self::Alsa($alsa) => $real,
-            #[cfg(any(test, feature = "fake"))]
-            Self::Fake($fake) => $script,
-        }
-    };
-}
-
 impl Controls {
     /// That of the control device `hw:CARD=...`.
     pub fn open(control: &str) -> Result<Self, Failed> {

@@ -1,5 +1,16 @@
 //! ALSA capture and playback at 10 ms periods; xruns and unplugs are values.
 
+/// In methods of an enum of libasound's object and a script: the same call to whichever it is. Before the modules, as macros go.
+macro_rules! call {
+    ($self:ident, $alsa:ident => $real:expr, $fake:ident => $script:expr) => {
+        match $self {
+            Self::Alsa($alsa) => $real,
+            #[cfg(any(test, feature = "fake"))]
+            Self::Fake($fake) => $script,
+        }
+    };
+}
+
 mod capture;
 mod controls;
 #[cfg(any(test, feature = "fake"))]

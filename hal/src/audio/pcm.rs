@@ -72,17 +72,6 @@ pub(super) enum Pcm {
     Fake(Box<fake::Pcm>),
 }
 
-/// In each method, the same call to whichever it is.
-macro_rules! call {
-    ($self:ident, $alsa:ident => $real:expr, $fake:ident => $script:expr) => {
-        match $self {
-            Self::Alsa($alsa) => $real,
-            #[cfg(any(test, feature = "fake"))]
-            Self::Fake($fake) => $script,
-        }
-    };
-}
-
 impl Pcm {
     /// Never waits for a card in use.
     pub fn open(name: &str) -> Result<Self, Failed> {

@@ -72,17 +72,6 @@ pub(super) enum Pcm {
     Fake(fake::Pcm),
 }
 
-/// In each method, the same call to whichever it is.
-macro_rules! call {
-    ($self:ident, $alsa:ident => $real:expr, $fake:ident => $script:expr) => {
-        match $self {
-            Self::Alsa($alsa) => $real,
-            #[cfg(any(test, feature = "fake"))]
-            Self::Fake($fake) => $script,
-        }
-    };
-}
-
 impl Pcm {
     /// Opens it and sets it up; `channels` is what is wanted. Never waits for a card in use.
     pub(super) fn open(name: &str, channels: u8) -> Result<(Self, Shape), Error> {

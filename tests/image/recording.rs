@@ -85,6 +85,12 @@ impl Recording {
         })
     }
 
+    /// Index of the flush after the first write to the boot partition: of a new file, and nothing of it is flushed before.
+    pub fn first_flush_of_boot_partition(&self) -> Option<usize> {
+        let write = self.events.iter().position(|event| is_of_boot_partition(*event))?;
+        Some(write + self.events[write..].iter().position(|event| *event == Event::Flush)?)
+    }
+
     fn bytes(&self, event: Event) -> (usize, &[u8]) {
         match event {
             Event::Write { at, from, length } => (at, &self.bytes[from..][..length]),
@@ -126,14 +132,28 @@ impl<'a> Replay<'a> {
 
     /// What `look` sees if the power goes now: of what was not flushed some is there, some is not, and some is so in part.
     pub fn cut<T>(&mut self, mut chance: impl FnMut() -> usize, look: impl FnOnce(&[u8]) -> T) -> T {
+        let there = |_, length| match chance() % 3 {
+            0 => 0,
+            1 => length,
+            _ => chance() % (length / SECTOR) * SECTOR,
+        };
+        self.cut_where(there, look)
+    }
+
+    /// The same where of the boot partition's names and files all is there, and of its tables nothing: a name says where its
+    /// file lies, and that is free.
+    pub fn cut_before_tables<T>(&mut self, look: impl FnOnce(&[u8]) -> T) -> T {
+        let names = BOOT_PARTITION.start + tables_end(&self.disk[BOOT_PARTITION]);
+        let there = |at, length| if BOOT_PARTITION.contains(&at) && at < names { 0 } else { length };
+        self.cut_where(there, look)
+    }
+
+    /// `there`: how much of a write to a place, of a length, has arrived.
+    fn cut_where<T>(&mut self, mut there: impl FnMut(usize, usize) -> usize, look: impl FnOnce(&[u8]) -> T) -> T {
         let mut before = Vec::new();
         for event in &self.unflushed {
             let (at, bytes) = self.recording.bytes(*event);
-            let there = match chance() % 3 {
-                0 => 0,
-                1 => bytes.len(),
-                _ => chance() % (bytes.len() / SECTOR) * SECTOR,
-            };
+            let there = there(at, bytes.len());
             before.push((at, self.disk[at..][..there].to_vec()));
             self.disk[at..][..there].copy_from_slice(&bytes[..there]);
         }
@@ -143,6 +163,13 @@ impl<'a> Replay<'a> {
         }
         seen
     }
+}
+
+/// Bytes of a FAT32 before its first folder: what is reserved, and its tables (Microsoft's FAT specification, section 3.1).
+fn tables_end(fat: &[u8]) -> usize {
+    let reserved = u16::from_le_bytes([fat[14], fat[15]]) as usize;
+    let sectors = u32::from_le_bytes([fat[36], fat[37], fat[38], fat[39]]) as usize;
+    (reserved + usize::from(fat[16]) * sectors) * SECTOR
 }
 
 /// Writes these bytes to a file, with holes where they are zero.

@@ -5,6 +5,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 use tests::package::{self, TARGETS};
 use tests::{Card, paths};
 
@@ -212,6 +213,9 @@ fn the_same_checkout_packs_the_same_image_for_who_flashes_it() {
 
 /// Makes the image of `board` once more, and compares these files.
 fn is_made_alike(board: &str, options: &[&str], key: Option<PathBuf>, extensions: &[&str]) {
+    // Both have the same downloads, which apt lets one have at a time.
+    static DOWNLOADS: Mutex<()> = Mutex::new(());
+    let _alone = DOWNLOADS.lock().unwrap_or_else(PoisonError::into_inner);
     let image = paths::image(board);
     let folder = std::env::temp_dir().join(format!("image-again-{}-{board}", std::process::id()));
     fs::create_dir_all(folder.join("image")).expect("the temporary directory is writable");

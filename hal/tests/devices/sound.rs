@@ -121,6 +121,7 @@ fn what_the_other_end_plays_is_agreed_on_and_comes_bit_for_bit() {
             ((setup.format, setup.rate, setup.channels) == (format, rate, channels)).then_some((capture, buffer))
         });
         let (mut right, mut wrong) = (0, 0);
+        let silent = |frame: &[f32]| frame.iter().all(|sample| *sample == 0.0);
         let deadline = Instant::now() + PATIENCE;
         while right < 20_000 && Instant::now() < deadline {
             let Period::Samples { .. } = capture.read(&mut buffer, SECOND) else { continue };
@@ -129,11 +130,18 @@ fn what_the_other_end_plays_is_agreed_on_and_comes_bit_for_bit() {
                 // The ramp wraps at full scale.
                 let step = (pair[1][0] - pair[0][0] + 2.0) % 2.0;
                 let alike = pair[1].iter().all(|sample| *sample == pair[1][0]);
-                if alike && step == STEP as f32 / 2_147_483_648.0 { right += 1 } else { wrong += 1 }
+                if alike && step == STEP as f32 / 2_147_483_648.0 {
+                    right += 1;
+                } else if !silent(pair[0]) && !silent(pair[1]) {
+                    wrong += 1;
+                }
             }
         }
-        // A player that is late under emulation leaves holes.
-        assert!(right >= 20_000 && wrong < right, "{format:?} {rate} Hz {channels} ch: {right} right, {wrong} wrong");
+        // A player that is late under emulation leaves holes of silence, and goes on elsewhere.
+        assert!(
+            right >= 20_000 && wrong * 10 < right,
+            "{format:?} {rate} Hz {channels} ch: {right} right, {wrong} wrong"
+        );
     }
 }
 

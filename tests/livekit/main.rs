@@ -1,6 +1,7 @@
 //! Tests against a real LiveKit server, judged by a subscriber on the official SDK.
 
 mod bad_input;
+mod demo;
 mod dispatch;
 mod endings;
 mod ghosts;

@@ -200,8 +200,9 @@ pub fn check_file_system(path: &Path, what: &str) {
 }
 
 /// What fsck.fat says of a FAT that was cut off while it was written to, and has been written to since: the kernel leaves such a
-/// FAT its mark, for a PC to look at, and goes on with its count of what is free, which is a hint.
-const OF_A_CUT: [&str; 8] = [
+/// FAT its mark, for a PC to look at, reads the first of its two tables alone, and goes on with its count of what is free, which is
+/// a hint.
+const OF_A_CUT: [&str; 10] = [
     "There are differences between boot sector and its backup.",
     "This is mostly harmless. Differences: (offset:original/backup)",
     "  65:01/00",
@@ -210,6 +211,8 @@ const OF_A_CUT: [&str; 8] = [
     " Automatically removing dirty bit.",
     "Free cluster summary wrong (",
     "  Auto-correcting.",
+    "FATs differ but appear to be intact.",
+    "  Using first FAT.",
 ];
 
 /// Finds nothing else wrong with the FAT of a board that was cut off and has closed it since. What a file that was never named

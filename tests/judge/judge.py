@@ -173,18 +173,23 @@ class Judge:
     async def _watch(self, track):
         identity, _, video = self.tracks[track.sid]
         stream = rtc.VideoStream(track)
+        last = None
         try:
             async for event in stream:
                 at = now()
                 frame = event.frame
                 if not video.frame(frame.width, frame.height, at):
                     continue
+                last = frame
                 video.look(luma(frame), at)
                 if video.frames == 1:
                     self.emit("first_video", at, identity=identity, track=track.sid, width=frame.width, height=frame.height)
                 if self.options.save_png and video.frames == self.options.save_frame:
                     self._save(frame)
         finally:
+            # A machine that was too slow for that many has a picture all the same.
+            if self.options.save_png and 0 < video.frames < self.options.save_frame:
+                self._save(last)
             await stream.aclose()
 
     async def _hear(self, track):

@@ -301,8 +301,8 @@ impl Owner {
             Action::Close => {
                 self.awaiting_node = false;
                 self.busy = None;
-                // Joins the thread, which looks for this at least every 100 ms.
-                self.pipeline = None;
+                let pipeline = self.pipeline.take();
+                self.close(pipeline);
                 self.report(&FromOwner::State(OwnerState::Closed));
             }
             Action::StartEncoder(bps) => self.steer(|pipeline| {

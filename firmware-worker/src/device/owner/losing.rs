@@ -2,7 +2,9 @@
 
 use super::{Owner, bounded};
 use crate::config::{CameraDevice, DeviceKind};
+use crate::device::pipeline::Pipeline;
 use protocol::device::Input;
+use std::time::Instant;
 
 impl Owner {
     /// The device is gone.
@@ -10,9 +12,17 @@ impl Owner {
         let pipeline = self.pipeline.take();
         self.handle(Input::Lost(bounded(why)));
         self.act_on_all();
-        // Joins its thread, and not before all are told: where that sits in a driver for ever, this loop falls silent now,
-        // and the supervisor ends the process.
+        // Not before all are told: where its thread sits in a driver for ever, this loop falls silent now, and the
+        // supervisor ends the process.
+        self.close(pipeline);
+    }
+
+    /// Joins the device's thread, which looks for this at least every 100 ms, but may sit in a driver for seconds. What is
+    /// opened next has begun after that.
+    pub(super) fn close(&mut self, pipeline: Option<Pipeline>) {
+        let began = Instant::now();
         drop(pipeline);
+        self.now += began.elapsed();
     }
 
     /// Opens the device anew, in a new epoch.

@@ -4,6 +4,7 @@ mod hangs;
 use super::*;
 use crate::config::{Microphone, MicrophoneDevice};
 use std::os::fd::AsFd;
+use std::time::Duration;
 
 /// An owner of a tone, and its supervisor's end, which has been greeted.
 async fn start() -> (Owner, Link) {
@@ -43,4 +44,27 @@ async fn a_busy_device_is_told_with_who_holds_it_and_not_before_that_is_known() 
     // Nobody asked again.
     owner.supervised(answer(), Vec::new());
     assert_eq!(owner.policy.poll(), None);
+}
+
+#[tokio::test]
+async fn what_is_opened_after_a_slow_close_has_its_whole_time_to_open() {
+    /// What a driver takes over a close.
+    const SLOW: Duration = Duration::from_millis(300);
+    let (mut owner, _supervisor) = start().await;
+    owner.handle(Input::Demand(ReaderId(1), wish(Demand::Armed)));
+    act(&mut owner);
+    let slow = Pipeline::launch("slow", |wanted, _| {
+        while !wanted.stop() {
+            std::thread::park();
+        }
+        // The stimulus.
+        std::thread::sleep(SLOW);
+        Ok::<(), String>(())
+    });
+    owner.started(slow);
+    let began = owner.now;
+    owner.replace("a sound card has appeared");
+    act(&mut owner);
+    assert!(owner.pipeline.is_some(), "it was opened");
+    assert!(owner.heartbeat.deadline() >= began + SLOW + policy::OPEN_LIMIT, "{:?}", owner.heartbeat);
 }

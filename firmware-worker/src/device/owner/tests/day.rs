@@ -102,6 +102,8 @@ impl Day {
             while let Some(action) = self.owner.policy.poll() {
                 self.owner.act(action);
             }
+            // What a close takes is real, and the owner has counted it.
+            self.now = self.now.max(self.owner.now);
             self.supervise();
             self.jobs
                 .iter()
@@ -167,7 +169,7 @@ impl Day {
             self.owner.turn(Happened::Deadline, self.now);
             self.settle().await;
         }
-        self.now = end;
+        self.now = self.now.max(end);
     }
 
     fn is_wanted(&self) -> bool {

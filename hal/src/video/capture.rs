@@ -1,15 +1,13 @@
 //! Streaming from one node by mapped buffers.
 
-use super::handle::{Access, Mapped};
-use super::keyframe::Keyframe;
+use super::handle::Mapped;
+use super::idle::Stream;
 use super::layout::{Layout, PLANES};
-use super::list;
 use super::m2m::set_bitrate;
-use super::modes::{Offer, TAKEN, Wanted, choose, keep_lighter, offers};
 use super::node::Node;
 use super::stamp::{self, Stamped};
-use super::sys::{self, Buffer, Memory, Queue};
-use super::{Error, Handle, Mode, PixelFormat};
+use super::sys::{self, Buffer};
+use super::{Error, Mode, PixelFormat};
 use std::cell::Cell;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -22,25 +20,13 @@ pub const BUFFERS: u32 = 4;
 /// that the reader may be kept from running; the delay stays that of the oldest picture that waits.
 pub const ENCODED_BUFFERS: u32 = 8;
 
-/// What drivers may raise them to.
-const MAX_BUFFERS: u32 = 32;
-
-/// Modes that are tried where the USB bus has no room, each with three quarters of the one before at most: after the fourth
-/// that is less than half. Each costs some tens of ms.
-const TRIES: u32 = 4;
-
 /// A streaming capture device; stopped and released when dropped.
 #[derive(Debug)]
 pub struct Capture {
     node: Node,
-    mode: Mode,
-    refused: Option<Mode>,
-    layout: Layout,
-    buffers: Vec<Vec<Mapped>>,
+    stream: Stream,
     /// Giving a picture back has failed: known only after [`Picture`] was dropped, reported by the next call.
     lost: Cell<Option<i32>>,
-    /// How a keyframe can be had, where the camera encodes.
-    keyframe: Option<Keyframe>,
 }
 
 /// One dequeued picture; given back to the driver when dropped.
@@ -107,78 +93,23 @@ impl<'a> Picture<'a> {
 }
 
 impl Capture {
-    /// Chooses the nearest mode to the wanted one (raw where it is as fast, MJPEG where raw is slower or smaller), sets it
-    /// and starts streaming with 4 mmap buffers, with 8 for H.264. Where the bus has no room for it, the nearest smaller ones are tried.
-    /// `path` is for messages.
-    pub fn start(handle: impl Into<Handle>, path: &str, wanted: &Wanted) -> Result<Self, Error> {
-        let handle = handle.into();
-        let mut capability = sys::Capability::default();
-        // What is no video node at all fails here, and then offers nothing.
-        let asked = handle.ioctl(&sys::QUERYCAP, &mut capability);
-        let queue = asked.ok().and_then(|()| list::queue(&capability)).unwrap_or(Queue::Capture);
-        let node = Node { handle, path: path.to_owned(), queue };
-        let mut offers = offers(&node.handle, queue, Some((wanted.width, wanted.height)));
-        let mut refusal = Error::NoMode(node.path.clone(), TAKEN);
-        let mut capture = Self::idle(node);
-        for _ in 0..TRIES {
-            let Some(offer) = choose(&offers, wanted) else { break };
-            match capture.stream(offer, wanted) {
-                Ok(()) => return Ok(capture),
-                Err(error @ Error::NoBandwidth { .. }) => {
-                    keep_lighter(&mut offers, capture.mode);
-                    if capture.refused.is_none() {
-                        (capture.refused, refusal) = (Some(capture.mode), error);
-                    }
-                    capture.unmap_buffers();
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        Err(refusal)
+    pub(super) fn of(node: Node, stream: Stream) -> Self {
+        Self { node, stream, lost: Cell::new(None) }
     }
 
-    fn idle(node: Node) -> Self {
-        let mode = Mode { format: PixelFormat::Yuyv, width: 0, height: 0, milli_fps: 0 };
-        let (buffers, lost) = (Vec::new(), Cell::new(None));
-        Self { node, mode, refused: None, layout: Layout::default(), buffers, lost, keyframe: None }
-    }
-
-    fn stream(&mut self, offer: Offer, wanted: &Wanted) -> Result<(), Error> {
-        let node = &self.node;
-        node.handle.set_nonblocking().map_err(|source| node.failed("F_SETFL", source, offer.mode))?;
-        let (set, format) = node.set_format(offer)?;
-        let milli_fps = node.set_rate(wanted.fps.saturating_mul(1000).min(offer.mode.milli_fps));
-        let milli_fps = milli_fps.unwrap_or(offer.mode.milli_fps);
-        self.mode = Mode { format, width: set.width, height: set.height, milli_fps };
-        self.layout = Layout::of(format, &set);
-        self.keyframe = if format == PixelFormat::H264 { Keyframe::of(&node.handle) } else { None };
-        self.watch_source();
-        self.map_buffers()?;
-        for index in 0..self.buffers.len() as u32 {
-            let done = self.give_back(index);
-            done.map_err(|source| self.node.failed(sys::QBUF.name, source, self.mode))?;
-        }
-        self.node.call(&sys::STREAMON, &mut queue_number(self.node.queue), self.mode)
-    }
-
-    /// What was chosen.
+    /// What the driver has made of the mode that was asked for.
     pub fn mode(&self) -> Mode {
-        self.mode
-    }
-
-    /// What the USB bus had no room for, where something smaller was taken instead.
-    pub fn refused(&self) -> Option<Mode> {
-        self.refused
+        self.stream.mode
     }
 
     /// Whether the camera encodes and makes keyframes when asked.
     pub fn makes_keyframes(&self) -> bool {
-        self.keyframe.is_some()
+        self.stream.keyframe.is_some()
     }
 
     /// Asks the camera for a keyframe, if it makes them; it comes with one of the next pictures.
     pub fn force_keyframe(&self) -> Result<(), Error> {
-        let Some(keyframe) = self.keyframe else { return Ok(()) };
+        let Some(keyframe) = self.stream.keyframe else { return Ok(()) };
         let path = self.node.path.clone();
         keyframe.force(&self.node.handle).map_err(|source| Error::Call { path, call: "force a keyframe", source })
     }
@@ -210,7 +141,7 @@ impl Capture {
             };
         };
         // Bounded: while we give old ones back, the driver may fill them again.
-        let older = if self.mode.format == PixelFormat::H264 { 0 } else { self.buffers.len() - 1 };
+        let older = if self.stream.mode.format == PixelFormat::H264 { 0 } else { self.stream.buffers.len() - 1 };
         for _ in 0..older {
             let Some(newer) = self.dequeue()? else { break };
             self.give_back(newest.index).map_err(|e| self.node.gone(e))?;
@@ -226,7 +157,7 @@ impl Capture {
 
     /// Bytes of a line in each piece of a buffer's memory.
     pub(super) fn strides(&self) -> impl Iterator<Item = u32> + '_ {
-        let parts = self.layout.parts();
+        let parts = self.stream.layout.parts();
         parts.iter().enumerate().filter(|(index, part)| part.memory == *index).map(|(_, part)| part.stride as u32)
     }
 
@@ -236,21 +167,15 @@ impl Capture {
         let large = |planes: &Vec<Mapped>| {
             planes.len() == sizes.len() && planes.iter().zip(sizes).all(|(plane, size)| plane.len() >= *size as usize)
         };
-        if self.layout != *layout || !self.buffers.iter().all(large) {
+        if self.stream.layout != *layout || !self.stream.buffers.iter().all(large) {
             return None;
         }
         let buffer = |index: usize| -> io::Result<Vec<_>> {
-            let planes = self.buffers[index].iter().enumerate();
+            let planes = self.stream.buffers[index].iter().enumerate();
             let export = |plane| self.node.handle.export(self.node.queue, index as u32, plane);
             planes.map(|(plane, memory)| Ok((export(plane as u32)?, memory.len() as u32))).collect()
         };
-        (0..self.buffers.len()).map(buffer).collect::<io::Result<_>>().ok()
-    }
-
-    /// Asks to be told when the source changes its size or rate; only drivers of HDMI bridges and the like can.
-    fn watch_source(&self) {
-        let mut wish = sys::EventSubscription { kind: sys::EVENT_SOURCE_CHANGE, ..Default::default() };
-        let _ = self.node.handle.ioctl(&sys::SUBSCRIBE_EVENT, &mut wish);
+        (0..self.stream.buffers.len()).map(buffer).collect::<io::Result<_>>().ok()
     }
 
     fn source_changed(&self) -> bool {
@@ -258,38 +183,11 @@ impl Capture {
         self.node.handle.ioctl(&sys::DQEVENT, &mut event).is_ok() && event.kind == sys::EVENT_SOURCE_CHANGE
     }
 
-    fn map_buffers(&mut self) -> Result<(), Error> {
-        let Self { node, mode, .. } = self;
-        let mut request = sys::RequestBuffers {
-            count: if mode.format == PixelFormat::H264 { ENCODED_BUFFERS } else { BUFFERS },
-            kind: node.queue.kind(),
-            memory: Memory::Mmap as u32,
-            ..Default::default()
-        };
-        node.call(&sys::REQBUFS, &mut request, *mode)?;
-        for index in 0..request.count.min(MAX_BUFFERS) {
-            let mut buffer = Buffer::of(node.queue, index);
-            node.call(&sys::QUERYBUF, &mut buffer, *mode)?;
-            let planes = buffer.planes().iter().map(|plane| node.handle.map(plane, Access::Read));
-            let planes: io::Result<Vec<_>> = planes.collect();
-            self.buffers.push(planes.map_err(|source| node.failed("mmap", source, *mode))?);
-        }
-        Ok(())
-    }
-
-    /// So that another format can be set.
-    fn unmap_buffers(&mut self) {
-        self.buffers.clear();
-        let memory = Memory::Mmap as u32;
-        let mut none = sys::RequestBuffers { kind: self.node.queue.kind(), memory, ..Default::default() };
-        let _ = self.node.handle.ioctl(&sys::REQBUFS, &mut none);
-    }
-
     /// A filled buffer, if one is waiting. Any failure is the loss of the device: drivers answer ENODEV, EIO or EINVAL.
     fn dequeue(&self) -> Result<Option<Buffer>, Error> {
         let mut buffer = Buffer::of(self.node.queue, 0);
         match self.node.handle.ioctl(&sys::DQBUF, &mut buffer) {
-            Ok(()) if (buffer.index as usize) < self.buffers.len() => Ok(Some(buffer)),
+            Ok(()) if (buffer.index as usize) < self.stream.buffers.len() => Ok(Some(buffer)),
             Ok(()) => Err(self.node.gone(io::Error::from_raw_os_error(libc::EINVAL))),
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(None),
             Err(e) => Err(self.node.gone(e)),
@@ -297,16 +195,14 @@ impl Capture {
     }
 
     fn give_back(&self, index: u32) -> io::Result<()> {
-        let mut buffer = Buffer::of(self.node.queue, index);
-        buffer.count = self.buffers[index as usize].len();
-        self.node.handle.ioctl(&sys::QBUF, &mut buffer)
+        self.node.queue_buffer(index, self.stream.buffers[index as usize].len())
     }
 
     fn picture(&self, buffer: &Buffer) -> Result<Picture<'_>, Error> {
-        let memory = &self.buffers[buffer.index as usize];
+        let memory = &self.stream.buffers[buffer.index as usize];
         let mut planes = [Plane::default(); PLANES];
         let mut damaged = buffer.flags & sys::BUF_FLAG_ERROR != 0;
-        for (plane, part) in planes.iter_mut().zip(self.layout.parts()) {
+        for (plane, part) in planes.iter_mut().zip(self.stream.layout.parts()) {
             let (bytes, told) = (memory.get(part.memory).map_or(&[][..], Mapped::bytes), buffer.planes[part.memory]);
             let used = content(bytes, &told);
             let end = if part.stride == 0 { used.len() } else { part.start.saturating_add(part.size).min(used.len()) };
@@ -317,7 +213,7 @@ impl Capture {
         let (captured_ns, stamped) = stamp::of(buffer);
         Ok(Picture {
             planes,
-            count: self.layout.count,
+            count: self.stream.layout.count,
             captured_ns,
             stamped,
             sequence: buffer.sequence,
@@ -330,7 +226,7 @@ impl Capture {
 impl Drop for Capture {
     fn drop(&mut self) {
         // Failures do not matter: the device may be gone, and closing it ends the stream as well.
-        let _ = self.node.handle.ioctl(&sys::STREAMOFF, &mut queue_number(self.node.queue));
+        let _ = self.node.handle.ioctl(&sys::STREAMOFF, &mut self.node.queue.number());
     }
 }
 
@@ -349,26 +245,8 @@ impl Drop for Loan<'_> {
     }
 }
 
-/// What STREAMON and STREAMOFF take.
-fn queue_number(queue: Queue) -> libc::c_int {
-    queue.kind() as libc::c_int
-}
-
 /// What a plane holds, of what the driver says about it only what is inside.
 fn content<'a>(bytes: &'a [u8], told: &sys::Plane) -> &'a [u8] {
     let used = (told.used as usize).min(bytes.len());
     bytes[..used].get(told.data_offset as usize..).unwrap_or_default()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::video::Encoded;
-
-    #[test]
-    fn what_is_no_camera_offers_no_mode() {
-        let null: std::os::fd::OwnedFd = std::fs::File::open("/dev/null").unwrap().into();
-        let wanted = Wanted { width: 640, height: 480, fps: 30, format: None, encoded: Encoded::Never };
-        assert!(matches!(Capture::start(null, "/dev/null", &wanted), Err(Error::NoMode(..))));
-    }
 }

@@ -6,6 +6,7 @@ mod controls;
 pub mod fake;
 mod handle;
 mod identity;
+mod idle;
 mod keyframe;
 mod layout;
 mod list;
@@ -22,8 +23,8 @@ pub use capture::{BUFFERS, Capture, ENCODED_BUFFERS, Held, Picture, Plane};
 pub use controls::{ControlError, ControlState, Setting, flip, set_controls};
 pub use handle::Handle;
 pub use identity::{Identity, Usb};
+pub use idle::{Idle, NotStarted};
 pub use list::{Encoder, encoders, encoders_of, list, list_of};
-pub use modes::{Encoded, Wanted};
 pub use open::open;
 pub use stamp::Stamped;
 

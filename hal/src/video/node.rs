@@ -1,7 +1,7 @@
 //! An open capture node with its name: format, rate and the meaning of its failures.
 
 use super::modes::{Offer, format_of, milli_fps};
-use super::sys::{self, Argument, Fraction, Queue, Request};
+use super::sys::{self, Argument, Buffer, Fraction, Queue, Request};
 use super::{Error, Handle, Mode, PixelFormat};
 use std::io;
 
@@ -39,6 +39,13 @@ impl Node {
             self.handle.ioctl(&sys::S_PARM, &mut parameters).ok()?;
         }
         milli_fps(parameters.time_per_frame)
+    }
+
+    /// Gives a buffer of so many planes to the driver.
+    pub(super) fn queue_buffer(&self, index: u32, planes: usize) -> io::Result<()> {
+        let mut buffer = Buffer::of(self.queue, index);
+        buffer.count = planes;
+        self.handle.ioctl(&sys::QBUF, &mut buffer)
     }
 
     /// A call while starting in `mode`.

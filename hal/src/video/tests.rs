@@ -1,17 +1,25 @@
 //! Capture on made-up cameras: what drivers deliver, and a failure at every call.
 
 use super::fake::{Camera, Device, Fault, Frame, Knob, Script, Stamp};
-use super::{Capture, Encoded, Error, Mode, PixelFormat, Setting, Stamped, Wanted, flip, set_controls};
+use super::{Capture, Error, Handle, Idle, Mode, PixelFormat, Setting, Stamped, flip, set_controls};
 use crate::process::monotonic_ns;
 use std::time::Duration;
-
-const WANTED: Wanted = Wanted { width: 64, height: 48, fps: 30, format: None, encoded: Encoded::Never };
 
 /// A camera that has something gives it at once; one that has nothing gives nothing however long one waits.
 const PATIENCE: Duration = Duration::from_millis(20);
 
 fn start(device: &Device) -> Result<Capture, Error> {
-    Capture::start(device.open(), "/dev/video7", &WANTED)
+    start_first(device.open(), "/dev/video7")
+}
+
+/// In the first mode that the camera offers.
+pub(super) fn start_first(handle: impl Into<Handle>, path: &str) -> Result<Capture, Error> {
+    let idle = Idle::new(handle, path, (64, 48));
+    let first = idle.modes().next();
+    match first {
+        Some(mode) => idle.start(0, mode.milli_fps).map_err(|failed| failed.error),
+        None => Err(idle.no_mode()),
+    }
 }
 
 fn camera(frames: impl FnMut(u32) -> Frame + Send + 'static) -> Device {
@@ -154,32 +162,21 @@ fn a_camera_at_its_rate_is_waited_for() {
 }
 
 #[test]
-fn a_mode_that_the_bus_refuses_gives_way_to_the_nearest_that_it_carries() {
-    let of = |(width, height, fps): (u32, u32, u32)| Mode {
-        width,
-        height,
-        milli_fps: fps * 1000,
-        ..mode(PixelFormat::Mjpeg)
-    };
-    let sizes = [(64, 48), (32, 24), (16, 12)];
-    let modes: Vec<Mode> = sizes.iter().flat_map(|(w, h)| [30, 25, 20, 10].map(|fps| of((*w, *h, fps)))).collect();
-    let started = |refused: fn(&Mode) -> bool| {
-        let no_room = modes.iter().copied().filter(refused).collect();
-        let device = Camera::device(Script { modes: modes.clone(), no_room, ..Script::default() });
-        let started = start(&device).map(|mut capture| {
-            assert!(capture.next(PATIENCE).unwrap().is_some());
-            (capture.mode(), capture.refused())
-        });
-        assert_eq!(device.in_use(), (0, 0));
-        (started.map_err(|e| e.to_string()), device.counts()["VIDIOC_STREAMON"])
-    };
-    let wanted = of((64, 48, 30));
-    assert_eq!(started(|_| false), (Ok((wanted, None)), 1));
-    assert_eq!(started(|mode| mode.milli_fps > 20_000), (Ok((of((64, 48, 20)), Some(wanted))), 2));
-    assert_eq!(started(|mode| mode.width > 32), (Ok((of((32, 24, 30)), Some(wanted))), 3));
-    let (refused, tries) = started(|_| true);
-    assert!(refused.is_err_and(|why| why.contains("no USB bandwidth left for MJPEG 64x48@30; lower")));
-    assert_eq!(tries, 4);
+fn a_camera_that_was_not_started_in_one_mode_is_started_in_another() {
+    let modes = [(64, 48), (32, 24)].map(|(width, height)| Mode { width, height, ..mode(PixelFormat::Mjpeg) });
+    let script = Script { modes: modes.to_vec(), no_room: vec![modes[0]], ..Script::default() };
+    let device = Camera::device(script);
+    let idle = Idle::new(device.open(), "/dev/video7", (64, 48));
+    assert_eq!(idle.modes().collect::<Vec<_>>(), modes);
+    let failed = idle.start(0, 30_000).unwrap_err();
+    let why = failed.error.to_string();
+    assert!(why.contains("no USB bandwidth left for MJPEG 64x48@30; lower"), "{why}");
+    assert_eq!(device.in_use(), (1, 0), "it is open, and no buffer is left");
+    let mut capture = failed.idle.start(1, 30_000).unwrap();
+    assert_eq!(capture.mode(), modes[1]);
+    assert!(capture.next(PATIENCE).unwrap().is_some());
+    drop(capture);
+    assert_eq!(device.in_use(), (0, 0));
 }
 
 #[test]
@@ -187,8 +184,7 @@ fn units_of_an_encoding_camera_are_given_in_their_order() {
     let frames = Box::new(|number| Frame::of(vec![number as u8; 100]));
     let modes = vec![mode(PixelFormat::H264), mode(PixelFormat::Yuyv)];
     let device = Camera::device(Script { modes, frames, paced: true, ..Script::default() });
-    let wanted = Wanted { encoded: Encoded::Preferred, ..WANTED };
-    let mut capture = Capture::start(device.open(), "/dev/video7", &wanted).unwrap();
+    let mut capture = start(&device).unwrap();
     assert_eq!(capture.mode().format, PixelFormat::H264);
     // The stimulus: several wait.
     std::thread::sleep(Duration::from_millis(110));
@@ -216,7 +212,7 @@ fn session(device: &Device) -> Result<(), Error> {
     // What is refused is told, and no failure.
     let _ = set_controls(&handle, &[("gain".into(), Setting::Number(3)), ("mode".into(), Setting::Text("b".into()))]);
     let _ = flip(&handle, true, false);
-    let mut capture = Capture::start(handle, "/dev/video7", &WANTED)?;
+    let mut capture = start_first(handle, "/dev/video7")?;
     for _ in 0..6 {
         // Nothing there is no failure.
         let _ = capture.next(PATIENCE)?;
@@ -229,8 +225,7 @@ fn session(device: &Device) -> Result<(), Error> {
 
 /// Takes pictures of a camera that encodes, asks for a keyframe and sets its rate; the first failure.
 fn encoded_session(device: &Device) -> Result<(), Error> {
-    let wanted = Wanted { encoded: Encoded::Preferred, ..WANTED };
-    let mut capture = Capture::start(device.open(), "/dev/video7", &wanted)?;
+    let mut capture = start(device)?;
     for bps in [200_000, 300_000] {
         let _ = capture.next(PATIENCE)?;
         capture.force_keyframe()?;

@@ -3,7 +3,7 @@
 use super::*;
 use hal::hotplug::Listener;
 use hal::process::monotonic_ns;
-use hal::video::{self, Capture, Encoded, Error, Handle, Picture, PixelFormat, Setting, Wanted};
+use hal::video::{self, Capture, Error, Handle, Picture, PixelFormat, Setting};
 use std::fs::OpenOptions;
 use std::os::fd::OwnedFd;
 
@@ -27,12 +27,7 @@ fn open(path: &Path) -> OwnedFd {
 }
 
 fn stream(width: u32, height: u32, fps: u32) -> Result<Capture, Error> {
-    start(BUSES[0], &Wanted { width, height, fps, format: None, encoded: Encoded::Never })
-}
-
-fn start(bus: &str, wanted: &Wanted) -> Result<Capture, Error> {
-    let path = camera_on(bus).path;
-    Capture::start(open(&path), path.to_str().unwrap(), wanted)
+    start(&camera_on(BUSES[0]).path, (width, height), fps, None)
 }
 
 #[test]
@@ -133,8 +128,7 @@ fn pixel(picture: &Picture<'_>, format: PixelFormat, x: usize, y: usize) -> [u8;
 fn every_raw_format_of_both_apis_shows_the_colour_bars() {
     let formats = [PixelFormat::Yuyv, PixelFormat::Uyvy, PixelFormat::Nv12, PixelFormat::Nv16, PixelFormat::Yu12];
     for (bus, format) in BUSES.into_iter().flat_map(|bus| formats.map(|format| (bus, format))) {
-        let wanted = Wanted { width: 640, height: 360, fps: 30, format: Some(format), encoded: Encoded::Never };
-        let mut capture = start(bus, &wanted).unwrap();
+        let mut capture = start(&camera_on(bus).path, (640, 360), 30, Some(format)).unwrap();
         assert_eq!((capture.mode().format, capture.mode().width), (format, 640));
         let picture = capture.next(PATIENCE).unwrap().unwrap();
         assert!(!picture.damaged, "{bus} {format}");
@@ -185,14 +179,14 @@ fn press(bus: &str, name: &str) {
 #[ignore = "needs vivid"]
 fn a_stream_that_fails_in_the_driver_is_gone_and_starts_again() {
     for bus in BUSES {
-        let wanted = Wanted { width: 640, height: 360, fps: 30, format: None, encoded: Encoded::Never };
-        let mut capture = start(bus, &wanted).unwrap();
+        let start = || start(&camera_on(bus).path, (640, 360), 30, None).unwrap();
+        let mut capture = start();
         capture.next(PATIENCE).unwrap().unwrap();
         press(bus, "inject_fatal_streaming_error");
         let error = until("the failure is seen", || capture.next(SECOND).err());
         assert!(matches!(error, Error::Gone { .. }), "{error}");
         drop(capture);
-        assert!(start(bus, &wanted).unwrap().next(PATIENCE).unwrap().is_some());
+        assert!(start().next(PATIENCE).unwrap().is_some());
     }
 }
 

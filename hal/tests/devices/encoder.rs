@@ -2,7 +2,7 @@
 
 use super::*;
 use hal::video::m2m::{Codec, Encoder, Settings, Taken};
-use hal::video::{self, Capture, Encoded, PixelFormat, Plane, Wanted};
+use hal::video::{self, Capture, PixelFormat, Plane};
 use std::fs::OpenOptions;
 use std::os::fd::OwnedFd;
 use std::process::Command;
@@ -48,9 +48,7 @@ fn encoder() -> Encoder {
 fn capture(multi_planar: bool, format: PixelFormat) -> Capture {
     let bus = if multi_planar { "platform:vivid-001" } else { "platform:vivid-000" };
     let camera = until("vivid is listed", || video::list().into_iter().find(|camera| camera.bus == bus));
-    let node: OwnedFd = OpenOptions::new().read(true).write(true).open(&camera.path).unwrap().into();
-    let wanted = Wanted { width: 640, height: 360, fps: 30, format: Some(format), encoded: Encoded::Never };
-    Capture::start(node, camera.path.to_str().unwrap(), &wanted).unwrap()
+    start(&camera.path, (640, 360), 30, Some(format)).unwrap()
 }
 
 /// The capture time of the next unit, which starts as one of FWHT, and whether it needs none before it.

@@ -6,7 +6,9 @@ mod encoder;
 mod sound;
 mod usb_sound;
 
-use std::fs;
+use hal::video::{Capture, Error, Idle, PixelFormat};
+use std::fs::{self, OpenOptions};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -31,6 +33,17 @@ fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
 
 fn bind(driver: &str, device: &str, what: &str) {
     fs::write(format!("/sys/bus/platform/drivers/{driver}/{what}"), device).unwrap();
+}
+
+/// Starts a camera in exactly that mode.
+fn start(path: &Path, size: (u32, u32), fps: u32, format: Option<PixelFormat>) -> Result<Capture, Error> {
+    let node: OwnedFd = OpenOptions::new().read(true).write(true).open(path).unwrap().into();
+    let (idle, milli_fps) = (Idle::new(node, path.to_str().unwrap(), size), fps * 1000);
+    let place = idle.modes().position(|mode| {
+        (mode.width, mode.height, mode.milli_fps) == (size.0, size.1, milli_fps)
+            && format.is_none_or(|format| mode.format == format)
+    });
+    idle.start(place.expect("it offers this mode"), milli_fps).map_err(|failed| failed.error)
 }
 
 /// From a device that is there to its first picture or samples.

@@ -19,6 +19,7 @@
 mod budget;
 mod heartbeat;
 mod keyframes;
+pub mod mode;
 pub mod playout;
 mod readers;
 

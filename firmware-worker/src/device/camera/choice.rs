@@ -2,7 +2,7 @@
 
 use crate::config::EncoderWish;
 use crate::control::Encoder;
-use hal::video::Encoded;
+use protocol::device::mode::Encoded;
 
 /// An encoder, and the reason in plain words for log and `/worker`.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -12,6 +12,7 @@ mod coder;
 mod frames;
 mod hardware;
 mod node;
+mod opening;
 mod pattern;
 mod pipe;
 mod saving;

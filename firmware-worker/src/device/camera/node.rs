@@ -4,6 +4,7 @@ use super::choice::{self, Choice};
 use super::coder::Input;
 use super::frames::Frames;
 use super::hardware::Hardware;
+use super::opening::{self, Opened};
 use super::units::Units;
 use super::worth::{Outcome, Trouble, Worth};
 use super::{SETTLE, SILENCE_LIMIT, STOP_CHECK, layout, settings};
@@ -12,7 +13,7 @@ use crate::control::{Encoder, OwnerStage};
 use crate::device::pipeline::{Failure, Stage};
 use crate::media::{I420, convert, jpeg};
 use hal::process::monotonic_ns;
-use hal::video::{Capture, Encoded, Error, Handle, Mode, Picture, PixelFormat, Setting, Wanted};
+use hal::video::{Handle, Mode, Picture, PixelFormat, Setting};
 use std::time::Instant;
 
 /// Captures from `node` until the pipeline is to stop or the camera is lost. One of `encoders` may code its pictures.
@@ -27,7 +28,7 @@ pub fn run(
     set_controls(&handle, path, &camera.controls);
     let flipped = hal::video::flip(&handle, camera.hflip, camera.vflip);
     let flip = (camera.hflip && !flipped.0, camera.vflip && !flipped.1);
-    let (mut capture, wanted) = open(camera, handle, path, flip != (false, false))?;
+    let Opened { mut capture, asked } = opening::open(camera, handle, path, flip != (false, false))?;
     let mode = capture.mode();
     let most = camera.fps.saturating_mul(1000);
     let mut pictures = match mode.format {
@@ -48,7 +49,6 @@ pub fn run(
     if capture.makes_keyframes() {
         frames.keyframes_on_request();
     }
-    let asked = asked(&wanted, mode, capture.refused());
     frames.running(&format!("{path} {}{asked}", mode.format), true);
     if matches!(pictures, Pictures::Encoded(_)) {
         stage.await_encode(SETTLE);
@@ -97,19 +97,6 @@ pub fn run(
     Ok(())
 }
 
-/// Starts the stream.
-fn open(camera: &config::Camera, handle: Handle, path: &str, mirrored: bool) -> Result<(Capture, Wanted), Failure> {
-    let refused = |why: &str| format!("{path}: {why}");
-    let encoded = choice::of_node(camera.encoder, mirrored).map_err(refused)?;
-    let (width, height, fps) = (camera.width, camera.height, camera.fps);
-    let wanted = Wanted { width, height, fps, format: camera.format.map(pixels), encoded };
-    let capture = Capture::start(handle, path, &wanted).map_err(|error| match error {
-        Error::NoMode(..) if encoded == Encoded::Only => refused(choice::NO_UNITS).into(),
-        other => Failure::from(other),
-    })?;
-    Ok((capture, wanted))
-}
-
 /// What makes H.264 of what the camera gives, and the board's encoder if that is it.
 fn choose(
     camera: &config::Camera,
@@ -123,17 +110,6 @@ fn choose(
     Ok((choice, hardware))
 }
 
-fn pixels(format: config::CameraFormat) -> PixelFormat {
-    match format {
-        config::CameraFormat::Yuyv => PixelFormat::Yuyv,
-        config::CameraFormat::Uyvy => PixelFormat::Uyvy,
-        config::CameraFormat::Nv12 => PixelFormat::Nv12,
-        config::CameraFormat::Nv16 => PixelFormat::Nv16,
-        config::CameraFormat::Yu12 => PixelFormat::Yu12,
-        config::CameraFormat::Mjpeg => PixelFormat::Mjpeg,
-    }
-}
-
 /// Each that the driver refuses is told; the camera runs without it.
 fn set_controls(handle: &Handle, path: &str, controls: &[(String, config::ControlValue)]) {
     let setting = |value: &config::ControlValue| match value {
@@ -144,19 +120,6 @@ fn set_controls(handle: &Handle, path: &str, controls: &[(String, config::Contro
     for why in hal::video::set_controls(handle, &settings) {
         tracing::warn!("{path}: {why}");
     }
-}
-
-/// What was asked for, where something else came.
-fn asked(wanted: &Wanted, mode: Mode, refused: Option<Mode>) -> String {
-    if let Some(refused) = refused {
-        return format!(" (the USB bus has no room for {refused}, the camera gives {mode})");
-    }
-    let Wanted { width, height, fps, .. } = wanted;
-    let near = |milli_fps: u32| milli_fps.abs_diff(fps.saturating_mul(1000)) < 1000;
-    if (mode.width, mode.height) == (*width, *height) && near(mode.milli_fps) {
-        return String::new();
-    }
-    format!(" ({width}x{height}@{fps} was asked for, the camera gives {mode})")
 }
 
 /// What the camera gives.

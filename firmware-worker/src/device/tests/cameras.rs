@@ -1,5 +1,6 @@
 //! The camera's thread on made-up cameras.
 
+mod bandwidth;
 mod encoded;
 mod useless;
 

@@ -48,6 +48,11 @@ impl Queue {
         self as u32
     }
 
+    /// What STREAMON and STREAMOFF take.
+    pub fn number(self) -> libc::c_int {
+        self.kind() as libc::c_int
+    }
+
     /// Whether its buffers and formats are of the multi-planar API.
     pub fn is_multi_planar(self) -> bool {
         matches!(self, Self::CapturePlanes | Self::OutputPlanes)

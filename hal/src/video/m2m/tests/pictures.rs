@@ -2,10 +2,9 @@
 
 use super::*;
 use crate::video::fake::Frame;
-use crate::video::{Capture, Encoded, Mode, Wanted};
+use crate::video::tests::start_first;
+use crate::video::{Capture, Mode};
 use std::sync::{Arc, Mutex};
-
-const WANTED: Wanted = Wanted { width: 64, height: 48, fps: 30, format: None, encoded: Encoded::Never };
 
 /// What an encoder was given.
 fn watching(coding: Coding) -> (Device, Arc<Mutex<Vec<u8>>>) {
@@ -47,7 +46,7 @@ fn camera(format: PixelFormat, padding: u32) -> (Device, Capture) {
     let modes = vec![Mode { format, width: 64, height: 48, milli_fps: 30_000 }];
     let frames = Box::new(move |number| Frame::of(vec![number as u8 + 1; (64 + padding as usize) * 72]));
     let device = Camera::device(Script { modes, padding, frames, ..Script::default() });
-    let capture = Capture::start(device.open(), "/dev/video0", &WANTED).unwrap();
+    let capture = start_first(device.open(), "/dev/video0").unwrap();
     (device, capture)
 }
 
@@ -108,7 +107,7 @@ fn where_memory_or_layout_do_not_fit_pictures_are_copied() {
 /// Encodes four pictures where the camera has put them, or copies of them; how many came out, or the first failure.
 fn lending_session(camera: &Device, board: &Device) -> Result<u32, String> {
     let text = |error: &dyn std::error::Error| error.to_string();
-    let mut capture = Capture::start(camera.open(), "/dev/video0", &WANTED).map_err(|e| text(&e))?;
+    let mut capture = start_first(camera.open(), "/dev/video0").map_err(|e| text(&e))?;
     let mut encoder = Encoder::new(board.open(), "/dev/video11", Codec::H264).map_err(|e| text(&e))?;
     let shared = encoder.start(&SETTINGS, PixelFormat::Nv12, Some(&capture)).map_err(|e| text(&e))?;
     let mut units = 0;

@@ -135,6 +135,18 @@ pub enum Error {
         /// What was tried.
         mode: Mode,
     },
+    /// An I/O error at the start of the stream: the camera may need more of the bus for this mode than it can ask for.
+    #[error(
+        "{path}: {mode} was not started ({source}), perhaps for lack of USB bandwidth; lower width, height or fps of this camera or of one beside it, or use another port or cable"
+    )]
+    NotStarted {
+        /// Node.
+        path: String,
+        /// What was tried.
+        mode: Mode,
+        /// errno.
+        source: std::io::Error,
+    },
     /// Its buffers find no room.
     #[error("{path}: no memory for the buffers of {mode}: {}, or lower width and height", CMA)]
     NoMemory {

@@ -59,6 +59,9 @@ impl Node {
         match source.raw_os_error() {
             Some(libc::EBUSY) => Error::Busy(path),
             Some(libc::ENOSPC) => Error::NoBandwidth { path, mode },
+            // uvcvideo says so where no setting of the camera's is fast enough for the mode, and ENOSPC only where the bus
+            // has less than the setting that is.
+            Some(libc::EIO) if call == sys::STREAMON.name => Error::NotStarted { path, mode, source },
             Some(libc::ENOMEM) => Error::NoMemory { path, mode },
             Some(libc::ENODEV | libc::ENXIO) => Error::Gone { path, source },
             _ => Error::Call { path, call, source },
@@ -88,6 +91,14 @@ mod tests {
         assert!(memory.starts_with("/dev/video9: no memory for the buffers of YUYV 1280x720@30: CMA is"), "{memory}");
         assert!(memory.contains("raise `cma=`"), "{memory}");
         assert!(matches!(error(libc::ENODEV), Error::Gone { .. }));
+        let doubtful = error(libc::EIO).to_string();
+        assert!(
+            doubtful.starts_with("/dev/video9: YUYV 1280x720@30 was not started (Input/output error"),
+            "{doubtful}"
+        );
+        assert!(doubtful.contains("USB bandwidth; lower width"), "{doubtful}");
+        let elsewhere = node.failed("VIDIOC_REQBUFS", io::Error::from_raw_os_error(libc::EIO), mode);
+        assert!(matches!(elsewhere, Error::Call { call: "VIDIOC_REQBUFS", .. }));
         assert!(matches!(error(libc::EINVAL), Error::Call { call: "VIDIOC_STREAMON", .. }));
     }
 }

@@ -1,11 +1,14 @@
 //! Which of a camera's modes is taken, and which after it where the driver refuses one.
 //!
 //! ```text
-//! the nearest --NoRoom--> the nearest of those that take clearly less, four in all
+//! the nearest --NoRoom, or NotStarted twice in a row--> the nearest of those that take clearly less, four in all
+//!             --NotStarted the first time--> the same again
 //! ```
 //!
 //! Driving rule: start the camera as [`Choice::attempt`] says; tell each refusal to [`Choice::refused`] and ask again. Where
 //! there is no attempt left, the camera cannot be had.
+
+use std::time::{Duration, Instant};
 
 /// What a camera gives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +73,21 @@ pub enum Encoded {
 /// costs some tens of ms.
 const TRIES: u32 = 4;
 
+/// No mode is tried when the opening has taken this long already: of a camera that answers nothing, each call may take 5 s,
+/// and a device that is not open after [`OPEN_LIMIT`](super::OPEN_LIMIT) counts as one that hangs.
+const PATIENCE: Duration = Duration::from_secs(8);
+
+/// Why a driver did not start a mode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The bus has no room for it.
+    NoRoom,
+    /// An I/O error at the start of a stream that has not run since the device was opened. It may be that the camera's own
+    /// settings of the bus are all too slow for the mode (as uvcvideo says it), and it may be any other failure, which
+    /// would not come twice or would not spare a lighter mode.
+    NotStarted,
+}
+
 /// What to ask the driver for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Attempt {
@@ -85,16 +103,17 @@ pub struct Choice {
     wanted: Wanted,
     /// What is left, each with its place in what the camera offers.
     left: Vec<(usize, Mode)>,
-    /// Modes that were refused.
+    /// Modes that were given up.
     tries: u32,
-    /// The first of them.
-    first: Option<Mode>,
+    /// The present one was not started, once.
+    doubtful: bool,
+    since: Instant,
 }
 
 impl Choice {
-    /// Among all that a camera offers.
-    pub fn new(offers: impl IntoIterator<Item = Mode>, wanted: Wanted) -> Self {
-        Self { wanted, left: offers.into_iter().enumerate().collect(), tries: 0, first: None }
+    /// Among all that a camera offers, whose opening begins now.
+    pub fn new(offers: impl IntoIterator<Item = Mode>, wanted: Wanted, now: Instant) -> Self {
+        Self { wanted, left: offers.into_iter().enumerate().collect(), tries: 0, doubtful: false, since: now }
     }
 
     /// What to start it with: the nearest to what is wanted (raw where it is as fast, MJPEG where raw is slower or smaller).
@@ -104,16 +123,17 @@ impl Choice {
         Some(Attempt { offer, milli_fps: milli(&self.wanted).min(mode.milli_fps) })
     }
 
-    /// The bus has no room for it; `mode` is what the driver has made of the attempt.
-    pub fn refused(&mut self, mode: Mode) {
-        self.first.get_or_insert(mode);
-        self.tries += 1;
-        keep_lighter(&mut self.left, mode);
-    }
-
-    /// What was refused first, where something was.
-    pub fn first_refused(&self) -> Option<Mode> {
-        self.first
+    /// The driver did not start the attempt; `mode` is what it had made of it.
+    pub fn refused(&mut self, mode: Mode, why: Refusal, now: Instant) {
+        if now.duration_since(self.since) >= PATIENCE {
+            self.left.clear();
+            return;
+        }
+        self.doubtful = why == Refusal::NotStarted && !self.doubtful;
+        if !self.doubtful {
+            self.tries += 1;
+            keep_lighter(&mut self.left, mode);
+        }
     }
 
     fn nearest(&self) -> Option<(usize, Mode)> {

@@ -4,7 +4,8 @@ use super::choice;
 use crate::config;
 use crate::device::pipeline::Failure;
 use hal::video::{Capture, Error, Handle, Idle, Mode, PixelFormat};
-use protocol::device::mode::{self, Attempt, Choice, Encoded, Format, Wanted};
+use protocol::device::mode::{self, Attempt, Choice, Encoded, Format, Refusal, Wanted};
+use std::time::Instant;
 
 /// A camera that streams.
 pub struct Opened {
@@ -26,7 +27,7 @@ pub fn open(camera: &config::Camera, handle: Handle, path: &str, mirrored: bool)
 }
 
 fn start(mut idle: Idle, wanted: Wanted) -> Result<Opened, Error> {
-    let mut choice = Choice::new(idle.modes().map(plain), wanted);
+    let mut choice = Choice::new(idle.modes().map(plain), wanted, Instant::now());
     let mut refusal = None;
     while let Some(Attempt { offer, milli_fps }) = choice.attempt() {
         match idle.start(offer, milli_fps).map_err(|failed| *failed) {
@@ -35,8 +36,12 @@ fn start(mut idle: Idle, wanted: Wanted) -> Result<Opened, Error> {
                 return Ok(Opened { capture, asked });
             }
             Err(failed) => {
-                let Error::NoBandwidth { mode, .. } = &failed.error else { return Err(failed.error) };
-                choice.refused(plain(*mode));
+                let (mode, why) = match &failed.error {
+                    Error::NoBandwidth { mode, .. } => (*mode, Refusal::NoRoom),
+                    Error::NotStarted { mode, .. } => (*mode, Refusal::NotStarted),
+                    _ => return Err(failed.error),
+                };
+                choice.refused(plain(mode), why, Instant::now());
                 idle = failed.idle;
                 refusal.get_or_insert(failed.error);
             }
@@ -47,8 +52,18 @@ fn start(mut idle: Idle, wanted: Wanted) -> Result<Opened, Error> {
 
 /// What was asked for, where something else came. `refusal` is of the first mode that was tried.
 fn asked(wanted: &Wanted, mode: Mode, refusal: Option<&Error>) -> String {
-    if let Some(Error::NoBandwidth { mode: refused, .. }) = refusal {
-        return format!(" (the USB bus has no room for {refused}, the camera gives {mode})");
+    match refusal {
+        Some(Error::NoBandwidth { mode: refused, .. }) => {
+            return format!(" (the USB bus has no room for {refused}, the camera gives {mode})");
+        }
+        // It has started the same all the same.
+        Some(Error::NotStarted { mode: refused, .. }) if *refused != mode => {
+            return format!(
+                " ({refused} was not started, perhaps for lack of USB bandwidth: lower width, height or fps of this \
+                 camera or of one beside it; the camera gives {mode})"
+            );
+        }
+        Some(_) | None => {}
     }
     let Wanted { width, height, fps, .. } = wanted;
     let near = |milli_fps: u32| milli_fps.abs_diff(fps.saturating_mul(1000)) < 1000;

@@ -140,6 +140,9 @@ impl Camera {
         if self.script.no_room.contains(&self.set) {
             return Err(libc::ENOSPC);
         }
+        if self.script.too_fast.contains(&self.set) {
+            return Err(libc::EIO);
+        }
         self.streaming = Some(Instant::now());
         Ok(())
     }

@@ -17,6 +17,8 @@ pub struct Script {
     pub modes: Vec<Mode>,
     /// Modes that the bus has no room for.
     pub no_room: Vec<Mode>,
+    /// Modes that the camera has no setting of the bus for.
+    pub too_fast: Vec<Mode>,
     /// Bytes beyond each line.
     pub padding: u32,
     /// From the start of the stream to the first frame.
@@ -41,6 +43,7 @@ impl Default for Script {
             apart: false,
             modes: vec![Mode { format: PixelFormat::Yuyv, width: 64, height: 48, milli_fps: 30_000 }],
             no_room: Vec::new(),
+            too_fast: Vec::new(),
             padding: 0,
             delay: Duration::ZERO,
             paced: false,

@@ -1,3 +1,5 @@
+#![expect(clippy::disallowed_methods, reason = "simulated time starts at any instant")]
+
 use super::Format::{H264, Mjpeg, Nv12, Yuyv};
 use super::*;
 
@@ -11,9 +13,13 @@ fn pictures(width: u32, height: u32, fps: u32) -> Wanted {
     Wanted { width, height, fps, format: None, encoded: Encoded::Never }
 }
 
+fn begin(modes: &[Short], wanted: Wanted) -> Choice {
+    Choice::new(modes.iter().copied().map(mode), wanted, Instant::now())
+}
+
 /// The mode that is tried first.
 fn first(modes: &[Short], wanted: Wanted) -> Option<Short> {
-    let attempt = Choice::new(modes.iter().copied().map(mode), wanted).attempt()?;
+    let attempt = begin(modes, wanted).attempt()?;
     Some(modes[attempt.offer])
 }
 
@@ -68,7 +74,7 @@ fn the_wanted_rate_is_better_than_a_faster_one() {
 
 #[test]
 fn a_driver_is_asked_for_no_more_pictures_than_are_wanted_or_than_it_has() {
-    let asked = |fps| Choice::new([mode((Nv12, 64, 48, 30))], pictures(64, 48, fps)).attempt().unwrap().milli_fps;
+    let asked = |fps| begin(&[(Nv12, 64, 48, 30)], pictures(64, 48, fps)).attempt().unwrap().milli_fps;
     assert_eq!((asked(20), asked(60)), (20_000, 30_000));
 }
 
@@ -96,20 +102,49 @@ fn a_cameras_own_encoder_is_used_where_it_is_wanted_and_gives_what_is_wanted() {
     assert_eq!(first(&USB_2_CAMERA, Wanted { encoded: Encoded::Only, ..pictures(640, 360, 30) }), None);
 }
 
-#[test]
-fn what_the_bus_refused_gives_way_to_the_nearest_that_takes_clearly_less_four_times_at_most() {
-    let rates = |width, height| [30, 25, 20, 15].map(|fps| (Mjpeg, width, height, fps));
-    let all = [&rates(1280, 720)[..], &rates(640, 480), &[(Yuyv, 640, 480, 30)]].concat();
-    let mut choice = Choice::new(all.iter().copied().map(mode), pictures(1280, 720, 30));
-    assert_eq!(choice.first_refused(), None);
-    let mut tried = Vec::new();
+/// Format, width and rate of all that is tried where the driver refuses each so.
+fn tried(all: &[Short], refusals: &[Refusal]) -> Vec<(Format, u32, u32)> {
+    let mut choice = begin(all, pictures(1280, 720, 30));
+    let (mut tried, mut refusals) = (Vec::new(), refusals.iter().cycle());
     while let Some(attempt) = choice.attempt() {
         let (format, width, _, fps) = all[attempt.offer];
         tried.push((format, width, fps));
-        choice.refused(mode(all[attempt.offer]));
+        choice.refused(mode(all[attempt.offer]), *refusals.next().unwrap(), choice.since);
     }
-    assert_eq!(tried, [(1280, 30), (1280, 20), (640, 30), (640, 20)].map(|(width, fps)| (Mjpeg, width, fps)));
-    assert_eq!(choice.first_refused(), Some(mode((Mjpeg, 1280, 720, 30))));
+    tried
+}
+
+fn many() -> Vec<Short> {
+    let rates = |width, height| [30, 25, 20, 15].map(|fps| (Mjpeg, width, height, fps));
+    [&rates(1280, 720)[..], &rates(640, 480), &[(Yuyv, 640, 480, 30)]].concat()
+}
+
+#[test]
+fn what_the_bus_refused_gives_way_to_the_nearest_that_takes_clearly_less_four_times_at_most() {
+    let expected = [(1280, 30), (1280, 20), (640, 30), (640, 20)].map(|(width, fps)| (Mjpeg, width, fps));
+    assert_eq!(tried(&many(), &[Refusal::NoRoom]), expected);
+    let mut choice = begin(&many(), pictures(1280, 720, 30));
     let odd = Mode { format: Yuyv, width: u32::MAX, height: u32::MAX, milli_fps: u32::MAX };
-    choice.refused(odd);
+    choice.refused(odd, Refusal::NoRoom, choice.since);
+    assert!(choice.attempt().is_some());
+}
+
+#[test]
+fn what_was_not_started_is_tried_once_more_before_it_gives_way() {
+    let rates = [(1280, 30), (1280, 30), (1280, 20), (1280, 20), (640, 30), (640, 30), (640, 20), (640, 20)];
+    assert_eq!(tried(&many(), &[Refusal::NotStarted]), rates.map(|(width, fps)| (Mjpeg, width, fps)));
+    let mixed = [Refusal::NotStarted, Refusal::NoRoom];
+    assert_eq!(tried(&many(), &mixed).len(), 8, "no room is no room, and the next mode has two starts again");
+}
+
+#[test]
+fn an_opening_that_takes_long_ends_with_the_start_that_was_refused_last() {
+    for why in [Refusal::NoRoom, Refusal::NotStarted] {
+        let mut choice = begin(&many(), pictures(1280, 720, 30));
+        let refused = mode((Mjpeg, 1280, 720, 30));
+        choice.refused(refused, why, choice.since + PATIENCE - Duration::from_millis(1));
+        assert!(choice.attempt().is_some());
+        choice.refused(refused, why, choice.since + PATIENCE);
+        assert_eq!(choice.attempt(), None);
+    }
 }

@@ -6,13 +6,25 @@ fn of((width, height, fps): (u32, u32, u32)) -> Mode {
     Mode { format: PixelFormat::Mjpeg, width, height, milli_fps: fps * 1000 }
 }
 
+fn modes() -> Vec<Mode> {
+    let sizes = [(64, 48), (32, 24), (16, 12)];
+    sizes.iter().flat_map(|(w, h)| [30, 25, 20, 10].map(|fps| of((*w, *h, fps)))).collect()
+}
+
 /// A camera with twelve modes of which it refuses some.
 fn camera(refused: impl Fn(&Mode) -> bool) -> Device {
-    let sizes = [(64, 48), (32, 24), (16, 12)];
-    let modes: Vec<Mode> = sizes.iter().flat_map(|(w, h)| [30, 25, 20, 10].map(|fps| of((*w, *h, fps)))).collect();
-    let no_room = modes.iter().copied().filter(refused).collect();
-    let frames = Box::new(|_| Frame::of(BARS.to_vec()));
-    fake::Camera::device(Script { modes, no_room, frames, ..Script::default() })
+    let no_room = modes().into_iter().filter(refused).collect();
+    fake::Camera::device(Script { modes: modes(), no_room, ..jpeg() })
+}
+
+/// The same with a driver that calls it an I/O error.
+fn vague_camera(refused: impl Fn(&Mode) -> bool) -> Device {
+    let too_fast = modes().into_iter().filter(refused).collect();
+    fake::Camera::device(Script { modes: modes(), too_fast, ..jpeg() })
+}
+
+fn jpeg() -> Script {
+    Script { frames: Box::new(|_| Frame::of(BARS.to_vec())), ..Script::default() }
 }
 
 fn wanted() -> Camera {
@@ -47,4 +59,35 @@ async fn a_bus_that_has_room_for_nothing_is_told_with_what_to_do() {
     assert!(why.contains("no USB bandwidth left for MJPEG 64x48@30; lower"), "{why}");
     drop(pipeline);
     assert_eq!((device.in_use(), device.counts()["VIDIOC_STREAMON"]), ((0, 0), 4));
+}
+
+#[tokio::test]
+async fn a_mode_that_twice_was_not_started_gives_way_with_what_to_lower_and_once_is_bad_luck() {
+    let device = vague_camera(|mode| mode.width > 32);
+    let (mut pipeline, ..) = start(&device, &wanted());
+    let description = running(&mut pipeline).await;
+    let hint =
+        "(MJPEG 64x48@30 was not started, perhaps for lack of USB bandwidth: lower width, height or fps of this camera";
+    assert!(description.contains(hint) && description.contains("; the camera gives MJPEG 32x24@30)"), "{description}");
+    drop(pipeline);
+    assert_eq!(device.counts()["VIDIOC_STREAMON"], 5, "two modes twice");
+    let device = vague_camera(|_| false);
+    device.fail(fake::Fault { call: "VIDIOC_STREAMON", nth: 1, errno: libc::EIO });
+    let (mut pipeline, ..) = start(&device, &wanted());
+    let description = running(&mut pipeline).await;
+    assert!(description.starts_with("/dev/video7 MJPEG 64x48@30 "), "{description}");
+    drop(pipeline);
+    assert_eq!((device.in_use(), device.counts()["VIDIOC_STREAMON"]), ((0, 0), 2));
+}
+
+#[tokio::test]
+async fn a_camera_that_starts_in_no_mode_is_lost_with_what_to_lower() {
+    let device = vague_camera(|_| true);
+    let (mut pipeline, ..) = start(&device, &wanted());
+    let lost = timeout(PATIENCE, pipeline.event()).await.unwrap();
+    let Some(Event::Lost(Failure::Lost(why))) = lost else { panic!("{lost:?}") };
+    assert!(why.starts_with("/dev/video7: MJPEG 64x48@30 was not started (Input/output error"), "{why}");
+    assert!(why.contains("USB bandwidth; lower width"), "{why}");
+    drop(pipeline);
+    assert_eq!((device.in_use(), device.counts()["VIDIOC_STREAMON"]), ((0, 0), 8));
 }

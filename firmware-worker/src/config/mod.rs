@@ -21,6 +21,7 @@ pub use layers::{
     Defaults, Environment, JobCheck, Outline, check, credentials, devices, load, load_over, moved_secret, parse,
 };
 pub use limits::MemoryWarning;
+pub use protocol::device::encoder::Wish as EncoderWish;
 pub use secret_file::{SecretFileError, read_secret};
 pub use written::{CameraWritten, MicrophoneWritten, ServerWritten, SpeakerWritten, WorkerWritten, Written};
 
@@ -259,21 +260,6 @@ pub struct Camera {
     pub encoder: EncoderWish,
     /// Stays open without a job.
     pub warm: bool,
-}
-
-/// What is to make H.264 of a camera's pictures.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum EncoderWish {
-    /// The camera where it gives H.264, else the board's encoder, else software.
-    #[default]
-    Auto,
-    /// The board's encoder.
-    Hardware,
-    /// The camera itself.
-    Passthrough,
-    /// openh264.
-    Software,
 }
 
 /// A format of pictures, for cameras of which one is not to be trusted.

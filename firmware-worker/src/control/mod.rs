@@ -23,8 +23,9 @@ pub use operator::{
     FailedJob, FromOperator, JobReport, MAX_JOBS, OPERATOR_VERSION, SandboxReport, ToOperator, UsageReport, WorkerJobs,
     operator_socket, runtime_directories, runtime_directory,
 };
+pub use protocol::device::encoder::Encoder;
 pub use rate::{Rate, TOO_OFTEN};
-pub use stats::{Encoder, JobStats, OwnerStats, SoundLevel};
+pub use stats::{JobStats, OwnerStats, SoundLevel};
 pub use token::MAX_TOKEN;
 pub use watch::{Owned, watch};
 

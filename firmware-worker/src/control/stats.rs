@@ -1,8 +1,8 @@
 //! What children count and tell with each pong.
 
 use super::{Latency, OwnerStage, SourceStages};
+use protocol::device::encoder::Encoder;
 use serde::{Deserialize, Serialize};
-use std::fmt;
 
 /// Counters that a job reports with each pong.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,25 +61,4 @@ pub struct SoundLevel {
     pub peak: i16,
     /// The mean power.
     pub rms: i16,
-}
-
-/// What makes access units of a camera's pictures.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Encoder {
-    /// openh264.
-    Software,
-    /// The board's encoder.
-    Hardware,
-    /// The camera itself, or the command behind it.
-    Passthrough,
-}
-
-impl fmt::Display for Encoder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Software => "software",
-            Self::Hardware => "hardware",
-            Self::Passthrough => "passthrough",
-        })
-    }
 }

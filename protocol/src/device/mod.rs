@@ -17,6 +17,7 @@
 //! reported of what was open before.
 
 mod budget;
+pub mod encoder;
 mod heartbeat;
 mod keyframes;
 pub mod mode;

@@ -1,16 +1,16 @@
 //! Counts a camera's frames and carries the wanted ones through the coder into the ring.
 
-use super::choice::Choice;
 use super::coder::{Coder, Frame, Input, Outcome, Unit};
 use super::hardware::Hardware;
 use super::saving::Saving;
-use crate::control::{Encoder, OwnerStage};
+use crate::control::OwnerStage;
 use crate::device::pace::Pace;
 use crate::device::pipeline::{Event, Failure, Stage};
 use crate::media::h264::Settings;
 use hal::ring::{DISCONTINUITY, KEY, Meta, PERIODIC};
 use hal::video::{Held, PixelFormat, Stamped};
 use protocol::device::Keying;
+use protocol::device::encoder::{Choice, Encoder};
 use protocol::room::rtp::h264::{ParameterSets, Rate};
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};

@@ -7,7 +7,6 @@
 //! node, pipe -------/ unit                \ passthrough /
 //! ```
 
-mod choice;
 mod coder;
 mod frames;
 mod hardware;

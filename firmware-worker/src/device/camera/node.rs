@@ -1,6 +1,5 @@
 //! A V4L2 node as a camera.
 
-use super::choice::{self, Choice};
 use super::coder::Input;
 use super::frames::Frames;
 use super::hardware::Hardware;
@@ -9,11 +8,12 @@ use super::units::Units;
 use super::worth::{Outcome, Trouble, Worth};
 use super::{SETTLE, SILENCE_LIMIT, STOP_CHECK, layout, settings};
 use crate::config;
-use crate::control::{Encoder, OwnerStage};
+use crate::control::OwnerStage;
 use crate::device::pipeline::{Failure, Stage};
 use crate::media::{I420, convert, jpeg};
 use hal::process::monotonic_ns;
 use hal::video::{Handle, Mode, Picture, PixelFormat, Setting};
+use protocol::device::encoder::{self, Choice, Encoder};
 use std::time::Instant;
 
 /// Captures from `node` until the pipeline is to stop or the camera is lost. One of `encoders` may code its pictures.
@@ -103,9 +103,9 @@ fn choose(
     encoders: Vec<(Handle, String)>,
     pictures: &Pictures,
 ) -> Result<(Choice, Option<Hardware>), String> {
-    let Pictures::Raw(raw) = pictures else { return Ok((choice::for_units(camera.encoder), None)) };
+    let Pictures::Raw(raw) = pictures else { return Ok((encoder::for_units(camera.encoder), None)) };
     let found = Hardware::find(encoders, raw.format, !raw.is_plain());
-    let choice = choice::for_pictures(camera.encoder, found.as_ref().map(Hardware::name).map_err(Clone::clone))?;
+    let choice = encoder::for_pictures(camera.encoder, found.as_ref().map(Hardware::name).map_err(Clone::clone))?;
     let hardware = found.ok().filter(|_| choice.encoder == Encoder::Hardware);
     Ok((choice, hardware))
 }

@@ -1,9 +1,9 @@
 //! The start of a V4L2 node's stream, in the mode that `protocol::device::mode` chooses.
 
-use super::choice;
 use crate::config;
 use crate::device::pipeline::Failure;
 use hal::video::{Capture, Error, Handle, Idle, Mode, PixelFormat};
+use protocol::device::encoder;
 use protocol::device::mode::{self, Attempt, Choice, Encoded, Format, Refusal, Wanted};
 use std::time::Instant;
 
@@ -17,11 +17,11 @@ pub struct Opened {
 /// Starts the stream. `mirrored`: pictures must be flipped, which the driver does not do.
 pub fn open(camera: &config::Camera, handle: Handle, path: &str, mirrored: bool) -> Result<Opened, Failure> {
     let told = |why: &str| Failure::Lost(format!("{path}: {why}"));
-    let encoded = choice::of_node(camera.encoder, mirrored).map_err(told)?;
+    let encoded = encoder::of_node(camera.encoder, mirrored).map_err(told)?;
     let (width, height, fps) = (camera.width, camera.height, camera.fps);
     let wanted = Wanted { width, height, fps, format: camera.format.map(wish), encoded };
     start(Idle::new(handle, path, (width, height)), wanted).map_err(|error| match error {
-        Error::NoMode(..) if encoded == Encoded::Only => told(choice::NO_UNITS),
+        Error::NoMode(..) if encoded == Encoded::Only => told(encoder::NO_UNITS),
         other => Failure::from(other),
     })
 }

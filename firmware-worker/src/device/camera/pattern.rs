@@ -2,19 +2,20 @@
 
 use super::coder::Input;
 use super::frames::Frames;
-use super::{choice, settings};
+use super::settings;
 use crate::config;
 use crate::device::pipeline::{Failure, Stage};
 use crate::media::pattern::Pattern;
 use crate::media::tone;
 use hal::process::monotonic_ns;
+use protocol::device::encoder;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 const SECOND_NS: u64 = 1_000_000_000;
 
 /// Draws and encodes at an even pace by the monotonic clock; frames it has no time for are left out.
 pub fn run(stage: &Stage, camera: &config::Camera) -> Result<(), Failure> {
-    let choice = choice::for_pictures(camera.encoder, Err("the test picture is for software".into()))
+    let choice = encoder::for_pictures(camera.encoder, Err("the test picture is for software".into()))
         .map_err(|why| format!("test pattern: {why}"))?;
     let (width, height, fps) = (camera.width & !1, camera.height & !1, u64::from(camera.fps.max(1)));
     let milli_fps = camera.fps.max(1) * 1000;

@@ -4,10 +4,11 @@
 
 use super::coder::Input;
 use super::frames::Frames;
-use super::{SETTLE, SILENCE_LIMIT, STOP_CHECK, choice, layout, settings};
+use super::{SETTLE, SILENCE_LIMIT, STOP_CHECK, layout, settings};
 use crate::config::{self, CameraDevice};
 use crate::device::pipeline::{Failure, Stage};
 use hal::process::{Ended, Output, Program, monotonic_ns};
+use protocol::device::encoder;
 use protocol::room::rtp::h264::{Assembled, Assembler, Losses, nals, picture_size};
 use std::time::{Duration, Instant};
 
@@ -151,7 +152,7 @@ impl Pictures<'_> {
                 let (width, height) = size.map_or((self.camera.width, self.camera.height), |s| (s.width, s.height));
                 let milli_fps = self.camera.fps.saturating_mul(1000);
                 let settings = settings(self.camera, width, height, milli_fps);
-                let frames = none.insert(Frames::new(self.stage, settings, milli_fps, choice::for_pipes(), None));
+                let frames = none.insert(Frames::new(self.stage, settings, milli_fps, encoder::for_pipes(), None));
                 let offset = self.offset_ns / 1_000_000;
                 frames.running(&format!("pipe of {:?}, latency offset {offset} ms,", self.name), true);
                 self.stage.await_encode(SETTLE);

@@ -20,6 +20,7 @@ use crate::control::{
     Demand, Encoder, FromOwner, FromReader, Link, LinkError, OwnerState, OwnerStats, ToOwner, ToReader, VERSION,
 };
 use hal::process::Socket;
+use protocol::device::encoder::Board;
 use protocol::device::{self as policy, Action, Heartbeat, Input, ReaderId, State};
 use std::os::fd::OwnedFd;
 use std::time::Instant;
@@ -71,6 +72,8 @@ pub struct Owner {
     description: String,
     /// What codes the pictures of the running camera.
     encoder: Option<Encoder>,
+    /// The board's encoder, as this camera has found it.
+    board: Board,
     /// When what is being handled has happened.
     now: Instant,
 }
@@ -115,6 +118,7 @@ impl Owner {
             had_hardware: false,
             description: String::new(),
             encoder: None,
+            board: Board::default(),
             now,
         })
     }
@@ -268,12 +272,16 @@ impl Owner {
                 self.description = description;
                 self.encoder = encoder;
                 self.heartbeat.opened(self.now);
+                if encoder == Some(Encoder::Hardware) {
+                    self.board.chosen(self.now);
+                }
                 self.handle(Input::Opened(keying));
             }
             Event::Described { description, encoder } => {
                 (self.description, self.encoder) = (description, Some(encoder));
                 self.report(&FromOwner::State(OwnerState::Running(self.description.clone())));
             }
+            Event::GaveWay(why) => self.board.given_up(why, self.now),
             Event::Key => self.handle(Input::KeyframeWritten),
             Event::Violated(reader, why) => self.let_go(reader, &Ended::Violation(why.into())),
             Event::Lost(Failure::Lost(why)) => self.lost(&format!("{why}{}", self.advice())),

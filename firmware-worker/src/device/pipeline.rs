@@ -127,6 +127,8 @@ pub enum Event {
         /// What codes.
         encoder: Encoder,
     },
+    /// The board's encoder was given up, in plain words; software codes.
+    GaveWay(String),
     /// A keyframe went into the ring.
     Key,
     /// A speaker's reader broke the rules of its ring, and how.

@@ -71,7 +71,7 @@ impl Trial {
                     Event::Running { description, .. } | Event::Described { description, .. } => {
                         self.description = description;
                     }
-                    Event::Key | Event::Violated(..) => {}
+                    Event::GaveWay(_) | Event::Key | Event::Violated(..) => {}
                     Event::Lost(failure) => return Err(failure),
                 }
             }
@@ -118,6 +118,7 @@ fn source(
     wanted: &CameraDevice,
     node: impl FnOnce(&Device) -> Result<Vec<OwnedFd>, String>,
 ) -> Result<camera::Source, Failure> {
+    let nodes = |nodes| camera::Source::nodes(nodes, Ok(()));
     match (wanted, node) {
         (CameraDevice::TestPattern, _) => Ok(camera::Source::Pattern),
         // With the rights of whoever has typed it.
@@ -126,12 +127,10 @@ fn source(
             let program = Program::start(command).map_err(|e| format!("pipe: start {name:?}: {e}"))?;
             Ok(camera::Source::Pipe(Box::new(program)))
         }
-        (CameraDevice::Auto, node) => {
-            Ok(node(device).ok().and_then(camera::Source::nodes).unwrap_or(camera::Source::Pattern))
-        }
+        (CameraDevice::Auto, node) => Ok(node(device).ok().and_then(nodes).unwrap_or(camera::Source::Pattern)),
         (
             CameraDevice::Path(_) | CameraDevice::Card(_) | CameraDevice::Usb { .. } | CameraDevice::UsbPort { .. },
             node,
-        ) => camera::Source::nodes(node(device)?).ok_or_else(|| "no node".to_owned().into()),
+        ) => nodes(node(device)?).ok_or_else(|| "no node".to_owned().into()),
     }
 }

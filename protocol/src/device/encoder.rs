@@ -1,8 +1,18 @@
-//! What makes H.264 of a camera's pictures, and why.
+//! What makes H.264 of a camera's pictures, and what becomes of the board's encoder when it fails.
+//!
+//! ```text
+//! hardware --fails, and may work after a new start--> started again
+//! hardware --the third time without a unit between, or for good--> auto: software, Resting     hardware: the camera is lost
+//! Resting  --the camera is opened after the wait--> hardware; the wait doubles unless it then works for a minute
+//! ```
+//!
+//! [`Attempts`] belongs to who drives the encoder of a camera that runs, [`Board`] to who opens the camera again and again.
 
 use super::mode::Encoded;
+use crate::backoff::Backoff;
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::time::{Duration, Instant};
 
 /// What is to make H.264 of a camera's pictures.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +47,100 @@ impl fmt::Display for Encoder {
             Self::Hardware => "hardware",
             Self::Passthrough => "passthrough",
         })
+    }
+}
+
+/// Failures without a unit between them, after which it is taken as broken: two starts may fail by bad luck.
+const FAILURES: u32 = 3;
+
+/// Failures of an encoder that runs.
+#[derive(Debug, Default)]
+pub struct Attempts {
+    /// Since the last unit.
+    failures: u32,
+}
+
+/// What to do with an encoder that has failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Start it again.
+    Again,
+    /// Give it up for as long as the camera is open.
+    GiveUp,
+}
+
+impl Attempts {
+    /// A unit has come out.
+    pub fn coded(&mut self) {
+        self.failures = 0;
+    }
+
+    /// It has failed; `passes`: a new start may help.
+    pub fn failed(&mut self, passes: bool) -> Verdict {
+        self.failures += 1;
+        if passes && self.failures < FAILURES { Verdict::Again } else { Verdict::GiveUp }
+    }
+}
+
+/// First and longest wait before an encoder that was given up is tried again. Each trial costs viewers the pictures of three
+/// starts, of which each may take seconds to fail; some only need a program that has the encoder, or its memory, to end.
+const REST: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(3600));
+
+/// An encoder that was chosen so long before it was given up has worked: the waits begin anew.
+const PROVEN: Duration = Duration::from_secs(60);
+
+/// The board's encoder as one camera has found it.
+#[derive(Debug)]
+pub struct Board {
+    state: State,
+    backoff: Backoff,
+}
+
+#[derive(Debug)]
+enum State {
+    /// To be tried.
+    Trusted,
+    /// It was chosen.
+    Chosen { since: Instant },
+    /// Software stands in for it.
+    Resting { why: String, until: Instant },
+}
+
+impl Default for Board {
+    fn default() -> Self {
+        Self { state: State::Trusted, backoff: Backoff::new(REST.0, REST.1) }
+    }
+}
+
+impl Board {
+    /// Whether it is to be tried for a camera that is being opened, else why not. Who wants no other gets it.
+    pub fn trial(&mut self, wish: Wish, now: Instant) -> Result<(), String> {
+        if let State::Resting { why, until } = &self.state
+            && *until > now
+            && wish != Wish::Hardware
+        {
+            let minutes = (*until - now).as_millis().div_ceil(60_000);
+            return Err(format!("{why}; the board's encoder is not tried again for {minutes} min"));
+        }
+        self.state = State::Trusted;
+        Ok(())
+    }
+
+    /// It codes for the camera that has just been opened.
+    pub fn chosen(&mut self, now: Instant) {
+        self.state = State::Chosen { since: now };
+    }
+
+    /// It was given up, and software has taken over.
+    pub fn given_up(&mut self, why: String, now: Instant) {
+        if let State::Chosen { since } = self.state
+            && now.duration_since(since) >= PROVEN
+        {
+            self.backoff.reset();
+        }
+        // One board has few cameras: there is no herd to spread by jitter.
+        let until = now + self.backoff.fail(u64::MAX);
+        self.state = State::Resting { why, until };
     }
 }
 

@@ -214,9 +214,10 @@ impl<'a> Frames<'a> {
         tracing::warn!("{why}; encoding in software");
         self.rest();
         self.hardware = None;
-        self.choice = Choice { encoder: Encoder::Software, why, replaceable: false };
+        self.choice = Choice { encoder: Encoder::Software, why: why.clone(), replaceable: false };
         self.saving = Some(Saving::new(self.settings));
         self.describe();
+        self.stage.tell(Event::GaveWay(why));
         self.dropped();
     }
 

@@ -6,14 +6,13 @@ use crate::media::h264::Settings;
 use hal::process::monotonic_ns;
 use hal::video::m2m::{self, Codec, Encoder, Taken};
 use hal::video::{Capture, Handle, Held, Picture, PixelFormat, Plane};
+use protocol::device::encoder::{Attempts, Verdict};
 use protocol::room::rtp::h264::{Load, is_keyframe, smallest_level};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 /// `profile_idc` of constrained baseline.
 const BASELINE: u8 = 66;
-/// Failures without a unit between them, after which it is taken as broken: two starts may fail by bad luck.
-const FAILURES: u32 = 3;
 /// Part, in hundredths, by which a rate must move to be written: drivers have steps, and each write goes to firmware.
 pub(super) const RATE_STEP: u64 = 5;
 /// Units that may come between the wish for a keyframe and the keyframe: those that were inside already, and one more.
@@ -29,7 +28,7 @@ pub struct Hardware {
     /// Buffers of the camera are taken as they are; not tried again after it has failed.
     lends: Option<bool>,
     inside: VecDeque<Inside>,
-    failures: u32,
+    attempts: Attempts,
     /// A keyframe was asked for, and this many units may still come before it.
     key_within: Option<u32>,
     applied: u32,
@@ -66,7 +65,16 @@ impl Hardware {
 
     fn new(encoder: Encoder, format: PixelFormat) -> Self {
         let inside = VecDeque::new();
-        Self { encoder, format, running: false, lends: None, inside, failures: 0, key_within: None, applied: 0 }
+        Self {
+            encoder,
+            format,
+            running: false,
+            lends: None,
+            inside,
+            attempts: Attempts::default(),
+            key_within: None,
+            applied: 0,
+        }
     }
 
     /// Its node and driver.
@@ -163,7 +171,7 @@ impl Hardware {
     pub fn take(&mut self, deadline: Instant, unit: &mut Unit) -> Result<Option<Outcome>, Failure> {
         let taken = self.encoder.take(deadline.saturating_duration_since(Instant::now()), &mut unit.bytes);
         let Some(Taken::Unit { captured_ns }) = self.survive(taken)? else { return Ok(None) };
-        self.failures = 0;
+        self.attempts.coded();
         let of = self.inside.iter().position(|inside| inside.frame.captured_ns == captured_ns);
         let Some(Inside { frame, since_ns }) = of.and_then(|of| self.inside.drain(..=of).next_back()) else {
             return Ok(None);
@@ -190,14 +198,13 @@ impl Hardware {
             Err(error) => error,
         };
         self.rest();
-        self.failures += 1;
         let passes = match error {
             m2m::Error::Call { .. } | m2m::Error::Stalled { .. } => true,
             m2m::Error::Damaged(_) | m2m::Error::Nonsense { .. } => true,
             m2m::Error::Busy(_) | m2m::Error::NoEncoder(_) | m2m::Error::Refused { .. } => false,
             m2m::Error::NoMemory { .. } | m2m::Error::Level { .. } | m2m::Error::TooFast { .. } => false,
         };
-        if !passes || self.failures >= FAILURES {
+        if self.attempts.failed(passes) == Verdict::GiveUp {
             return Err(match error {
                 m2m::Error::Busy(path) => Failure::Busy(path),
                 other => Failure::Lost(other.to_string()),

@@ -58,23 +58,24 @@ pub enum Source {
         camera: Handle,
         /// Its path, for messages.
         path: String,
-        /// Encoders of the board that may be tried, with their paths.
-        encoders: Vec<(Handle, String)>,
+        /// Encoders of the board that may be tried, with their paths, or why none is.
+        encoders: Result<Vec<(Handle, String)>, String>,
     },
     /// The camera's command, which runs.
     Pipe(Box<Program>),
 }
 
 impl Source {
-    /// Opened nodes, whose paths the kernel knows: the camera, then encoders. Nothing without a camera.
-    pub fn nodes(nodes: Vec<OwnedFd>) -> Option<Self> {
+    /// Opened nodes, whose paths the kernel knows: the camera, then encoders, which may not be on `trial` for a reason.
+    /// Nothing without a camera.
+    pub fn nodes(nodes: Vec<OwnedFd>, trial: Result<(), String>) -> Option<Self> {
         let named = |node: OwnedFd| {
             let path = std::fs::read_link(format!("/proc/self/fd/{}", node.as_raw_fd()));
             (Handle::from(node), path.map_or_else(|_| "camera".into(), |path| path.to_string_lossy().into_owned()))
         };
         let mut nodes = nodes.into_iter().map(named);
         let (camera, path) = nodes.next()?;
-        Some(Self::Node { camera, path, encoders: nodes.collect() })
+        Some(Self::Node { camera, path, encoders: trial.map(|()| nodes.collect()) })
     }
 }
 

@@ -22,7 +22,7 @@ pub fn run(
     camera: &config::Camera,
     handle: Handle,
     path: &str,
-    encoders: Vec<(Handle, String)>,
+    encoders: Result<Vec<(Handle, String)>, String>,
 ) -> Result<(), Failure> {
     stage.wanted.drives(path);
     set_controls(&handle, path, &camera.controls);
@@ -100,11 +100,11 @@ pub fn run(
 /// What makes H.264 of what the camera gives, and the board's encoder if that is it.
 fn choose(
     camera: &config::Camera,
-    encoders: Vec<(Handle, String)>,
+    encoders: Result<Vec<(Handle, String)>, String>,
     pictures: &Pictures,
 ) -> Result<(Choice, Option<Hardware>), String> {
     let Pictures::Raw(raw) = pictures else { return Ok((encoder::for_units(camera.encoder), None)) };
-    let found = Hardware::find(encoders, raw.format, !raw.is_plain());
+    let found = encoders.and_then(|nodes| Hardware::find(nodes, raw.format, !raw.is_plain()));
     let choice = encoder::for_pictures(camera.encoder, found.as_ref().map(Hardware::name).map_err(Clone::clone))?;
     let hardware = found.ok().filter(|_| choice.encoder == Encoder::Hardware);
     Ok((choice, hardware))

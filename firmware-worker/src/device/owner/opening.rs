@@ -53,7 +53,8 @@ impl Owner {
             });
             return self.started(started);
         }
-        let Some(source) = camera::Source::nodes(nodes) else {
+        let trial = self.board.trial(config.encoder, self.now);
+        let Some(source) = camera::Source::nodes(nodes, trial) else {
             return self.lost("the supervisor sent no descriptor");
         };
         if self.pipeline.is_some() {

@@ -1,3 +1,4 @@
+mod board;
 mod day;
 mod hangs;
 
@@ -6,10 +7,14 @@ use crate::config::{Microphone, MicrophoneDevice};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-/// An owner of a tone, and its supervisor's end, which has been greeted.
+/// An owner of a tone, and its supervisor's end.
 async fn start() -> (Owner, Link) {
     let microphone = Microphone { device: MicrophoneDevice::Tone, ..Microphone::default() };
-    let device = Device { name: "microphone".into(), kind: DeviceKind::Microphone(microphone) };
+    start_with(Device { name: "microphone".into(), kind: DeviceKind::Microphone(microphone) }).await
+}
+
+/// An owner, and its supervisor's end, which has been greeted.
+async fn start_with(device: Device) -> (Owner, Link) {
     let (ours, theirs) = Socket::pair().unwrap();
     let mut supervisor = Link::new(ours).unwrap();
     let body = hal::process::sealed_memfd("setup", &postcard::to_stdvec(&device).unwrap()).unwrap();

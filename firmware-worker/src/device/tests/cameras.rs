@@ -36,7 +36,7 @@ fn jpegs(frames: impl FnMut(u32) -> Frame + Send + 'static) -> Device {
 fn start(device: &Device, config: &Camera) -> (Pipeline, Arc<Outlet>, Reader) {
     let outlet = Arc::new(Outlet::create("camera", camera::layout(config)).unwrap());
     let reader = Reader::map(outlet.ring().unwrap()).unwrap();
-    let source = camera::Source::Node { camera: device.open(), path: "/dev/video7".into(), encoders: Vec::new() };
+    let source = camera::Source::Node { camera: device.open(), path: "/dev/video7".into(), encoders: Ok(Vec::new()) };
     (camera::start(config, source, outlet.clone()).unwrap(), outlet, reader)
 }
 

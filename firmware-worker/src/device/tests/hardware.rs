@@ -45,7 +45,7 @@ impl Run {
     fn start(config: &Camera, source: &Device, board: &Device) -> Self {
         let outlet = Arc::new(Outlet::create("camera", camera::layout(config)).unwrap());
         let reader = Reader::map(outlet.ring().unwrap()).unwrap();
-        let encoders = vec![(board.open(), "/dev/video11".into())];
+        let encoders = Ok(vec![(board.open(), "/dev/video11".into())]);
         let source = camera::Source::Node { camera: source.open(), path: "/dev/video7".into(), encoders };
         Self { pipeline: camera::start(config, source, outlet.clone()).unwrap(), outlet, reader }
     }
@@ -175,6 +175,8 @@ async fn an_encoder_that_cannot_be_started_is_replaced_with_its_reason_or_told()
         assert!(description.contains("software (/dev/video11: ") && description.contains(words), "{description}");
         assert!(description.ends_with(", stamped at the end of the frame"), "{description}");
         assert_eq!((encoder, board.in_use()), (Encoder::Software, (0, 0)));
+        let Event::GaveWay(why) = run.event().await else { panic!("its owner is not told") };
+        assert!(why.starts_with("/dev/video11: ") && why.contains(words), "{why}");
         check(&run.units(5).await);
         drop(run);
         board.fail(fault);

@@ -1,4 +1,8 @@
+#![expect(clippy::disallowed_methods, reason = "simulated time starts at any instant")]
+
 use super::*;
+
+const MINUTE: Duration = Duration::from_secs(60);
 
 fn encoder(wish: Wish, there: bool) -> Result<(Encoder, String), String> {
     let hardware = if there { Ok("/dev/video11, coda".to_owned()) } else { Err("there is none".to_owned()) };
@@ -30,4 +34,59 @@ fn a_wish_that_cannot_be_met_is_said() {
     for (wish, word) in [(Wish::Hardware, "\"hardware\""), (Wish::Passthrough, "\"passthrough\"")] {
         assert!(encoder(wish, false).is_err_and(|why| why.contains(word) && why.contains("auto")));
     }
+}
+
+#[test]
+fn an_encoder_that_fails_starts_again_and_is_given_up_the_third_time_without_a_unit_between() {
+    let mut attempts = Attempts::default();
+    for _ in 0..100 {
+        assert_eq!([attempts.failed(true), attempts.failed(true)], [Verdict::Again; 2]);
+        attempts.coded();
+    }
+    let verdicts = [(); 3].map(|()| attempts.failed(true));
+    assert_eq!(verdicts, [Verdict::Again, Verdict::Again, Verdict::GiveUp]);
+    assert_eq!(Attempts::default().failed(false), Verdict::GiveUp, "what no new start mends");
+}
+
+#[test]
+fn an_encoder_that_was_given_up_is_tried_at_the_first_opening_after_its_rest_which_doubles() {
+    let (mut board, mut now) = (Board::default(), Instant::now());
+    assert_eq!(board.trial(Wish::Auto, now), Ok(()));
+    for minutes in [1, 2, 4, 8, 16, 32, 60, 60] {
+        board.chosen(now);
+        board.given_up("it stalled".into(), now);
+        let resting = |minutes| Err(format!("it stalled; the board's encoder is not tried again for {minutes} min"));
+        assert_eq!(board.trial(Wish::Auto, now), resting(minutes));
+        now += minutes * MINUTE - Duration::from_millis(1);
+        assert_eq!(board.trial(Wish::Auto, now), resting(1));
+        now += Duration::from_millis(1);
+        assert_eq!(board.trial(Wish::Auto, now), Ok(()));
+    }
+}
+
+#[test]
+fn an_encoder_that_has_worked_for_a_minute_rests_no_longer_than_the_first_time() {
+    let (mut board, mut now) = (Board::default(), Instant::now());
+    let mut rest = |board: &mut Board, worked: Duration| {
+        board.chosen(now);
+        now += worked;
+        board.given_up("it stalled".into(), now);
+        let mut rested = Duration::ZERO;
+        while board.trial(Wish::Auto, now + rested).is_err() {
+            rested += MINUTE;
+        }
+        now += rested;
+        rested
+    };
+    let short = MINUTE - Duration::from_millis(1);
+    assert_eq!([short, short].map(|worked| rest(&mut board, worked)), [MINUTE, 2 * MINUTE]);
+    assert_eq!(rest(&mut board, MINUTE), MINUTE);
+}
+
+#[test]
+fn who_wants_no_other_encoder_gets_it_however_often_it_was_given_up() {
+    let (mut board, now) = (Board::default(), Instant::now());
+    board.given_up("it stalled".into(), now);
+    assert!(board.trial(Wish::Auto, now).is_err());
+    assert_eq!(board.trial(Wish::Hardware, now), Ok(()));
 }

@@ -1,6 +1,10 @@
-//! Eight hours of an owner in simulated time: readers come and go, the device fails, vanishes and returns.
+//! Eight hours of an owner in simulated time: readers come and go, the device fails, vanishes and returns, its modes are
+//! refused, and the board's encoder breaks.
+
+mod camera;
 
 use super::*;
+use camera::Camera;
 use std::collections::BTreeMap;
 
 const EIGHT_HOURS: Duration = Duration::from_secs(8 * 3600);
@@ -16,6 +20,9 @@ const FRAME: Duration = Duration::from_millis(33);
 
 /// A lost device is tried again after this at the latest.
 const LONGEST_WAIT: Duration = RETRY.1;
+
+/// An encoder that was given up is tried at the next opening after this at the latest.
+const LONGEST_REST: Duration = Duration::from_secs(3600);
 
 /// SplitMix64.
 struct Dice(u64);
@@ -61,6 +68,11 @@ struct Counts {
     encoders: u32,
     forced: u32,
     closed: u32,
+    /// Openings in another mode than the wanted one.
+    lighter: u32,
+    /// Encoders of the board, and how often it was tried after that.
+    given_up: u32,
+    tried_again: u32,
 }
 
 struct Day {
@@ -69,6 +81,7 @@ struct Day {
     dice: Dice,
     plugged: bool,
     hardware: Hardware,
+    camera: Camera,
     readers: BTreeMap<ReaderId, Demand>,
     next_reader: u64,
     epoch: u32,
@@ -89,6 +102,7 @@ impl Day {
             dice: Dice(seed),
             plugged: true,
             hardware: Hardware::Closed,
+            camera: Camera::default(),
             readers: BTreeMap::new(),
             next_reader: 0,
             epoch: 0,
@@ -126,6 +140,7 @@ impl Day {
             (StartEncoder(bps), Hardware::Open { encoding: encoding @ false, keyframe_at }) => {
                 assert!((FLOOR..=CEILING).contains(&bps));
                 (*encoding, *keyframe_at) = (true, Some(now + FRAME));
+                self.camera.code(&mut self.dice, &mut self.counts, now);
                 self.counts.encoders += 1;
             }
             (StopEncoder, Hardware::Open { encoding: encoding @ true, keyframe_at }) => {
@@ -157,9 +172,13 @@ impl Day {
         self.counts.told_lost += 1;
     }
 
-    /// The device fails, or answers that it cannot be opened.
+    /// The device fails.
     fn fail(&mut self) {
-        let why = if self.plugged { "in use" } else { "unplugged" };
+        self.fail_because(if self.plugged { "in use" } else { "unplugged" });
+    }
+
+    /// The device fails, or answers that it cannot be opened.
+    fn fail_because(&mut self, why: &str) {
         if let Hardware::Opening { .. } = self.hardware {
             self.hardware = Hardware::Failed { since: self.sim.now };
         }
@@ -178,13 +197,19 @@ impl Day {
 
     fn hardware_moves(&mut self) {
         match self.hardware {
-            Hardware::Opening { .. } if self.plugged && !self.dice.one_in(5) => {
-                self.hardware = Hardware::Open { encoding: false, keyframe_at: None };
-                self.input(Input::Opened(Keying::Forced));
+            Hardware::Opening { .. } if self.plugged => {
+                match self.camera.open(&mut self.dice, &mut self.counts, self.sim.now) {
+                    Ok(()) => {
+                        self.hardware = Hardware::Open { encoding: false, keyframe_at: None };
+                        self.input(Input::Opened(Keying::Forced));
+                    }
+                    Err(why) => self.fail_because(why),
+                }
             }
             Hardware::Opening { .. } => self.fail(),
             Hardware::Open { encoding, .. } => {
                 self.hardware = Hardware::Open { encoding, keyframe_at: None };
+                self.camera.code(&mut self.dice, &mut self.counts, self.sim.now);
                 self.input(Input::KeyframeWritten);
             }
             Hardware::Closed | Hardware::Failed { .. } => unreachable!("nothing is due"),
@@ -213,6 +238,9 @@ impl Day {
     /// Somebody does something.
     fn event(&mut self) {
         self.note();
+        if self.dice.one_in(30) {
+            self.camera.change(&mut self.dice);
+        }
         match self.dice.below(20) {
             0..5 if self.readers.len() < MAX_READERS => {
                 self.next_reader += 1;
@@ -267,6 +295,10 @@ impl Day {
 
     fn demand(&mut self, reader: ReaderId) {
         let demand = [Demand::Off, Demand::Armed, Demand::Live][self.dice.below(3) as usize];
+        self.demand_of(reader, demand);
+    }
+
+    fn demand_of(&mut self, reader: ReaderId, demand: Demand) {
         self.readers.insert(reader, demand);
         self.input(Input::Demand(reader, demand));
     }
@@ -290,6 +322,7 @@ impl Day {
         assert!(self.wanted() || idle || now <= self.idle_since + DEVICE_LINGER, "open for nobody");
         // Everything it holds is written there: a table that grew would show.
         assert!(format!("{:?}", self.sim.owner).len() < 1500, "{:?}", self.sim.owner);
+        assert!(format!("{:?}", self.camera).len() < 500, "{:?}", self.camera);
     }
 
     fn run(&mut self) {
@@ -306,6 +339,25 @@ impl Day {
         }
         self.pass(60_000);
         assert!(self.warm || self.sim.owner.deadline().is_none());
+        self.mend();
+    }
+
+    /// All works again, and the encoder has rested: who opens the camera next gets what is wanted.
+    fn mend(&mut self) {
+        self.note();
+        self.camera.heal();
+        self.plugged = true;
+        self.pass(LONGEST_REST.as_millis() as u64);
+        if let Hardware::Open { .. } = self.hardware {
+            self.fail();
+        }
+        self.demand_of(ReaderId(u64::MAX), Demand::Live);
+        // It fails now and then all the same.
+        for _ in 0..10 {
+            self.pass(LONGEST_WAIT.as_millis() as u64);
+        }
+        assert!(matches!(self.hardware, Hardware::Open { encoding: true, .. }), "{:?}", self.hardware);
+        assert!(self.camera.is_as_wanted(), "{:?}", self.camera);
     }
 }
 
@@ -326,5 +378,6 @@ fn in_eight_hours_of_faults_no_state_gets_stuck_nothing_grows_and_each_loss_is_t
             "seed {seed}: {counts:?}"
         );
         assert!(day.warm || counts.closed > 5, "seed {seed}: {counts:?}");
+        assert!(counts.lighter > 20 && counts.given_up > 1 && counts.tried_again > 1, "seed {seed}: {counts:?}");
     }
 }

@@ -61,7 +61,9 @@ impl Hardware {
         let mode = Mode { format: PixelFormat::Yuyv, width: 64, height: 48, milli_fps: 1_000_000 };
         let dice = Arc::new(Mutex::new(Dice(2)));
         let frames = move |_| frame(&mut dice.lock().unwrap());
-        let script = Script { modes: vec![mode], paced: true, frames: Box::new(frames), ..Script::default() };
+        // Where the bus has no room for the first.
+        let lighter = Mode { width: 32, height: 24, ..mode };
+        let script = Script { modes: vec![mode, lighter], paced: true, frames: Box::new(frames), ..Script::default() };
         Self::Camera { camera: fake::Camera::device(script), encoder: fake::Encoder::device(Coding::default()) }
     }
 

@@ -60,6 +60,7 @@ mod update;
 
 pub use config::Config;
 pub use control::{Format, Granted};
+pub use hal::ring::Stamped;
 pub use job::{
     AudioOptions, AudioPacket, AudioStream, AudioWriter, BoxError, Error, Event, Events, Frame, JobContext, MAX_DATA,
     Pcm, PcmChannels, PcmStream, Publication, Speaker, VideoFrame, VideoOptions, VideoStream, VideoWriter,

@@ -204,6 +204,7 @@ async fn a_job_reads_a_decodable_picture_from_its_first_unit_on() {
     assert!(units[1..].iter().all(|(meta, _)| meta.flags == 0));
     assert!(units.iter().all(|(m, _)| (m.width, m.height, m.epoch) == (320, 180, 1) && m.written_ns >= m.captured_ns));
     assert!(units.is_sorted_by(|(a, _), (b, _)| a.position < b.position && a.captured_ns < b.captured_ns));
+    assert!(units.iter().all(|(meta, _)| meta.stamped.is_none()), "no camera took them");
     let mut decoder = openh264::decoder::Decoder::new().unwrap();
     let shown = units.iter().filter(|(_, unit)| decoder.decode(unit).unwrap().is_some()).count();
     assert!(shown >= 28, "{shown} of 30 pictures");

@@ -2,6 +2,7 @@
 
 use super::Error;
 use super::request::{OwnFrame, Request, TrackWatch};
+use hal::ring::Stamped;
 use protocol::room::rtp::h264::{ParameterSets, Rate};
 use protocol::room::{Kind, LocalTrack, Sound, Source, TrackId, TrackSid};
 use std::time::Instant;
@@ -21,6 +22,8 @@ pub(super) struct TrackState {
     pub bitrate: u32,
     /// Anybody watches it, as far as the server has said.
     pub wanted: bool,
+    /// What the capture times of a camera's pictures are of.
+    pub stamped: Option<Stamped>,
     /// How often a receiver asked for a keyframe.
     pub keyframes: u64,
     /// Why the server ended it.
@@ -88,6 +91,14 @@ impl Publication {
     /// Whether it is muted now: by us, by the server, or because its device is gone.
     pub fn muted(&self) -> bool {
         self.track.state.borrow().muted
+    }
+
+    /// What the capture times are of that its pictures have in the room: the start of exposure, or the end of the frame, which
+    /// is later by exposure, readout and transfer. They go out as they are: who compares them with other times, of sound for
+    /// example, knows by this what lies between. `None` before the first picture, for sound and
+    /// for the test pattern.
+    pub fn stamped(&self) -> Option<Stamped> {
+        self.track.state.borrow().stamped
     }
 
     /// Takes it out of the room and lets the device go.

@@ -11,7 +11,7 @@ use crate::media::I420;
 use crate::media::h264::{Coded, Encoder, Settings};
 use hal::doorbell::Doorbell;
 use hal::process::monotonic_ns;
-use hal::ring::{KEY, Layout, Meta, Writer};
+use hal::ring::{KEY, Layout, Meta, Stamped, Writer};
 use protocol::secret::Secret;
 use protocol::worker::{Accept, Answer, JobId, JobInfo, JobResult, JobSpec, JobType, RoomInfo};
 use serde::Serialize;
@@ -360,21 +360,27 @@ fn keyframe() -> Vec<u8> {
 #[tokio::test]
 async fn a_snapshot_is_the_next_keyframe_of_a_published_camera_which_rests_after_it() {
     let entrypoint = async |context: JobContext| {
-        context.publish("door").await?;
+        let publication = context.publish("door").await?;
+        assert_eq!(publication.stamped(), None);
         assert_eq!(context.snapshot("microphone").await, Err(Error::NoCamera("microphone".into())));
         let picture = context.snapshot("door").await?;
         assert!(picture.data.starts_with(b"\xff\xd8"), "{picture:?}");
-        context.shutdown(format!("{}x{}", picture.width, picture.height));
+        // The picture is there a moment before what is known of it.
+        while publication.stamped().is_none() {
+            tokio::task::yield_now().await;
+        }
+        let stamped = publication.stamped().map_or("nowhere", Stamped::name);
+        context.shutdown(format!("{}x{} {stamped}", picture.width, picture.height));
         Ok(())
     };
     let mut supervisor = Supervisor::running(WorkerOptions::new(entrypoint)).await;
     let (mut owner, mut ring, bell) = attach(&mut supervisor).await;
     wanted(&mut owner, Demand::Live).await;
-    let written_ns = monotonic_ns();
-    ring.push(Meta { captured_ns: written_ns, written_ns, flags: KEY, ..Meta::default() }, &keyframe())
+    let (written_ns, stamped) = (monotonic_ns(), Some(Stamped::FrameEnd));
+    ring.push(Meta { captured_ns: written_ns, written_ns, stamped, flags: KEY, ..Meta::default() }, &keyframe())
         .expect("it fits");
     bell.ring();
-    assert_eq!(supervisor.ending().await, success("320x180"));
+    assert_eq!(supervisor.ending().await, success("320x180 frame_end"));
     // Joining has not begun, so that nobody views it now.
     wanted(&mut owner, Demand::Armed).await;
     supervisor.finish();

@@ -16,9 +16,11 @@ mod protocol;
 mod record;
 #[cfg(not(loom))]
 mod shared;
+mod stamp;
 
 #[cfg(not(loom))]
 pub use shared::{Reader, Writer};
+pub use stamp::Stamped;
 
 #[cfg(all(loom, test))]
 mod loom;
@@ -50,9 +52,10 @@ pub const PERIODIC: u32 = 4;
 /// Describes one unit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Meta {
-    /// CLOCK_MONOTONIC ns of the first sample; of a picture, what its driver stamps: the start of its exposure, or its end,
-    /// which is later by exposure, readout and transfer. The owner says which in what it reports, the ring does not.
+    /// CLOCK_MONOTONIC ns of the first sample; of a picture, of the moment that `stamped` names.
     pub captured_ns: u64,
+    /// Nothing of sound and of pictures that no camera took, and in rings of programs that did not say it yet.
+    pub stamped: Option<Stamped>,
     /// CLOCK_MONOTONIC ns when it was written to the ring.
     pub written_ns: u64,
     /// Audio: position in samples at 48 kHz. Video: frame number.

@@ -1,7 +1,7 @@
 //! A unit's description as words of its descriptor.
 
-use super::Meta;
 use super::protocol::{RECORD_WORDS, Record};
+use super::{Meta, Stamped};
 
 #[cfg_attr(loom, allow(dead_code))]
 pub(super) fn encode(meta: &Meta) -> Record {
@@ -18,6 +18,8 @@ pub(super) fn encode(meta: &Meta) -> Record {
         high(meta.position),
         u32::from(meta.width) | u32::from(meta.height) << 16,
         u32::from(meta.level),
+        // Empty in rings of the programs before, and not read by them.
+        Stamped::code(meta.stamped),
     ];
     let mut record = [0; RECORD_WORDS];
     for (to, from) in record.iter_mut().zip(words) {
@@ -34,6 +36,7 @@ pub(super) fn decode(record: &Record) -> Meta {
         flags: word(0),
         epoch: word(1),
         captured_ns: long(2),
+        stamped: Stamped::from_code(word(10)),
         written_ns: long(4),
         position: long(6),
         width: word(8) as u16,

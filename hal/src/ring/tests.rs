@@ -23,6 +23,7 @@ fn read(writer: &Writer) -> Reader {
 fn meta(n: u64) -> Meta {
     Meta {
         captured_ns: n << 40 | n,
+        stamped: None,
         written_ns: !n,
         position: n,
         flags: KEY | DISCONTINUITY,
@@ -172,6 +173,32 @@ fn a_ring_of_version_1_is_read_and_what_is_written_is_one() {
     assert_eq!(reader.next(&mut buffer), Next::Unit(meta(2)));
     assert_eq!(buffer, payload(2, 13));
     assert_eq!(reader.next(&mut buffer), Next::Empty);
+}
+
+/// Words of a record that programs wrote and read before there was [`Meta::stamped`].
+const WORDS_BEFORE: usize = 10;
+
+#[test]
+fn what_a_unit_is_stamped_with_is_read_as_written_and_changes_nothing_that_older_programs_read() {
+    let (mut writer, mut reader) = ring(SMALL);
+    let mut buffer = Vec::new();
+    let plain = record::encode(&meta(1));
+    assert_eq!(plain[WORDS_BEFORE..], [0; protocol::RECORD_WORDS - WORDS_BEFORE], "which they left empty");
+    for stamped in [Stamped::ExposureStart, Stamped::FrameEnd, Stamped::Arrival].map(Some) {
+        let of = Meta { stamped, ..meta(1) };
+        assert_eq!(record::encode(&of)[..WORDS_BEFORE], plain[..WORDS_BEFORE]);
+        writer.push(of, b"x").unwrap();
+        assert_eq!(reader.next(&mut buffer), Next::Unit(of));
+    }
+}
+
+#[test]
+fn flags_and_stamps_of_later_programs_are_no_others_to_this_one() {
+    let mut of_later = record::encode(&meta(1));
+    of_later[0] |= 0xffff_fff8;
+    of_later[WORDS_BEFORE] = 4;
+    let read = record::decode(&of_later);
+    assert_eq!((read.flags & (KEY | DISCONTINUITY | PERIODIC), read.stamped), (meta(1).flags, None));
 }
 
 /// 32 bytes a line.

@@ -26,7 +26,6 @@ pub use identity::{Identity, Usb};
 pub use idle::{Idle, NotStarted};
 pub use list::{Encoder, encoders, encoders_of, list, list_of};
 pub use open::open;
-pub use stamp::Stamped;
 
 use std::fmt;
 use std::path::PathBuf;

@@ -2,28 +2,7 @@
 
 use super::sys::{self, Buffer};
 use crate::process::monotonic_ns;
-use std::fmt;
-
-/// The moment that a picture's time is of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stamped {
-    /// Its exposure began.
-    ExposureStart,
-    /// Its transfer ended.
-    FrameEnd,
-    /// It was dequeued: the driver gives no time of CLOCK_MONOTONIC.
-    Here,
-}
-
-impl fmt::Display for Stamped {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::ExposureStart => "at the start of exposure",
-            Self::FrameEnd => "at the end of the frame",
-            Self::Here => "here, as its driver gives no time of ours",
-        })
-    }
-}
+use crate::ring::Stamped;
 
 /// A buffer's time, CLOCK_MONOTONIC ns, and what it is of.
 pub(super) fn of(buffer: &Buffer) -> (u64, Stamped) {
@@ -32,7 +11,7 @@ pub(super) fn of(buffer: &Buffer) -> (u64, Stamped) {
             (ns, Stamped::ExposureStart)
         }
         Some(ns) => (ns, Stamped::FrameEnd),
-        None => (monotonic_ns(), Stamped::Here),
+        None => (monotonic_ns(), Stamped::Arrival),
     }
 }
 

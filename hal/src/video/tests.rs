@@ -1,8 +1,9 @@
 //! Capture on made-up cameras: what drivers deliver, and a failure at every call.
 
 use super::fake::{Camera, Device, Fault, Frame, Knob, Script, Stamp};
-use super::{Capture, Error, Handle, Idle, Mode, PixelFormat, Setting, Stamped, flip, set_controls};
+use super::{Capture, Error, Handle, Idle, Mode, PixelFormat, Setting, flip, set_controls};
 use crate::process::monotonic_ns;
+use crate::ring::Stamped;
 use std::time::Duration;
 
 /// A camera that has something gives it at once; one that has nothing gives nothing however long one waits.
@@ -122,7 +123,7 @@ fn stamps_are_handed_on_as_the_driver_gives_them_and_made_where_it_names_no_cloc
     assert_eq!((next(Stamped::FrameEnd), next(Stamped::FrameEnd)), (5_000_000, 0));
     let before = monotonic_ns();
     assert!(next(Stamped::FrameEnd) > before + 20_000_000, "in the future");
-    let (made, now) = (next(Stamped::Here), monotonic_ns());
+    let (made, now) = (next(Stamped::Arrival), monotonic_ns());
     assert!((before..=now).contains(&made), "of no clock");
 }
 

@@ -4,6 +4,7 @@ use super::hardware::Hardware;
 use crate::device::pipeline::Failure;
 use crate::media::I420;
 use crate::media::h264::{self, Coded, Settings};
+use hal::ring::Stamped;
 use hal::video::Picture;
 use protocol::room::rtp::h264::is_keyframe;
 use std::time::{Duration, Instant};
@@ -24,6 +25,8 @@ pub enum Input<'a> {
 pub struct Frame {
     /// CLOCK_MONOTONIC ns.
     pub captured_ns: u64,
+    /// Of which moment that is.
+    pub stamped: Option<Stamped>,
     /// Counts the frames of the camera.
     pub position: u64,
     /// A keyframe is wanted.
@@ -38,9 +41,18 @@ pub struct Unit {
     /// CLOCK_MONOTONIC ns of its picture, which an encoder with a queue gives out later than it took it.
     pub captured_ns: u64,
     /// Of its picture.
+    pub stamped: Option<Stamped>,
+    /// Of its picture.
     pub position: u64,
     /// From the picture to this.
     pub took: Duration,
+}
+
+impl Unit {
+    /// It is that picture's.
+    pub fn of(&mut self, frame: Frame) {
+        (self.captured_ns, self.stamped, self.position) = (frame.captured_ns, frame.stamped, frame.position);
+    }
 }
 
 /// What became of a picture.
@@ -80,7 +92,7 @@ impl Coder {
         settings: &Settings,
         unit: &mut Unit,
     ) -> Result<Outcome, Failure> {
-        (unit.captured_ns, unit.position) = (frame.captured_ns, frame.position);
+        unit.of(frame);
         let began = Instant::now();
         let coded = match (self, input) {
             (Self::Software(encoder), Input::Picture(picture)) => encoder

@@ -7,8 +7,8 @@ use crate::control::OwnerStage;
 use crate::device::pace::Pace;
 use crate::device::pipeline::{Event, Failure, Stage};
 use crate::media::h264::Settings;
-use hal::ring::{DISCONTINUITY, KEY, Meta, PERIODIC};
-use hal::video::{Held, PixelFormat, Stamped};
+use hal::ring::{DISCONTINUITY, KEY, Meta, PERIODIC, Stamped};
+use hal::video::{Held, PixelFormat};
 use protocol::device::Keying;
 use protocol::device::encoder::{Choice, Encoder};
 use protocol::room::rtp::h264::{ParameterSets, Rate};
@@ -27,7 +27,7 @@ pub struct Frames<'a> {
     hardware: Option<Box<Hardware>>,
     /// What the camera is, in plain words.
     source: String,
-    /// The moment that its pictures' times are of, once one has come.
+    /// The moment that the time of the picture is of which came last. Nothing where none has come, or no camera takes them.
     stamped: Option<Stamped>,
     settings: Settings,
     pace: Pace,
@@ -87,13 +87,13 @@ impl<'a> Frames<'a> {
         self.stage.tell(Event::Running { description, hardware, encoder, keying });
     }
 
-    /// Says of which moment the times of its pictures are.
+    /// Of which moment the time of the next picture is.
     pub fn stamped(&mut self, stamped: Stamped) {
         self.stamped = Some(stamped);
-        self.describe();
     }
 
-    fn describe(&self) {
+    /// Says what runs, where more is known of it than before.
+    pub fn describe(&self) {
         let (description, encoder) = (self.description(), self.choice.encoder);
         self.stage.tell(Event::Described { description, encoder });
     }
@@ -252,7 +252,7 @@ impl<'a> Frames<'a> {
             }
         };
         let key = wanted.take_key();
-        let frame = Frame { captured_ns, position: self.next - 1, key };
+        let frame = Frame { captured_ns, stamped: self.stamped, position: self.next - 1, key };
         let outcome = coder.encode(input, frame, &settings, &mut self.unit)?;
         if key && matches!(outcome, Outcome::Delta | Outcome::Skipped) {
             wanted.want_key();
@@ -268,6 +268,7 @@ impl<'a> Frames<'a> {
         let flag = |set: bool, flag: u32| if set { flag } else { 0 };
         let meta = Meta {
             captured_ns: self.unit.captured_ns,
+            stamped: self.unit.stamped,
             position: self.unit.position,
             flags: flag(key, KEY) | flag(periodic, PERIODIC) | flag(self.discontinuity, DISCONTINUITY),
             width: width as u16,

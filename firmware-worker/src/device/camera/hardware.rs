@@ -176,7 +176,7 @@ impl Hardware {
         let Some(Inside { frame, since_ns }) = of.and_then(|of| self.inside.drain(..=of).next_back()) else {
             return Ok(None);
         };
-        (unit.captured_ns, unit.position) = (captured_ns, frame.position);
+        unit.of(frame);
         unit.took = Duration::from_nanos(monotonic_ns().saturating_sub(since_ns));
         if is_keyframe(&unit.bytes) {
             self.key_within = None;

@@ -73,10 +73,10 @@ pub fn run(
             continue;
         };
         seen = Instant::now();
-        if sequence.is_none() {
-            frames.stamped(taken.stamped);
-        }
         worth.stamp(&mut taken, &mut frames, seen);
+        if sequence.is_none() {
+            frames.describe();
+        }
         stage.outlet.counters.stages.since(OwnerStage::Capture, taken.captured_ns);
         let step = sequence.replace(taken.sequence).map_or(1, |last: u32| taken.sequence.wrapping_sub(last));
         // A driver that repeats a number has lost nothing, one that restarts its counter not a billion frames.

@@ -8,6 +8,7 @@ use super::{SETTLE, SILENCE_LIMIT, STOP_CHECK, layout, settings};
 use crate::config::{self, CameraDevice};
 use crate::device::pipeline::{Failure, Stage};
 use hal::process::{Ended, Output, Program, monotonic_ns};
+use hal::ring::Stamped;
 use protocol::device::encoder;
 use protocol::room::rtp::h264::{Assembled, Assembler, Losses, nals, picture_size};
 use std::time::{Duration, Instant};
@@ -153,6 +154,7 @@ impl Pictures<'_> {
                 let milli_fps = self.camera.fps.saturating_mul(1000);
                 let settings = settings(self.camera, width, height, milli_fps);
                 let frames = none.insert(Frames::new(self.stage, settings, milli_fps, encoder::for_pipes(), None));
+                frames.stamped(Stamped::Arrival);
                 let offset = self.offset_ns / 1_000_000;
                 frames.running(&format!("pipe of {:?}, latency offset {offset} ms,", self.name), true);
                 self.stage.await_encode(SETTLE);

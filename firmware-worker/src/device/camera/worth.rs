@@ -5,7 +5,8 @@ use super::SILENCE_LIMIT;
 use super::frames::Frames;
 use super::pipe::START_LIMIT;
 use hal::process::monotonic_ns;
-use hal::video::{Picture, PixelFormat, Stamped};
+use hal::ring::Stamped;
+use hal::video::{Picture, PixelFormat};
 use std::fmt;
 use std::time::{Duration, Instant};
 
@@ -89,7 +90,7 @@ impl Worth {
         Self { path: path.to_owned(), limit, useless_since: None, told: Default::default(), stamps: Stamps::default() }
     }
 
-    /// Looks at a picture's stamp, and puts our own in its place where the driver's are of no use.
+    /// Looks at a picture's stamp, and puts the time of its arrival in its place where the driver's are of no use.
     pub fn stamp(&mut self, taken: &mut Picture<'_>, frames: &mut Frames<'_>, now: Instant) {
         let now_ns = monotonic_ns();
         let was_here = self.stamps.here;
@@ -97,11 +98,12 @@ impl Worth {
             self.note(trouble, "", now);
         }
         if self.stamps.here {
-            (taken.captured_ns, taken.stamped) = (now_ns, Stamped::Here);
-            if !was_here {
-                tracing::warn!("{}: its stamps do not advance: its pictures are stamped here", self.path);
-                frames.stamped(Stamped::Here);
-            }
+            (taken.captured_ns, taken.stamped) = (now_ns, Stamped::Arrival);
+        }
+        frames.stamped(taken.stamped);
+        if self.stamps.here && !was_here {
+            tracing::warn!("{}: its stamps do not advance: its pictures are stamped on arrival", self.path);
+            frames.describe();
         }
     }
 
@@ -158,7 +160,7 @@ struct Stamps {
     latest_ns: u64,
     /// How many in a row were not later.
     behind: u32,
-    /// They never recovered: pictures are stamped here.
+    /// They never recovered: pictures are stamped on arrival.
     here: bool,
 }
 

@@ -6,7 +6,7 @@ use crate::control::Encoder;
 use crate::device::camera;
 use crate::device::outlet::Outlet;
 use crate::device::pipeline::{Event, Failure, Pipeline};
-use hal::ring::{KEY, Meta, Next, Reader};
+use hal::ring::{KEY, Meta, Next, Reader, Stamped};
 use hal::video::fake::{self, Coded, Coding, Device, Fault, Frame, Pictured, Script, Stamp, coded};
 use hal::video::{Mode, PixelFormat};
 use std::sync::Arc;
@@ -90,11 +90,12 @@ impl Run {
     }
 }
 
-/// Each unit has its own picture's time and number, the first is a keyframe.
+/// Each unit has its own picture's time, what that is of, and number; the first is a keyframe.
 fn check(units: &[Meta]) {
     assert_ne!(units[0].flags & KEY, 0, "{units:?}");
     for unit in units {
         assert_eq!(unit.captured_ns, (unit.position + 1) * PERIOD_NS, "{unit:?}");
+        assert_eq!(unit.stamped, Some(Stamped::FrameEnd), "{unit:?}");
     }
     assert!(units.is_sorted_by_key(|unit| unit.position), "{units:?}");
 }

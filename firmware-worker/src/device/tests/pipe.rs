@@ -5,7 +5,7 @@ use crate::control::{Encoder, KEEPER_SETUP, Kept};
 use crate::device::keeper;
 use crate::media::h264::{self, Settings};
 use crate::media::pattern::Pattern;
-use hal::ring::PERIODIC;
+use hal::ring::{PERIODIC, Stamped};
 use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -138,7 +138,8 @@ async fn a_job_reads_what_a_command_writes_and_no_picture_waits_for_the_next() {
     assert!((43..70).contains(&late), "{late} ms");
     let OwnerState::Running(what) = supervisor.state().await else { panic!("not running") };
     assert!(what.contains("pipe of \"sh\", latency offset 40 ms, 320x180@30"), "{what}");
-    assert!(what.ends_with("passthrough (the command writes H.264)"), "{what}");
+    assert!(what.ends_with("passthrough (the command writes H.264), stamped on arrival"), "{what}");
+    assert!(units.iter().all(|(m, _)| m.stamped == Some(Stamped::Arrival)));
     assert_eq!(supervisor.stats().await.encoder, Some(Encoder::Passthrough));
 }
 

@@ -8,7 +8,7 @@
 use super::timeline::{Anchor, Place, Timeline};
 use crate::control::{Demand, Format, FromReader, Latency, Link, LinkError, OLDEST, ToReader};
 use hal::process::{Socket, monotonic_ns};
-use hal::ring::{self, Next, Reader};
+use hal::ring::{self, Next, Reader, Stamped};
 use protocol::backoff::Backoff;
 use protocol::room::Frame;
 use std::os::fd::OwnedFd;
@@ -76,6 +76,8 @@ pub struct Source {
     refused: u64,
     /// How long units lay in the ring.
     pub waited: Latency,
+    /// What the capture time of the unit is of that was handed on last.
+    pub stamped: Option<Stamped>,
     state: State,
     backoff: Backoff,
     timeline: Timeline,
@@ -120,6 +122,7 @@ impl Source {
             lapped: 0,
             refused: 0,
             waited: Latency::default(),
+            stamped: None,
             state: State::Asked { until: now + FIRST_ANSWER },
             backoff: Backoff::new(RETRY.0, RETRY.1),
             timeline: Timeline::default(),
@@ -275,7 +278,7 @@ impl Source {
                     keyframe |= self.keyless.is_multiple_of(KEYLESS_UNITS);
                 }
                 Next::Unit(meta) => {
-                    (self.needs_key, self.keyless) = (false, 0);
+                    (self.needs_key, self.keyless, self.stamped) = (false, 0, meta.stamped);
                     self.backoff.reset();
                     self.waited.took(Duration::from_nanos(monotonic_ns().saturating_sub(meta.written_ns)));
                     let captured = anchor.instant(hurried(meta.captured_ns, self.backlog_until_ns));

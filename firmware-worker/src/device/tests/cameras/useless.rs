@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::config::EncoderWish;
-use hal::ring::Meta;
+use hal::ring::{Meta, Stamped};
 
 /// Three times what a camera may take to be lost.
 const LONG: Duration = Duration::from_secs(30);
@@ -87,7 +87,7 @@ async fn time_in_which_nobody_looked_is_no_time_without_a_usable_picture() {
 }
 
 #[tokio::test]
-async fn pictures_whose_stamps_stand_still_or_run_back_are_stamped_here_and_flow() {
+async fn pictures_whose_stamps_stand_still_or_run_back_are_stamped_on_arrival_and_flow() {
     let still = |_| Stamp::At(1_000_000_000);
     let back = |number| Stamp::At(60_000_000_000 - u64::from(number) * 10_000_000);
     for stamp in [still, back] {
@@ -108,6 +108,7 @@ async fn pictures_whose_stamps_stand_still_or_run_back_are_stamped_here_and_flow
         };
         timeout(PATIENCE, flow).await.expect("pictures flow");
         let last = &metas[20..];
+        assert!(last.iter().all(|meta| meta.stamped == Some(Stamped::Arrival)), "{last:?}");
         assert!(last.is_sorted_by(|a, b| a.captured_ns < b.captured_ns), "{last:?}");
         let told = std::iter::from_fn(|| pipeline.try_event());
         let described = told.filter_map(|event| match event {
@@ -115,6 +116,6 @@ async fn pictures_whose_stamps_stand_still_or_run_back_are_stamped_here_and_flow
             _ => None,
         });
         let described: Vec<_> = described.take_while(|d| !d.contains("thread")).collect();
-        assert!(described.last().is_some_and(|d| d.contains("stamped here")), "{described:?}");
+        assert!(described.last().is_some_and(|d| d.ends_with("stamped on arrival")), "{described:?}");
     }
 }

@@ -76,6 +76,25 @@ async fn video_starts_with_a_keyframe() {
 }
 
 #[tokio::test]
+async fn what_a_cameras_stamps_are_of_is_known_by_the_unit_that_was_handed_on_last() {
+    let mut source = Source::new("camera".into(), Instant::now());
+    let mut owner = Owner::attach(&mut source, VIDEO).await;
+    let mut after = async |stamped, flags| {
+        let now = monotonic_ns();
+        let meta = Meta { captured_ns: now, stamped, written_ns: now, flags, ..Meta::default() };
+        owner.writer.push(meta, b"x").expect("fits");
+        owner.bell.ring();
+        read(&mut source).await;
+        source.stamped
+    };
+    let (start, end) = (Some(Stamped::ExposureStart), Some(Stamped::FrameEnd));
+    assert_eq!(after(start, 0).await, None, "it was left out");
+    assert_eq!(after(start, ring::KEY).await, start);
+    assert_eq!(after(end, 0).await, end, "another camera has taken over");
+    assert_eq!(after(None, 0).await, None, "an owner that does not say it");
+}
+
+#[tokio::test]
 async fn a_viewer_who_comes_back_starts_with_a_keyframe_again() {
     let mut source = Source::new("camera".into(), Instant::now());
     let mut owner = Owner::attach(&mut source, VIDEO).await;

@@ -86,6 +86,8 @@ impl Local {
         if keyframe {
             source.keyframe();
         }
+        let stamped = source.stamped;
+        self.state.send_if_modified(|state| std::mem::replace(&mut state.stamped, stamped) != stamped);
         let returned = flows && self.held.device;
         let back = if returned { self.held.find(&source.name) } else { None };
         if returned || seen {

@@ -120,6 +120,8 @@ pub struct JobReport {
     pub packets_out: u64,
     /// RTP payload bytes sent.
     pub bytes_out: u64,
+    /// Units whose time of capture was mended: it lay ahead of the clock, or a picture's was not after the one before.
+    pub stamps_clamped: u64,
     /// Since it was assigned.
     pub restarts: u32,
     /// Why it was started again.

@@ -17,7 +17,8 @@ pub struct JobStats {
     pub rejoins: u64,
     /// Resumes.
     pub resumes: u64,
-    /// Units with a capture time that lies ahead of the clock, taken as now.
+    /// Units with a capture time that lies ahead of the clock, taken as now; pictures with one that is not after the one
+    /// before, taken as the next tick.
     pub stamps_clamped: u64,
     /// Of its sources.
     pub stages: Vec<SourceStages>,

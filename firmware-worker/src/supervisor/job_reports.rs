@@ -24,6 +24,7 @@ impl Supervisor {
                 seconds: record.started.elapsed().as_secs(),
                 packets_out: stats.map_or(0, |stats| stats.packets_out),
                 bytes_out: stats.map_or(0, |stats| stats.bytes_out),
+                stamps_clamped: stats.map_or(0, |stats| stats.stamps_clamped),
                 restarts: record.restarts,
                 last_failure: record.last_failure.clone(),
                 sandbox: process.map(|p| p.process.sandbox()).unwrap_or_default(),

@@ -29,7 +29,11 @@ const JOB_SERIES: [JobSeries; 6] = [
     ("lapped_total", "Units of media lost because the job was too slow for a device's ring.", |s| s.lapped),
     ("rejoins_total", "Times that the room was joined anew.", |s| s.rejoins),
     ("resumes_total", "Times that the signal connection was resumed.", |s| s.resumes),
-    ("stamps_clamped_total", "Units whose time of capture lay ahead of the clock.", |s| s.stamps_clamped),
+    (
+        "stamps_clamped_total",
+        "Units whose time of capture was mended: it lay ahead of the clock, or a picture's was not after the one before.",
+        |s| s.stamps_clamped,
+    ),
 ];
 
 /// Devices that a series is about.

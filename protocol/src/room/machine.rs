@@ -182,6 +182,7 @@ impl Room {
         } else {
             Written::Dropped
         };
+        self.stats.stamps_clamped += publication.take_mended();
         match written {
             Written::Sent(stamp, bytes) => {
                 self.stats.packets_out += u64::from(stamp.packets);

@@ -349,7 +349,8 @@ pub struct Stats {
     pub bytes_out: u64,
     /// Video frames not sent, for lack of bandwidth or before connection.
     pub frames_dropped: u64,
-    /// Capture stamps that lay in the future and were clamped.
+    /// Capture stamps that lay in the future and were taken as now, and those of pictures that were not after the one before and
+    /// were taken as the next tick of its clock.
     pub stamps_clamped: u64,
     /// Full reconnects.
     pub rejoins: u64,

@@ -94,6 +94,11 @@ impl Publication {
         self.stream.reminded = None;
     }
 
+    /// Capture times that were mended since this was asked last, as they did not advance.
+    pub(super) fn take_mended(&mut self) -> u64 {
+        self.stream.take_mended()
+    }
+
     /// Packetizes a frame into the peer.
     pub(super) fn write(&mut self, peer: &mut Peer, frame: &Frame<'_>, captured: Instant, now: Instant) -> Written {
         let Stage::Sending(section) = self.stage else { return Written::Dropped };

@@ -25,6 +25,8 @@ pub(super) struct Stream {
     last: Option<Sent>,
     /// Packets of sound in a row whose capture times ran back.
     behind: u32,
+    /// Pictures whose capture times did not advance, of which [`Stream::take_mended`] has not told yet.
+    mended: u64,
     pub(super) awaits_keyframe: bool,
     pub(super) reminded: Option<Instant>,
 }
@@ -44,12 +46,16 @@ impl Stream {
         // The receiver's rollover counter starts at 0: the first number must be below 65,536, and with room to the
         // wrap a lost first packet cannot be taken for one.
         let sequence = random & 0x3fff;
-        Self { sequence, base: random >> 33, last: None, behind: 0, awaits_keyframe: true, reminded: None }
+        Self { sequence, base: random >> 33, last: None, behind: 0, mended: 0, awaits_keyframe: true, reminded: None }
     }
 
     pub(super) fn take_sequence(&mut self) -> u64 {
         self.sequence += 1;
         self.sequence - 1
+    }
+
+    pub(super) fn take_mended(&mut self) -> u64 {
+        std::mem::take(&mut self.mended)
     }
 
     pub(super) fn remind(&mut self, now: Instant) -> Written {
@@ -65,12 +71,11 @@ impl Stream {
         self.last.map_or(now, |last| last.captured.min(now))
     }
 
-    /// 90 kHz from the capture time, strictly increasing.
+    /// 90 kHz from the capture time, strictly increasing. One that is not a tick later than the last is mended, and counted.
     pub(super) fn video_time(&mut self, captured: Instant) -> u32 {
-        let time = match self.last {
-            None => self.base,
-            Some(last) => last.time + ticks(captured.saturating_duration_since(last.captured), 90_000).max(1),
-        };
+        let step = self.last.map_or(0, |last| ticks(captured.saturating_duration_since(last.captured), 90_000));
+        let time = self.last.map_or(self.base, |last| last.time + step.max(1));
+        self.mended += u64::from(self.last.is_some() && step == 0);
         // The remainder of the division must not add up: only what was counted is taken off.
         let counted = self.last.map_or(captured, |last| last.captured + duration(time - last.time, 90_000));
         self.last = Some(Sent { captured: counted, time, samples: 0, ticks: 0 });

@@ -125,6 +125,23 @@ fn a_capture_stamp_in_the_future_is_clamped_and_counted() {
 }
 
 #[test]
+fn a_picture_whose_stamp_does_not_advance_is_sent_a_tick_later_and_counted() {
+    let mut world = World::live(vec![camera()]);
+    let start = world.now;
+    for (ms, mended) in [(0, 0), (40, 0), (40, 1), (20, 2), (80, 2), (79, 3), (120, 3)] {
+        let captured = start + Duration::from_millis(ms);
+        world.now = start + Duration::from_millis(200);
+        let data = &[0, 0, 0, 1, 0x65, 1, 2, 3];
+        world.room.write(&camera().id, Frame { data, captured, samples: 0, discontinuity: false, level: 0 }, world.now);
+        assert_eq!(world.room.stats().stamps_clamped, mended, "{ms} ms");
+    }
+    world.run(SECOND);
+    let times: Vec<_> = world.sfu.packets.iter().map(|packet| packet.timestamp).collect();
+    assert_eq!(times.len(), 7);
+    assert!(times.windows(2).all(|pair| pair[1].wrapping_sub(pair[0]) < 90_000 && pair[1] != pair[0]), "{times:?}");
+}
+
+#[test]
 fn stamps_that_jump_back_spoil_no_sender_report() {
     for track in [microphone(), camera()] {
         let rate = if track.kind == Kind::Audio { 48_000.0 } else { 90_000.0 };

@@ -21,6 +21,7 @@ mod burial;
 mod cgroup;
 mod commands;
 mod credentials;
+mod device_reports;
 mod devices;
 mod handover;
 mod health;

@@ -25,7 +25,7 @@ pub use operator::{
 };
 pub use protocol::device::encoder::Encoder;
 pub use rate::{Rate, TOO_OFTEN};
-pub use stats::{JobStats, OwnerStats, SoundLevel};
+pub use stats::{DeviceFacts, JobStats, OwnerStats, SoundLevel};
 pub use token::MAX_TOKEN;
 pub use watch::{Owned, watch};
 
@@ -35,8 +35,8 @@ use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 
 /// Version of these messages. An upgrade leaves jobs and owners of the program before running, so a program speaks this one
-/// and the one before: what a version adds comes last in its enum, and is not said to who has greeted with the one before.
-pub const VERSION: u32 = 2;
+/// and those before: what a version adds comes last in its enum, and is not said to who has greeted with one before.
+pub const VERSION: u32 = 3;
 
 /// The oldest that is spoken. Jobs greet owners with it, which may be of the program before.
 pub const OLDEST: u32 = 1;
@@ -282,6 +282,9 @@ pub enum FromOwner {
         /// In plain words.
         why: String,
     },
+    /// What is known of the device beside the counters; before each pong. Since version 3, which the supervisor of an owner
+    /// that says it speaks: it is of the same program or of a later one.
+    Facts(DeviceFacts),
 }
 
 /// What an owner's device is doing, for log, `/worker` and metrics.

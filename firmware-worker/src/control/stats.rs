@@ -1,6 +1,7 @@
 //! What children count and tell with each pong.
 
 use super::{Latency, OwnerStage, SourceStages};
+use hal::ring::Stamped;
 use protocol::device::encoder::Encoder;
 use serde::{Deserialize, Serialize};
 
@@ -53,6 +54,24 @@ pub struct OwnerStats {
     pub skipped: u64,
     /// Speaker: mean over the last second of a job's lead over the card, in µs; that of the job with most.
     pub buffer_us: u32,
+}
+
+/// What an owner knows of its device beside [`OwnerStats`], which have the form of version 1.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceFacts {
+    /// Camera: pictures whose stamps were not after those before them.
+    pub stamps_behind: u64,
+    /// Camera: pictures whose stamps lay ahead of the clock.
+    pub stamps_ahead: u64,
+    /// Camera: what the time of its last picture is of, as [`Stamped::code`].
+    pub stamped: u32,
+}
+
+impl DeviceFacts {
+    /// What the time of a camera's last picture is of.
+    pub fn stamped(&self) -> Option<Stamped> {
+        Stamped::from_code(self.stamped)
+    }
 }
 
 /// How loud sound was, in hundredths of a dB below full scale; -120 dB is silence.

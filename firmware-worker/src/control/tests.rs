@@ -11,6 +11,9 @@ const VERSION_1: &str = include_str!("version_1.txt");
 /// What version 2 adds.
 const VERSION_2: &str = include_str!("version_2.txt");
 
+/// What version 3 adds.
+const VERSION_3: &str = include_str!("version_3.txt");
+
 /// What becomes of a message on its way.
 #[derive(Debug)]
 struct Sent {
@@ -25,8 +28,8 @@ fn sent<M: Serialize + Debug>(message: &M) -> Sent {
 
 /// What is recorded of the messages of one kind, in the order of their numbers.
 fn recorded(kind: &str) -> Vec<Sent> {
-    let lines =
-        VERSION_1.lines().chain(VERSION_2.lines()).filter_map(|line| line.strip_prefix(kind)?.strip_prefix(' '));
+    let lines = [VERSION_1, VERSION_2, VERSION_3].into_iter().flat_map(str::lines);
+    let lines = lines.filter_map(|line| line.strip_prefix(kind)?.strip_prefix(' '));
     let parts = lines.map(|line| line.split_once(' ').expect("bytes and meaning"));
     parts.map(|(bytes, meaning)| Sent { bytes: from_hex(bytes), meaning: meaning.to_owned() }).collect()
 }
@@ -40,7 +43,7 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Today's messages of a kind are those of version 1 and what version 2 adds: what those wrote is understood, what they read is
+/// Today's messages of a kind are those of version 1 and what later ones add: what those wrote is understood, what they read is
 /// written, and nothing is said that they do not know.
 #[track_caller]
 fn assert_spoken<M: Serialize + DeserializeOwned + Debug>(kind: &str, today: &[M]) {
@@ -104,7 +107,7 @@ fn what_jobs_and_supervisor_say_is_what_they_said_in_versions_1_and_2() {
 }
 
 #[test]
-fn what_owners_and_supervisor_say_is_what_they_said_in_version_1() {
+fn what_owners_and_supervisor_say_is_what_they_said_in_versions_1_and_3() {
     let stats = OwnerStats {
         captured: 300,
         written: 299,
@@ -123,6 +126,7 @@ fn what_owners_and_supervisor_say_is_what_they_said_in_version_1() {
         FromOwner::Pong { id: 8, stats },
         FromOwner::Panic { message: "no lens".into(), location: "main.rs:1".into() },
         FromOwner::Violated { job: "AJ_1".into(), why: "attached twice".into() },
+        FromOwner::Facts(DeviceFacts { stamps_behind: 1, stamps_ahead: 300, stamped: 2 }),
     ];
     assert_spoken("FromOwner", &today);
     let today = [

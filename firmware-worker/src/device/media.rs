@@ -5,7 +5,7 @@ use super::readers::Ended;
 use super::speaker::Inlet;
 use super::{camera, microphone};
 use crate::config::{Device, DeviceKind};
-use crate::control::{Format, Granted, OwnerStats, ToReader};
+use crate::control::{DeviceFacts, Format, Granted, OwnerStats, ToReader};
 use hal::doorbell::Doorbell;
 use hal::ring;
 use protocol::device::ReaderId;
@@ -80,6 +80,14 @@ impl Media {
         match self {
             Self::In(inlet) => inlet.clone(),
             Self::Out(..) => unreachable!("a speaker was made with an inlet"),
+        }
+    }
+
+    /// What is known of a camera beside what its threads have counted.
+    pub fn facts(&self) -> DeviceFacts {
+        match self {
+            Self::Out(outlet, _) => outlet.counters.facts(),
+            Self::In(_) => DeviceFacts::default(),
         }
     }
 

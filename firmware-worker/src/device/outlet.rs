@@ -5,7 +5,7 @@
 
 use super::level::Meter;
 use super::stages::Stages;
-use crate::control::{OwnerStage, OwnerStats};
+use crate::control::{DeviceFacts, OwnerStage, OwnerStats};
 use hal::doorbell::Doorbell;
 use hal::ring::{self, Layout, Meta, Writer};
 use protocol::device::ReaderId;
@@ -30,6 +30,12 @@ pub struct Counters {
     pub stages: Stages,
     /// What an encoder in software leaves out, as a place in `protocol::device::STEPS`.
     pub saving: AtomicU32,
+    /// Pictures whose stamps were not after those before them.
+    pub stamps_behind: AtomicU64,
+    /// Pictures whose stamps lay ahead of the clock.
+    pub stamps_ahead: AtomicU64,
+    /// What the time of the last picture is of, as `hal::ring::Stamped` codes it.
+    pub stamped: AtomicU32,
 }
 
 impl Counters {
@@ -44,6 +50,15 @@ impl Counters {
             stages: Box::new(self.stages.latencies()),
             saving: self.saving.load(Relaxed),
             ..OwnerStats::default()
+        }
+    }
+
+    /// What is reported beside them.
+    pub fn facts(&self) -> DeviceFacts {
+        DeviceFacts {
+            stamps_behind: self.stamps_behind.load(Relaxed),
+            stamps_ahead: self.stamps_ahead.load(Relaxed),
+            stamped: self.stamped.load(Relaxed),
         }
     }
 }

@@ -180,6 +180,7 @@ impl Owner {
             }
             ToOwner::Rescan => self.rescan(),
             ToOwner::Ping { id } => {
+                self.report(&FromOwner::Facts(self.media.facts()));
                 self.report(&FromOwner::Pong { id, stats: self.stats() });
                 // More often than its deadline, so that a thread that hangs is found soon after its limit.
                 self.look();

@@ -11,7 +11,8 @@ mod speaker;
 use super::owner::{self, Owner};
 use crate::config::{Camera, CameraDevice, Device, DeviceKind, Microphone, MicrophoneDevice};
 use crate::control::{
-    Demand, Format, FromOwner, FromReader, Link, LinkError, OwnerState, OwnerStats, ToOwner, ToReader, VERSION,
+    Demand, DeviceFacts, Format, FromOwner, FromReader, Link, LinkError, OwnerState, OwnerStats, ToOwner, ToReader,
+    VERSION,
 };
 use hal::process::Socket;
 use hal::ring::{DISCONTINUITY, KEY, Meta, Next, Reader};
@@ -40,6 +41,8 @@ fn tone() -> Device {
 struct Supervisor {
     link: Link,
     owner: JoinHandle<Result<(), owner::Error>>,
+    /// As it has told last.
+    facts: DeviceFacts,
 }
 
 impl Supervisor {
@@ -53,7 +56,7 @@ impl Supervisor {
         let body = hal::process::sealed_memfd("setup", &postcard::to_stdvec(device).unwrap()).unwrap();
         link.send(&ToOwner::Setup, &[body.as_fd()]).unwrap();
         assert!(matches!(receive(&mut link).await.0, FromOwner::Hello { version: VERSION }));
-        Self { link, owner }
+        Self { link, owner, facts: DeviceFacts::default() }
     }
 
     async fn job(&self, name: &str) -> Link {
@@ -68,9 +71,15 @@ impl Supervisor {
 
     async fn stats(&mut self) -> OwnerStats {
         self.link.send(&ToOwner::Ping { id: 7 }, &[]).unwrap();
+        let mut facts = None;
         loop {
-            if let FromOwner::Pong { id: 7, stats } = receive(&mut self.link).await.0 {
-                return stats;
+            match receive(&mut self.link).await.0 {
+                FromOwner::Facts(told) => facts = Some(told),
+                FromOwner::Pong { id: 7, stats } => {
+                    self.facts = facts.expect("told before each pong");
+                    return stats;
+                }
+                _ => {}
             }
         }
     }

@@ -1,9 +1,11 @@
 //! Devices as operators see them: the devices in `/worker`, and metrics.
 
+use super::owners::Owner;
 use super::report::{escape, head};
 use super::run::Supervisor;
 use crate::config::DeviceKind;
-use crate::control::{BOUNDS_US, JOB_STAGES, Latency, OwnerStage, OwnerState, OwnerStats, SandboxReport};
+use crate::control::{BOUNDS_US, DeviceFacts, JOB_STAGES, Latency, OwnerStage, OwnerState, OwnerStats, SandboxReport};
+use hal::ring::Stamped;
 use serde::Serialize;
 use std::fmt::Write;
 
@@ -74,6 +76,16 @@ const DEVICE_SERIES: [DeviceSeries; 10] = [
     ),
 ];
 
+/// Name after `firmware_worker_`, what it is, value: of cameras whose owners tell it.
+type FactSeries = (&'static str, &'static str, fn(&DeviceFacts) -> u64);
+
+const FACT_SERIES: [FactSeries; 2] = [
+    ("device_stamps_behind_total", "Pictures that their driver did not stamp later than those before.", |f| {
+        f.stamps_behind
+    }),
+    ("device_stamps_ahead_total", "Pictures that their driver stamped with a time to come.", |f| f.stamps_ahead),
+];
+
 #[derive(Serialize)]
 pub(super) struct DeviceView<'a> {
     name: &'a str,
@@ -84,6 +96,12 @@ pub(super) struct DeviceView<'a> {
     encoders: u32,
     /// What codes a camera that runs; empty for others.
     encoder: String,
+    /// What the times of its pictures are of, of a camera that runs; empty for others.
+    stamped: &'static str,
+    /// Counted since its owner started; nothing where that does not tell.
+    dropped: u64,
+    stamps_behind: Option<u64>,
+    stamps_ahead: Option<u64>,
     sandbox: SandboxReport,
 }
 
@@ -106,6 +124,10 @@ impl Supervisor {
                     readers: owner.stats.readers,
                     encoders: owner.stats.encoders,
                     encoder: owner.stats.encoder.map(|encoder| encoder.to_string()).unwrap_or_default(),
+                    stamped: stamped(owner).map_or("", Stamped::name),
+                    dropped: owner.stats.dropped,
+                    stamps_behind: owner.facts.map(|facts| facts.stamps_behind),
+                    stamps_ahead: owner.facts.map(|facts| facts.stamps_ahead),
                     sandbox: owner.process.as_ref().map(|p| p.sandbox()).unwrap_or_default(),
                 }
             })
@@ -120,6 +142,7 @@ impl Supervisor {
                 let _ = writeln!(text, "{name}{{device=\"{}\"}} {}", escape(device), value(&owner.stats));
             }
         }
+        self.write_facts(text);
         const ENCODER: &str = "firmware_worker_device_encoder";
         head(text, ENCODER, "gauge", "1 for what codes the pictures of a camera that runs.");
         for (device, owner) in &self.owners.table {
@@ -143,6 +166,25 @@ impl Supervisor {
         self.write_levels(text);
     }
 
+    fn write_facts(&self, text: &mut String) {
+        let cameras = || self.owners.table.iter().filter(|(_, owner)| Of::Cameras.contain(&owner.device.kind));
+        for (name, help, value) in FACT_SERIES {
+            let name = format!("firmware_worker_{name}");
+            head(text, &name, "counter", help);
+            for (device, owner) in cameras() {
+                let Some(facts) = &owner.facts else { continue };
+                let _ = writeln!(text, "{name}{{device=\"{}\"}} {}", escape(device), value(facts));
+            }
+        }
+        const STAMPED: &str = "firmware_worker_device_stamped";
+        head(text, STAMPED, "gauge", "1 for what the times of pictures are of, of a camera that runs.");
+        for (device, owner) in cameras() {
+            if let Some(stamped) = stamped(owner) {
+                let _ = writeln!(text, "{STAMPED}{{device=\"{}\",of=\"{}\"}} 1", escape(device), stamped.name());
+            }
+        }
+    }
+
     /// Of sound cards that run.
     fn write_levels(&self, text: &mut String) {
         type Value = fn(&crate::control::SoundLevel) -> i16;
@@ -159,6 +201,11 @@ impl Supervisor {
             }
         }
     }
+}
+
+/// What the times of pictures are of, of a camera that runs.
+fn stamped(owner: &Owner) -> Option<Stamped> {
+    owner.facts.filter(|_| matches!(owner.state, OwnerState::Running(_)))?.stamped()
 }
 
 /// Of one stage, in Prometheus' sums from the left.

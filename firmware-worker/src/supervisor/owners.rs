@@ -9,7 +9,7 @@ use super::process::{Happened, Kind, Plan, Process, Spawner};
 use super::pulse::{PING_INTERVAL, Pulse};
 use super::stuck::Verdict;
 use crate::config::Device;
-use crate::control::{FromOwner, JOB_STAGES, Latency, OwnerState, OwnerStats, SourceStages, ToOwner};
+use crate::control::{DeviceFacts, FromOwner, JOB_STAGES, Latency, OwnerState, OwnerStats, SourceStages, ToOwner};
 use protocol::backoff::Backoff;
 use protocol::worker::Exit;
 use std::collections::{BTreeMap, BTreeSet};
@@ -41,6 +41,8 @@ pub(super) struct Owner {
     pub pulse: Pulse,
     pub state: OwnerState,
     pub stats: OwnerStats,
+    /// Nothing of an owner of a program that did not tell it yet.
+    pub facts: Option<DeviceFacts>,
     /// Of its media in all jobs since the start, as [`JOB_STAGES`].
     pub in_jobs: [Latency; JOB_STAGES.len()],
     pub greeted: bool,
@@ -221,6 +223,7 @@ impl Owner {
             pulse: Pulse::default(),
             state: OwnerState::Closed,
             stats: OwnerStats::default(),
+            facts: None,
             in_jobs: Default::default(),
             greeted: false,
             asking: false,

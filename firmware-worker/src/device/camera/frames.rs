@@ -3,6 +3,7 @@
 use super::coder::{Coder, Frame, Input, Outcome, Unit};
 use super::hardware::Hardware;
 use super::saving::Saving;
+use super::worth::Trouble;
 use crate::control::OwnerStage;
 use crate::device::pace::Pace;
 use crate::device::pipeline::{Event, Failure, Stage};
@@ -55,6 +56,7 @@ impl<'a> Frames<'a> {
     ) -> Self {
         let next = stage.outlet.last().map_or(0, |last| last.position + 1);
         stage.outlet.counters.saving.store(0, Relaxed);
+        stage.outlet.counters.stamped.store(Stamped::code(None), Relaxed);
         Self {
             stage,
             keying: keying(choice.encoder),
@@ -90,6 +92,17 @@ impl<'a> Frames<'a> {
     /// Of which moment the time of the next picture is.
     pub fn stamped(&mut self, stamped: Stamped) {
         self.stamped = Some(stamped);
+        self.stage.outlet.counters.stamped.store(Stamped::code(self.stamped), Relaxed);
+    }
+
+    /// The next picture has this trouble with its stamp.
+    pub fn misstamped(&self, trouble: Trouble) {
+        let counters = &self.stage.outlet.counters;
+        match trouble {
+            Trouble::Behind => counters.stamps_behind.fetch_add(1, Relaxed),
+            Trouble::Ahead => counters.stamps_ahead.fetch_add(1, Relaxed),
+            Trouble::Damaged | Trouble::Unreadable | Trouble::Size | Trouble::Keyframe => return,
+        };
     }
 
     /// Says what runs, where more is known of it than before.

@@ -95,6 +95,7 @@ impl Worth {
         let now_ns = monotonic_ns();
         let was_here = self.stamps.here;
         if let Some(trouble) = self.stamps.judge(taken.captured_ns, now_ns) {
+            frames.misstamped(trouble);
             self.note(trouble, "", now);
         }
         if self.stamps.here {

@@ -16,7 +16,7 @@ async fn start(device: &Device) -> Supervisor {
         panic!("{device:?}")
     };
     let (ours, theirs) = Socket::pair().unwrap();
-    let Supervisor { link, owner } = Supervisor::start(device).await;
+    let Supervisor { link, owner, facts } = Supervisor::start(device).await;
     let (real, command) = (link.into_socket(), command.clone());
     // The test waits for threads, and must not hold this up.
     std::thread::spawn(move || {
@@ -26,7 +26,7 @@ async fn start(device: &Device) -> Supervisor {
             while pass(&mut owner, &mut test, &command).await.is_ok() {}
         });
     });
-    Supervisor { link: Link::new(ours).unwrap(), owner }
+    Supervisor { link: Link::new(ours).unwrap(), owner, facts }
 }
 
 async fn pass(owner: &mut Link, test: &mut Link, command: &[String]) -> Result<(), LinkError> {
@@ -141,6 +141,8 @@ async fn a_job_reads_what_a_command_writes_and_no_picture_waits_for_the_next() {
     assert!(what.ends_with("passthrough (the command writes H.264), stamped on arrival"), "{what}");
     assert!(units.iter().all(|(m, _)| m.stamped == Some(Stamped::Arrival)));
     assert_eq!(supervisor.stats().await.encoder, Some(Encoder::Passthrough));
+    let DeviceFacts { stamps_behind, stamps_ahead, .. } = supervisor.facts;
+    assert_eq!((supervisor.facts.stamped(), stamps_behind, stamps_ahead), (Some(Stamped::Arrival), 0, 0));
 }
 
 #[tokio::test]

@@ -10,9 +10,10 @@ mod tokens;
 
 use super::*;
 use crate::config::{Defaults, Outline, Written, load, parse};
-use crate::control::{self, FromJob, VERSION};
+use crate::control::{self, DeviceFacts, FromJob, OwnerState, VERSION};
 use futures_util::SinkExt;
 use hal::process::read_sealed;
+use hal::ring::Stamped;
 use protocol::secret::Secret;
 use protocol::worker::{JobSpec, RestartPolicy, Worker};
 use std::future::poll_fn;
@@ -247,4 +248,31 @@ async fn each_series_says_what_it_is_and_speaks_of_the_devices_that_have_it() {
     assert!(text.contains("firmware_worker_device_keyframes_total{device=\"camera\"} 0\n"), "{text}");
     assert!(!text.contains("firmware_worker_device_keyframes_total{device=\"microphone\"}"), "{text}");
     assert!(!text.contains("firmware_worker_speaker_buffer_seconds{"), "{text}");
+}
+
+#[tokio::test]
+async fn what_an_owner_knows_of_its_stamps_is_shown_and_of_one_that_does_not_tell_nothing_is() {
+    let (mut rig, _job) = Rig::with_job().await;
+    let facts = DeviceFacts { stamps_behind: 7, stamps_ahead: 8, stamped: Stamped::code(Some(Stamped::FrameEnd)) };
+    let running = || FromOwner::State(OwnerState::Running("/dev/video0 YUYV".into()));
+    let of_version_1 = [FromOwner::Hello { version: 1 }, running()];
+    let of_today = [FromOwner::Hello { version: VERSION }, running(), FromOwner::Facts(facts)];
+    let shown = [
+        "firmware_worker_device_stamps_behind_total{device=\"camera\"} 7\n",
+        "firmware_worker_device_stamps_ahead_total{device=\"camera\"} 8\n",
+        "firmware_worker_device_stamped{device=\"camera\",of=\"frame_end\"} 1\n",
+        "\"stamped\":\"frame_end\",\"dropped\":0,\"stamps_behind\":7,\"stamps_ahead\":8",
+    ];
+    for (said, tells) in [(of_version_1.into_iter().collect::<Vec<_>>(), false), (of_today.into_iter().collect(), true)]
+    {
+        for message in said {
+            rig.supervisor.owner_happened("camera", Happened::Said(message), Instant::now());
+        }
+        let report = rig.supervisor.report();
+        let text = report.metrics + &report.worker;
+        shown.iter().for_each(|line| assert_eq!(text.contains(line), tells, "{line} {text}"));
+    }
+    rig.supervisor.owner_happened("camera", Happened::Said(FromOwner::State(OwnerState::Closed)), Instant::now());
+    let text = rig.supervisor.report().metrics;
+    assert!(text.contains(shown[0]) && !text.contains(shown[2]), "closed, it has no pictures: {text}");
 }

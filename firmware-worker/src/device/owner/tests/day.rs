@@ -140,9 +140,8 @@ impl Day {
                     continue;
                 }
                 FromOwner::Hello { .. } => continue,
-                unasked @ (FromOwner::Pong { .. } | FromOwner::Panic { .. } | FromOwner::Violated { .. }) => {
-                    panic!("{unasked:?}")
-                }
+                unasked @ (FromOwner::Facts(_) | FromOwner::Pong { .. }) => panic!("{unasked:?}"),
+                unasked @ (FromOwner::Panic { .. } | FromOwner::Violated { .. }) => panic!("{unasked:?}"),
             };
             self.owner.turn(answer, self.now);
         }

@@ -93,7 +93,7 @@ async fn pictures_whose_stamps_stand_still_or_run_back_are_stamped_on_arrival_an
     for stamp in [still, back] {
         let device = stamped(stamp);
         let config = Camera { fps: 100, ..config() };
-        let (mut pipeline, _outlet, mut reader) = start(&device, &config);
+        let (mut pipeline, outlet, mut reader) = start(&device, &config);
         running(&mut pipeline).await;
         let (mut payload, mut metas) = (Vec::<u8>::new(), Vec::<Meta>::new());
         let flow = async {
@@ -110,6 +110,9 @@ async fn pictures_whose_stamps_stand_still_or_run_back_are_stamped_on_arrival_an
         let last = &metas[20..];
         assert!(last.iter().all(|meta| meta.stamped == Some(Stamped::Arrival)), "{last:?}");
         assert!(last.is_sorted_by(|a, b| a.captured_ns < b.captured_ns), "{last:?}");
+        // All but the first, until they were given up.
+        let facts = outlet.counters.facts();
+        assert_eq!((facts.stamps_behind, facts.stamped()), (10, Some(Stamped::Arrival)));
         let told = std::iter::from_fn(|| pipeline.try_event());
         let described = told.filter_map(|event| match event {
             Event::Described { description, .. } => Some(description),
@@ -118,4 +121,23 @@ async fn pictures_whose_stamps_stand_still_or_run_back_are_stamped_on_arrival_an
         let described: Vec<_> = described.take_while(|d| !d.contains("thread")).collect();
         assert!(described.last().is_some_and(|d| d.ends_with("stamped on arrival")), "{described:?}");
     }
+}
+
+#[tokio::test]
+async fn stamps_that_run_back_or_lie_ahead_now_and_then_are_counted_each_for_itself() {
+    let stamp = |number| match number % 10 {
+        3 => Stamp::At(1_000_000_000),
+        6 | 7 => Stamp::At(u64::from(u32::MAX) * 1_000_000_000),
+        _ => Stamp::Now,
+    };
+    let device = at_once(move |number| match number {
+        0..30 => Frame::Picture { bytes: Some(BARS.to_vec()), stamp: stamp(number), lost: 0, damaged: false },
+        _ => Frame::Spurious,
+    });
+    let (pipeline, outlet, _reader) = start(&device, &config());
+    captured(&outlet, 30).await;
+    drop(pipeline);
+    let facts = outlet.counters.facts();
+    assert_eq!((facts.stamps_behind, facts.stamps_ahead), (3, 6));
+    assert_eq!(facts.stamped(), Some(Stamped::ExposureStart), "they are not given up for that");
 }

@@ -25,7 +25,7 @@ pub use operator::{
 };
 pub use protocol::device::encoder::Encoder;
 pub use rate::{Rate, TOO_OFTEN};
-pub use stats::{DeviceFacts, JobStats, OwnerStats, SoundLevel};
+pub use stats::{DeviceFacts, DriverBuffers, JobStats, OwnerStats, SoundLevel};
 pub use token::MAX_TOKEN;
 pub use watch::{Owned, watch};
 

@@ -65,6 +65,17 @@ pub struct DeviceFacts {
     pub stamps_ahead: u64,
     /// Camera: what the time of its last picture is of, as [`Stamped::code`].
     pub stamped: u32,
+    /// Of a camera that was opened, and is a device.
+    pub buffers: Option<DriverBuffers>,
+}
+
+/// Bytes that drivers' buffers took when they were mapped last, whether they still are or not. No cgroup counts them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DriverBuffers {
+    /// The camera's.
+    pub camera: u64,
+    /// Of the board's encoder; 0 where another codes, nothing where it has not run yet.
+    pub encoder: Option<u64>,
 }
 
 impl DeviceFacts {

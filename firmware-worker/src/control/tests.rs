@@ -126,7 +126,12 @@ fn what_owners_and_supervisor_say_is_what_they_said_in_versions_1_and_3() {
         FromOwner::Pong { id: 8, stats },
         FromOwner::Panic { message: "no lens".into(), location: "main.rs:1".into() },
         FromOwner::Violated { job: "AJ_1".into(), why: "attached twice".into() },
-        FromOwner::Facts(DeviceFacts { stamps_behind: 1, stamps_ahead: 300, stamped: 2 }),
+        FromOwner::Facts(DeviceFacts {
+            stamps_behind: 1,
+            stamps_ahead: 300,
+            stamped: 2,
+            buffers: Some(DriverBuffers { camera: 70_000, encoder: Some(300) }),
+        }),
     ];
     assert_spoken("FromOwner", &today);
     let today = [

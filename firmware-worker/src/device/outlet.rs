@@ -59,6 +59,7 @@ impl Counters {
             stamps_behind: self.stamps_behind.load(Relaxed),
             stamps_ahead: self.stamps_ahead.load(Relaxed),
             stamped: self.stamped.load(Relaxed),
+            ..DeviceFacts::default()
         }
     }
 }

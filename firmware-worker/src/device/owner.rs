@@ -17,7 +17,8 @@ use super::pipeline::{Event, Failure, Pipeline};
 use super::readers::{Ended, Readers};
 use crate::config::{CameraDevice, Device, DeviceKind};
 use crate::control::{
-    Demand, Encoder, FromOwner, FromReader, Link, LinkError, OwnerState, OwnerStats, ToOwner, ToReader, VERSION,
+    Demand, DeviceFacts, DriverBuffers, Encoder, FromOwner, FromReader, Link, LinkError, OwnerState, OwnerStats,
+    ToOwner, ToReader, VERSION,
 };
 use hal::process::Socket;
 use protocol::device::encoder::Board;
@@ -74,6 +75,8 @@ pub struct Owner {
     encoder: Option<Encoder>,
     /// The board's encoder, as this camera has found it.
     board: Board,
+    /// Of the camera that runs or ran last.
+    buffers: Option<DriverBuffers>,
     /// When what is being handled has happened.
     now: Instant,
 }
@@ -119,6 +122,7 @@ impl Owner {
             description: String::new(),
             encoder: None,
             board: Board::default(),
+            buffers: None,
             now,
         })
     }
@@ -180,7 +184,7 @@ impl Owner {
             }
             ToOwner::Rescan => self.rescan(),
             ToOwner::Ping { id } => {
-                self.report(&FromOwner::Facts(self.media.facts()));
+                self.report(&FromOwner::Facts(DeviceFacts { buffers: self.buffers, ..self.media.facts() }));
                 self.report(&FromOwner::Pong { id, stats: self.stats() });
                 // More often than its deadline, so that a thread that hangs is found soon after its limit.
                 self.look();
@@ -271,7 +275,7 @@ impl Owner {
             Event::Running { description, hardware, encoder, keying } => {
                 self.had_hardware |= hardware;
                 self.description = description;
-                self.encoder = encoder;
+                (self.encoder, self.buffers) = (encoder, None);
                 self.heartbeat.opened(self.now);
                 if encoder == Some(Encoder::Hardware) {
                     self.board.chosen(self.now);
@@ -283,6 +287,7 @@ impl Owner {
                 self.report(&FromOwner::State(OwnerState::Running(self.description.clone())));
             }
             Event::GaveWay(why) => self.board.given_up(why, self.now),
+            Event::Mapped(buffers) => self.buffers = Some(buffers),
             Event::Key => self.handle(Input::KeyframeWritten),
             Event::Violated(reader, why) => self.let_go(reader, &Ended::Violation(why.into())),
             Event::Lost(Failure::Lost(why)) => self.lost(&format!("{why}{}", self.advice())),

@@ -1,7 +1,7 @@
 //! A running device: the thread that captures and encodes, and the latest wishes it reads before each frame.
 
 use super::outlet::Outlet;
-use crate::control::Encoder;
+use crate::control::{DriverBuffers, Encoder};
 use hal::process::Group;
 use protocol::device::{Keying, ReaderId};
 use std::io;
@@ -129,6 +129,8 @@ pub enum Event {
     },
     /// The board's encoder was given up, in plain words; software codes.
     GaveWay(String),
+    /// A camera's driver, or its encoder's, has other buffers than was told last.
+    Mapped(DriverBuffers),
     /// A keyframe went into the ring.
     Key,
     /// A speaker's reader broke the rules of its ring, and how.

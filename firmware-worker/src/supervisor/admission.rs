@@ -3,7 +3,7 @@
 use super::commands;
 use super::run::Supervisor;
 use crate::config::{Camera, CameraDevice, Device, DeviceKind, EncoderWish};
-use crate::control::OwnerState;
+use crate::control::{DriverBuffers, Encoder, OwnerState, OwnerStats};
 use hal::video::{BUFFERS, ENCODED_BUFFERS, m2m};
 
 /// Left to everything else on the board: a worker that takes the last page would be the first to wait for one.
@@ -43,27 +43,58 @@ impl MemoryPlan {
 impl Supervisor {
     pub(super) fn memory_plan(&self) -> MemoryPlan {
         let jobs = self.jobs.processes.values().filter_map(|process| process.process.usage().memory);
-        let idle = self.owners.table.values().filter(|owner| !matches!(owner.state, OwnerState::Running(_)));
         let command = self.config.limits.command.memory;
-        MemoryPlan { held: jobs.sum(), to_come: idle.map(|owner| needs(&owner.device, command)).sum() }
+        let to_come = self.owners.table.values().map(|owner| {
+            let known = owner.facts.and_then(|facts| facts.buffers);
+            match owner.state {
+                OwnerState::Running(_) => encoder_to_come(&owner.device, known, &owner.stats),
+                OwnerState::Closed | OwnerState::Lost(_) => needs(&owner.device, known, command),
+            }
+        });
+        // An owner's numbers may be anything.
+        MemoryPlan { held: jobs.sum(), to_come: to_come.fold(0, u64::saturating_add) }
     }
 }
 
 /// What it takes to run a device: its owner, its driver's buffers, the command that it is read from.
-fn needs(device: &Device, command: Option<u64>) -> u64 {
+fn needs(device: &Device, known: Option<DriverBuffers>, command: Option<u64>) -> u64 {
     let DeviceKind::Camera(camera) = &device.kind else { return CARD_OWNER };
     // Its limit is twice what such commands were seen to take.
     let command = commands::of(device).and(command).map_or(0, |limit| limit / 2);
-    CAMERA_OWNER + driver_buffers(camera) + command
+    let buffers = match known {
+        Some(known) => known.camera.saturating_add(known.encoder.unwrap_or_else(|| encoder_buffers(camera))),
+        None => driver_buffers(camera),
+    };
+    CAMERA_OWNER.saturating_add(buffers).saturating_add(command)
+}
+
+/// What a device that runs will need still: the buffers of the board's encoder, where nobody watches now.
+fn encoder_to_come(device: &Device, known: Option<DriverBuffers>, stats: &OwnerStats) -> u64 {
+    match (&device.kind, stats.encoder, stats.encoders) {
+        (DeviceKind::Camera(camera), Some(Encoder::Hardware), 0) => {
+            known.and_then(|known| known.encoder).unwrap_or_else(|| encoder_buffers(camera))
+        }
+        _ => 0,
+    }
+}
+
+fn picture(camera: &Camera) -> u64 {
+    u64::from(camera.width) * u64::from(camera.height) * PIXEL_BYTES
+}
+
+/// Buffers of the board's encoder, at most.
+fn encoder_buffers(camera: &Camera) -> u64 {
+    let picture = picture(camera);
+    let units = (u64::from(m2m::UNITS) + MORE_UNITS) * (picture / 2).max(LEAST_UNIT);
+    u64::from(m2m::PICTURES) * picture + units
 }
 
 /// Buffers of a camera's driver, and of the board's encoder where that may code for it. No cgroup counts these. At most, as the
-/// camera's mode and who encodes are known only once it runs.
+/// camera's mode and who encodes are known only once it runs: then its owner tells them.
 fn driver_buffers(camera: &Camera) -> u64 {
-    let picture = u64::from(camera.width) * u64::from(camera.height) * PIXEL_BYTES;
+    let picture = picture(camera);
     let (raw, encoded) = (u64::from(BUFFERS) * picture, u64::from(ENCODED_BUFFERS) * picture);
-    let units = (u64::from(m2m::UNITS) + MORE_UNITS) * (picture / 2).max(LEAST_UNIT);
-    let with_encoder = raw + u64::from(m2m::PICTURES) * picture + units;
+    let with_encoder = raw + encoder_buffers(camera);
     match (&camera.device, camera.encoder) {
         (CameraDevice::TestPattern, _) => 0,
         // A command has its own, about as many.
@@ -92,7 +123,7 @@ mod tests {
         const PICTURE: u64 = 1920 * 1080 * 2;
         let needs = |device, encoder, format| {
             let camera = Camera { device, width: 1920, height: 1080, encoder, format, ..Camera::default() };
-            needs(&Device { name: "camera".into(), kind: DeviceKind::Camera(camera) }, Some(256 << 20)) - CAMERA_OWNER
+            super::needs(&device_of(camera), None, Some(256 << 20)) - CAMERA_OWNER
         };
         let node = |encoder, format| needs(CameraDevice::Auto, encoder, format);
         assert_eq!(node(EncoderWish::Software, None), 4 * PICTURE);
@@ -108,6 +139,30 @@ mod tests {
         assert_eq!(driver_buffers(&small), 6 * 320 * 240 * 2 + 4 * (1 << 20));
         let microphone = DeviceKind::Microphone(Microphone::default());
         let microphone = Device { name: "microphone".into(), kind: microphone };
-        assert_eq!(super::needs(&microphone, None), CARD_OWNER);
+        assert_eq!(super::needs(&microphone, None, None), CARD_OWNER);
+    }
+
+    fn device_of(camera: Camera) -> Device {
+        Device { name: "camera".into(), kind: DeviceKind::Camera(camera) }
+    }
+
+    #[test]
+    fn what_an_owner_has_told_of_buffers_counts_and_only_what_it_cannot_know_yet_is_guessed() {
+        let device = device_of(Camera { width: 1920, height: 1080, ..Camera::default() });
+        let guess = 2 * 1920 * 1080 * 2 + 4 * (1920 * 1080);
+        let told = |encoder| Some(DriverBuffers { camera: 1000, encoder });
+        let closed = |known| needs(&device, known, None) - CAMERA_OWNER;
+        assert_eq!(closed(told(Some(70))), 1070);
+        assert_eq!(closed(told(Some(0))), 1000);
+        assert_eq!(closed(told(None)), 1000 + guess, "the encoder has not run yet");
+        let most = DriverBuffers { camera: u64::MAX, encoder: Some(u64::MAX) };
+        assert_eq!(needs(&device, Some(most), None), u64::MAX);
+        let runs = |known, encoder, encoders| {
+            encoder_to_come(&device, known, &OwnerStats { encoder, encoders, ..OwnerStats::default() })
+        };
+        assert_eq!(runs(told(Some(70)), Some(Encoder::Hardware), 0), 70, "nobody watches");
+        assert_eq!(runs(told(Some(70)), Some(Encoder::Hardware), 1), 0);
+        assert_eq!(runs(None, Some(Encoder::Hardware), 0), guess);
+        assert_eq!(runs(told(Some(0)), Some(Encoder::Software), 0), 0);
     }
 }

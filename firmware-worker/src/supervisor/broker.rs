@@ -104,7 +104,7 @@ impl Supervisor {
                     self.serve_postponed(name);
                 }
             }
-            FromOwner::Facts(facts) => owner.facts = Some(facts),
+            FromOwner::Facts(facts) => owner.learned(facts),
             FromOwner::Violated { job, why } => self.violated(name, &job, &why),
             FromOwner::Panic { message, location } => owner.panic = Some(format!("panic: {message} ({location})")),
         }

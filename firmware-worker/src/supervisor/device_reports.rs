@@ -4,7 +4,9 @@ use super::owners::Owner;
 use super::report::{escape, head};
 use super::run::Supervisor;
 use crate::config::DeviceKind;
-use crate::control::{BOUNDS_US, DeviceFacts, JOB_STAGES, Latency, OwnerStage, OwnerState, OwnerStats, SandboxReport};
+use crate::control::{
+    BOUNDS_US, DeviceFacts, DriverBuffers, JOB_STAGES, Latency, OwnerStage, OwnerState, OwnerStats, SandboxReport,
+};
 use hal::ring::Stamped;
 use serde::Serialize;
 use std::fmt::Write;
@@ -102,6 +104,8 @@ pub(super) struct DeviceView<'a> {
     dropped: u64,
     stamps_behind: Option<u64>,
     stamps_ahead: Option<u64>,
+    /// Of a camera that was opened, in bytes.
+    driver_buffers: Option<DriverBuffers>,
     sandbox: SandboxReport,
 }
 
@@ -128,6 +132,7 @@ impl Supervisor {
                     dropped: owner.stats.dropped,
                     stamps_behind: owner.facts.map(|facts| facts.stamps_behind),
                     stamps_ahead: owner.facts.map(|facts| facts.stamps_ahead),
+                    driver_buffers: owner.facts.and_then(|facts| facts.buffers),
                     sandbox: owner.process.as_ref().map(|p| p.sandbox()).unwrap_or_default(),
                 }
             })

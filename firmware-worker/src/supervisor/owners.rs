@@ -263,6 +263,12 @@ impl Owner {
         self.counted_at = Some(now);
     }
 
+    /// It has told what it knows. One that has not opened its device yet needs what the one before did.
+    pub(super) fn learned(&mut self, facts: DeviceFacts) {
+        let before = self.facts.and_then(|facts| facts.buffers);
+        self.facts = Some(DeviceFacts { buffers: facts.buffers.or(before), ..facts });
+    }
+
     /// It did not answer its pings and was killed.
     pub(super) fn silent(&mut self, name: &str, verdict: Verdict) {
         let Some(pid) = self.process.as_ref().map(Process::pid) else { return };

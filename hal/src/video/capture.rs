@@ -103,6 +103,11 @@ impl Capture {
         self.stream.mode
     }
 
+    /// Bytes of the driver's buffers, which no cgroup counts.
+    pub fn buffer_bytes(&self) -> u64 {
+        self.stream.buffers.iter().flatten().map(|plane| plane.len() as u64).sum()
+    }
+
     /// Whether the camera encodes and makes keyframes when asked.
     pub fn makes_keyframes(&self) -> bool {
         self.stream.keyframe.is_some()

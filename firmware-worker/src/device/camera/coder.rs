@@ -129,6 +129,14 @@ impl Coder {
         }
     }
 
+    /// Bytes of a driver's buffers.
+    pub fn buffer_bytes(&self) -> u64 {
+        match self {
+            Self::Hardware(hardware) => hardware.buffer_bytes(),
+            Self::Software(_) | Self::Passthrough => 0,
+        }
+    }
+
     /// No more pictures come: those inside are to come out.
     pub fn drain(&mut self) {
         match self {

@@ -4,7 +4,7 @@ use super::coder::{Coder, Frame, Input, Outcome, Unit};
 use super::hardware::Hardware;
 use super::saving::Saving;
 use super::worth::Trouble;
-use crate::control::OwnerStage;
+use crate::control::{DriverBuffers, OwnerStage};
 use crate::device::pace::Pace;
 use crate::device::pipeline::{Event, Failure, Stage};
 use crate::media::h264::Settings;
@@ -30,6 +30,8 @@ pub struct Frames<'a> {
     source: String,
     /// The moment that the time of the picture is of which came last. Nothing where none has come, or no camera takes them.
     stamped: Option<Stamped>,
+    /// Of the drivers, as was told last; nothing where there is none.
+    buffers: Option<DriverBuffers>,
     settings: Settings,
     pace: Pace,
     /// When the work on the present frame began.
@@ -63,6 +65,7 @@ impl<'a> Frames<'a> {
             hardware: hardware.map(Box::new),
             source: String::new(),
             stamped: None,
+            buffers: None,
             settings,
             pace: Pace::new(milli_fps),
             begun: Instant::now(),
@@ -87,6 +90,24 @@ impl<'a> Frames<'a> {
         source.clone_into(&mut self.source);
         let (description, encoder, keying) = (self.description(), Some(self.choice.encoder), self.keying);
         self.stage.tell(Event::Running { description, hardware, encoder, keying });
+    }
+
+    /// The camera's driver has buffers of so many bytes. What the board's encoder needs is known once it has begun.
+    pub fn mapped(&mut self, camera: u64) {
+        let encoder = if self.choice.encoder == Encoder::Hardware { None } else { Some(0) };
+        self.tell_buffers(DriverBuffers { camera, encoder });
+    }
+
+    fn mapped_by_encoder(&mut self, bytes: u64) {
+        if let Some(buffers) = self.buffers {
+            self.tell_buffers(DriverBuffers { encoder: Some(bytes), ..buffers });
+        }
+    }
+
+    fn tell_buffers(&mut self, buffers: DriverBuffers) {
+        if self.buffers.replace(buffers) != Some(buffers) {
+            self.stage.tell(Event::Mapped(buffers));
+        }
     }
 
     /// Of which moment the time of the next picture is.
@@ -229,6 +250,7 @@ impl<'a> Frames<'a> {
         self.hardware = None;
         self.choice = Choice { encoder: Encoder::Software, why: why.clone(), replaceable: false };
         self.saving = Some(Saving::new(self.settings));
+        self.mapped_by_encoder(0);
         self.describe();
         self.stage.tell(Event::GaveWay(why));
         self.dropped();
@@ -267,8 +289,12 @@ impl<'a> Frames<'a> {
         let key = wanted.take_key();
         let frame = Frame { captured_ns, stamped: self.stamped, position: self.next - 1, key };
         let outcome = coder.encode(input, frame, &settings, &mut self.unit)?;
+        let begun = Some(coder.buffer_bytes()).filter(|bytes| *bytes > 0);
         if key && matches!(outcome, Outcome::Delta | Outcome::Skipped) {
             wanted.want_key();
+        }
+        if let Some(bytes) = begun {
+            self.mapped_by_encoder(bytes);
         }
         Ok(outcome)
     }

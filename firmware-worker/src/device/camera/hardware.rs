@@ -99,6 +99,11 @@ impl Hardware {
         (self.running, self.key_within) = (false, None);
     }
 
+    /// Bytes of its driver's buffers.
+    pub fn buffer_bytes(&self) -> u64 {
+        self.encoder.buffer_bytes()
+    }
+
     /// Whether pictures are inside.
     pub fn busy(&self) -> bool {
         !self.inside.is_empty()

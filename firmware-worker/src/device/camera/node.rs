@@ -50,6 +50,7 @@ pub fn run(
         frames.keyframes_on_request();
     }
     frames.running(&format!("{path} {}{asked}", mode.format), true);
+    frames.mapped(capture.buffer_bytes());
     if matches!(pictures, Pictures::Encoded(_)) {
         stage.await_encode(SETTLE);
     }

@@ -70,7 +70,7 @@ impl SpeakerTrial {
                 Event::Running { description, .. } => self.description = Some(description),
                 Event::Violated(_, why) => return Err(why.into()),
                 Event::Lost(failure) => return Err(failure),
-                Event::Key | Event::Described { .. } | Event::GaveWay(_) => {}
+                Event::Key | Event::Described { .. } | Event::GaveWay(_) | Event::Mapped(_) => {}
             }
         }
         Ok(self.description.as_deref())

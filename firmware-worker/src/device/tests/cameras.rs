@@ -160,6 +160,7 @@ async fn controls_and_flips_are_set_at_each_start_and_what_came_instead_is_said(
         let (mut pipeline, ..) = start(&device, &config);
         let description = running(&mut pipeline).await;
         assert!(description.contains("640x360@30 was asked for, the camera gives MJPEG 32x16@100"), "{description}");
+        assert!(matches!(timeout(PATIENCE, pipeline.event()).await.unwrap(), Some(Event::Mapped(_))));
         let Some(Event::Described { description, .. }) = timeout(PATIENCE, pipeline.event()).await.unwrap() else {
             panic!("no picture comes");
         };

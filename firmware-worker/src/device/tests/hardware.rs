@@ -2,7 +2,7 @@
 
 use super::{PATIENCE, camera as configured};
 use crate::config::{Camera, CameraDevice, DeviceKind, EncoderWish};
-use crate::control::Encoder;
+use crate::control::{DriverBuffers, Encoder};
 use crate::device::camera;
 use crate::device::outlet::Outlet;
 use crate::device::pipeline::{Event, Failure, Pipeline};
@@ -39,6 +39,8 @@ struct Run {
     pipeline: Pipeline,
     outlet: Arc<Outlet>,
     reader: Reader,
+    /// As the camera's thread has told last.
+    buffers: Option<DriverBuffers>,
 }
 
 impl Run {
@@ -47,13 +49,14 @@ impl Run {
         let reader = Reader::map(outlet.ring().unwrap()).unwrap();
         let encoders = Ok(vec![(board.open(), "/dev/video11".into())]);
         let source = camera::Source::Node { camera: source.open(), path: "/dev/video7".into(), encoders };
-        Self { pipeline: camera::start(config, source, outlet.clone()).unwrap(), outlet, reader }
+        Self { pipeline: camera::start(config, source, outlet.clone()).unwrap(), outlet, reader, buffers: None }
     }
 
     async fn event(&mut self) -> Event {
         loop {
             match timeout(PATIENCE, self.pipeline.event()).await.unwrap() {
                 Some(Event::Key) => {}
+                Some(Event::Mapped(buffers)) => self.buffers = Some(buffers),
                 Some(event) => return event,
                 None => panic!("it ended without a word"),
             }
@@ -83,6 +86,16 @@ impl Run {
         };
         timeout(PATIENCE, collect).await.unwrap();
         units
+    }
+
+    /// While it runs.
+    fn buffers(&mut self) -> DriverBuffers {
+        while let Some(event) = self.pipeline.try_event() {
+            if let Event::Mapped(buffers) = event {
+                self.buffers = Some(buffers);
+            }
+        }
+        self.buffers.expect("told at the start")
     }
 
     fn dropped(&self) -> u64 {
@@ -127,6 +140,35 @@ async fn an_encoder_that_is_slower_than_the_camera_loses_pictures_but_no_times()
     run.running().await;
     check(&run.units(20).await);
     assert!(run.dropped() > 0);
+}
+
+#[tokio::test]
+async fn what_drivers_have_mapped_is_told_and_stays_so_while_nobody_reads() {
+    // Of 32x16 pixels. A camera has four buffers; those of NV12 the encoder takes as they are, for YUYV it has two of its own.
+    const NV12: u64 = 32 * 16 * 3 / 2;
+    let mut encoders = Vec::new();
+    for (format, picture) in [(PixelFormat::Nv12, NV12), (PixelFormat::Yuyv, 32 * 16 * 2)] {
+        let (source, board) = (source(format), fake::Encoder::device(Coding::default()));
+        let mut run = Run::start(&config(EncoderWish::Auto), &source, &board);
+        run.running().await;
+        assert_eq!(run.buffers.expect("told").camera, 4 * picture, "{format}");
+        run.units(5).await;
+        let buffers = run.buffers();
+        encoders.push(buffers.encoder.expect("it runs"));
+        run.pipeline.encode(false);
+        let rests = async {
+            while board.in_use().1 > 0 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        timeout(PATIENCE, rests).await.expect("its memory is free");
+        assert_eq!(run.buffers(), buffers, "what it takes, not what it has");
+    }
+    assert!(encoders[0] > 0 && encoders[1] == encoders[0] + 2 * NV12, "{encoders:?}");
+    let board = fake::Encoder::device(Coding { codec: b"JPEG", ..Coding::default() });
+    let mut run = Run::start(&config(EncoderWish::Auto), &source(PixelFormat::Nv12), &board);
+    run.running().await;
+    assert_eq!(run.buffers(), DriverBuffers { camera: 4 * NV12, encoder: Some(0) }, "software needs none");
 }
 
 #[tokio::test]

@@ -60,6 +60,8 @@ impl Owners {
         match (configured, self.table.get_mut(name)) {
             (Some(device), Some(owner)) => {
                 owner.device = device.clone();
+                // The device may be another one now.
+                owner.facts = None;
                 owner.backoff.reset();
                 None
             }

@@ -10,7 +10,7 @@ mod tokens;
 
 use super::*;
 use crate::config::{Defaults, Outline, Written, load, parse};
-use crate::control::{self, DeviceFacts, FromJob, OwnerState, VERSION};
+use crate::control::{self, DeviceFacts, DriverBuffers, FromJob, OwnerState, VERSION};
 use futures_util::SinkExt;
 use hal::process::read_sealed;
 use hal::ring::Stamped;
@@ -251,9 +251,11 @@ async fn each_series_says_what_it_is_and_speaks_of_the_devices_that_have_it() {
 }
 
 #[tokio::test]
-async fn what_an_owner_knows_of_its_stamps_is_shown_and_of_one_that_does_not_tell_nothing_is() {
+async fn what_an_owner_knows_of_its_device_is_shown_and_of_one_that_does_not_tell_nothing_is() {
     let (mut rig, _job) = Rig::with_job().await;
-    let facts = DeviceFacts { stamps_behind: 7, stamps_ahead: 8, stamped: Stamped::code(Some(Stamped::FrameEnd)) };
+    let buffers = Some(DriverBuffers { camera: 4096, encoder: None });
+    let stamped = Stamped::code(Some(Stamped::FrameEnd));
+    let facts = DeviceFacts { stamps_behind: 7, stamps_ahead: 8, stamped, buffers };
     let running = || FromOwner::State(OwnerState::Running("/dev/video0 YUYV".into()));
     let of_version_1 = [FromOwner::Hello { version: 1 }, running()];
     let of_today = [FromOwner::Hello { version: VERSION }, running(), FromOwner::Facts(facts)];
@@ -262,6 +264,7 @@ async fn what_an_owner_knows_of_its_stamps_is_shown_and_of_one_that_does_not_tel
         "firmware_worker_device_stamps_ahead_total{device=\"camera\"} 8\n",
         "firmware_worker_device_stamped{device=\"camera\",of=\"frame_end\"} 1\n",
         "\"stamped\":\"frame_end\",\"dropped\":0,\"stamps_behind\":7,\"stamps_ahead\":8",
+        "\"driver_buffers\":{\"camera\":4096,\"encoder\":null}",
     ];
     for (said, tells) in [(of_version_1.into_iter().collect::<Vec<_>>(), false), (of_today.into_iter().collect(), true)]
     {
@@ -275,4 +278,25 @@ async fn what_an_owner_knows_of_its_stamps_is_shown_and_of_one_that_does_not_tel
     rig.supervisor.owner_happened("camera", Happened::Said(FromOwner::State(OwnerState::Closed)), Instant::now());
     let text = rig.supervisor.report().metrics;
     assert!(text.contains(shown[0]) && !text.contains(shown[2]), "closed, it has no pictures: {text}");
+}
+
+#[tokio::test]
+async fn jobs_get_the_memory_that_a_cameras_owner_does_not_need_by_its_own_word() {
+    let (mut rig, _job) = Rig::with_job().await;
+    let camera = |rig: &mut Rig, message| {
+        rig.supervisor.owner_happened("camera", Happened::Said(message), Instant::now());
+        // Far more than all devices of this worker can need.
+        rig.supervisor.memory_plan().for_jobs(1 << 40)
+    };
+    let closed = || FromOwner::State(OwnerState::Closed);
+    let told = |buffers| FromOwner::Facts(DeviceFacts { buffers, ..DeviceFacts::default() });
+    let guessed = camera(&mut rig, FromOwner::Hello { version: VERSION });
+    assert_eq!(camera(&mut rig, told(None)), guessed, "it was not opened yet");
+    let less = camera(&mut rig, told(Some(DriverBuffers { camera: 1 << 20, encoder: Some(1 << 20) })));
+    let more = camera(&mut rig, told(Some(DriverBuffers { camera: 1 << 28, encoder: Some(1 << 20) })));
+    assert_eq!(less - more, (1 << 28) - (1 << 20));
+    assert_eq!(camera(&mut rig, told(None)), more, "the next owner has not opened it, and is told of the one before");
+    let runs = camera(&mut rig, FromOwner::State(OwnerState::Running("/dev/video0 YUYV".into())));
+    assert!(runs > more, "what is available says it now");
+    assert_eq!(camera(&mut rig, closed()), more);
 }

@@ -48,6 +48,11 @@ impl Bank {
         Ok(Self { queue, memory, planes, count, free: (0..count).collect() })
     }
 
+    /// Bytes of the driver's own buffers.
+    pub(super) fn bytes(&self) -> u64 {
+        self.planes.iter().flatten().map(|plane| plane.len() as u64).sum()
+    }
+
     /// Hands a buffer to the driver.
     pub(super) fn give(&mut self, handle: &Handle, buffer: &mut Buffer) -> io::Result<()> {
         let index = buffer.index;

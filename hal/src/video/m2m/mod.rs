@@ -162,6 +162,14 @@ impl Encoder {
         Ok(shares)
     }
 
+    /// Bytes of the driver's buffers, which no cgroup counts. Those of a camera that are taken as they are, are the camera's.
+    pub fn buffer_bytes(&self) -> u64 {
+        match &self.state {
+            State::Idle => 0,
+            State::Streaming(session) | State::Draining(session, _) => session.buffer_bytes(),
+        }
+    }
+
     /// Stops it: what is inside is lost, and its memory is free.
     pub fn stop(&mut self) {
         match std::mem::replace(&mut self.state, State::Idle) {

@@ -179,6 +179,11 @@ impl Session {
         (self.settings.width, self.settings.height)
     }
 
+    /// Bytes of the driver's own buffers, of both queues.
+    pub(super) fn buffer_bytes(&self) -> u64 {
+        self.pictures.bytes() + self.units.bytes()
+    }
+
     /// Whether the camera's buffers are taken as they are.
     pub(super) fn shares(&self) -> bool {
         self.shared.is_some()

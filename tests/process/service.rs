@@ -2,7 +2,8 @@
 
 use super::agents::{Agents, SOON, refuse};
 use super::job_pid;
-use firmware_worker::supervisor::BOUNDING_SET;
+use firmware_worker::supervisor::{BOUNDING_SET, SIGN};
+use livekit_protocol as lk;
 use rustix::process::Signal;
 use std::fs::File;
 use std::io::{Read, Write};
@@ -13,7 +14,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 use tests::worker::Setup;
-use tests::{paths, poll, process};
+use tests::{namespace, paths, poll, process};
 
 /// Several of the supervisor's ticks of 2.5 s; the unit's WatchdogSec is three times this.
 const WATCHDOG: Duration = Duration::from_secs(10);
@@ -93,6 +94,37 @@ fn a_worker_without_a_server_has_started_for_the_service_manager_and_feeds_its_w
     messages(WATCHDOG, "WATCHDOG=1");
     // A leftover in the temporary directory is no failure.
     let _ = std::fs::remove_file(&path);
+}
+
+/// A drain would last an hour.
+#[test]
+fn a_worker_whose_system_goes_down_leaves_its_rooms_at_once_also_in_a_drain_that_it_was_told_before() {
+    let name =
+        "service::a_worker_whose_system_goes_down_leaves_its_rooms_at_once_also_in_a_drain_that_it_was_told_before";
+    let gone = "the system goes down: all rooms are left now";
+    namespace::on_an_empty_run(name, || {
+        for drains_before in [false, true] {
+            let take_down = || std::fs::remove_dir(SIGN).expect("a /run of ours");
+            std::fs::create_dir(SIGN).expect("a /run of ours");
+            let agents = Agents::listen();
+            let mut worker = Setup::with_url(&agents.url()).launch();
+            let (mut connection, _) = agents.registered();
+            connection.run_job("AJ_1", "studio");
+            if drains_before {
+                worker.signal(Signal::TERM);
+                worker.wait_log("draining", SOON);
+                assert!(!connection.offer("AJ_2", "other").available);
+                assert!(!worker.log().contains(gone), "only the worker was told to end: {}", worker.log());
+                take_down();
+            } else {
+                take_down();
+                worker.signal(Signal::TERM);
+            }
+            worker.wait_log(gone, SOON);
+            assert_eq!(connection.status("AJ_1").status(), lk::JobStatus::JsSuccess);
+            assert_eq!(worker.wait(SOON).code(), Some(0));
+        }
+    });
 }
 
 #[test]

@@ -82,6 +82,7 @@ use std::os::fd::RawFd;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
+pub use system::SIGN;
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, warn};
 
@@ -118,7 +119,7 @@ enum Event {
     Checked(Result<String, String>),
     /// User code has said whether its jobs can do something with a configuration that was read again, or why not.
     Judged(Result<String, String>),
-    /// The whole system goes down, not this worker alone: when that was asked, at the signal.
+    /// The whole system goes down, not this worker alone: when that was looked at or asked.
     SystemGoesDown { asked: Instant },
     /// A ghost is gone, or not.
     SignedOff { job: JobId, outcome: signoff::Outcome },

@@ -18,6 +18,7 @@ use super::pulse::{Check, PING_INTERVAL};
 use super::reload::{self, Judging, Reload};
 use super::report::Totals;
 use super::resolver::Resolver;
+use super::system::Sign;
 use super::upgrade::Upgrade;
 use super::uplink::{Link, Uplink, Uplinks};
 use super::{Event, Events, Mode, devices, http, stuck};
@@ -82,6 +83,8 @@ pub(super) struct Supervisor {
     /// When it was registered last, as far as the loop has seen.
     pub(super) registered: Option<Instant>,
     pub(super) signals: u32,
+    /// That the system stays up.
+    pub(super) sign: Sign,
     pub(super) next_tick: Instant,
     /// Registered, and without a job.
     rests: bool,
@@ -190,6 +193,7 @@ impl Supervisor {
             seen: None,
             registered: None,
             signals: 0,
+            sign: Sign::default(),
             next_tick: now + PING_INTERVAL,
             rests: false,
             next_rescan: now + RESCAN_INTERVAL,
@@ -228,7 +232,7 @@ impl Supervisor {
                 self.settle(inheritance);
                 // The program before has asked, and nobody has told it yet.
                 if self.mode.drain && self.signals == 1 {
-                    self.ask_whether_the_system_goes_down();
+                    self.find_out_whether_the_system_goes_down();
                 }
             }
             None => {
@@ -237,6 +241,7 @@ impl Supervisor {
                 self.turn();
             }
         }
+        self.look_for_the_sign();
         announce::started();
         while !self.finished {
             let happening = self.next(&mut inputs).await;
@@ -361,7 +366,7 @@ impl Supervisor {
         notify(&[sd_notify::NotifyState::Stopping, sd_notify::NotifyState::Status(status)]);
         self.inputs.push_back(if drain { Input::Drain } else { Input::Stop });
         if drain {
-            self.ask_whether_the_system_goes_down();
+            self.find_out_whether_the_system_goes_down();
         }
         // Whoever asks a third time means it.
         self.finished |= self.signals > 2;

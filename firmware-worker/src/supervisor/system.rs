@@ -1,12 +1,21 @@
 //! Whether a signal ends this worker alone or the whole system. A drain may take its time; a system that goes down gives
 //! nobody any, and whoever has not left its room by then stays in it as a ghost.
+//!
+//! A sign says it that systemd itself puts up and takes down. Beside a drain its manager is asked too, which at a system's end has
+//! more to do than to answer, but is all there is without a sign.
 
 mod manager;
+mod sign;
+
+pub use sign::PATH as SIGN;
+pub(super) use sign::Sign;
 
 use super::Event;
 use super::run::Supervisor;
 use hal::process::{Output, Program};
 use protocol::worker::Input;
+use sign::Verdict;
+use std::future::pending;
 use std::path::Path;
 use std::time::{Duration, Instant};
 use tokio::task::spawn_blocking;
@@ -23,7 +32,8 @@ const QUESTION: [&str; 5] = ["systemctl", "show", "--property=Job", "--value", "
 /// for either but the end of a drain.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Between two questions: a system may be told to go down when this worker drains already, and that is no further signal.
+/// Between two looks, and between two questions: a system may be told to go down when this worker drains already, and that is no
+/// further signal.
 const AGAIN: Duration = Duration::from_millis(500);
 
 /// The same where a program has to be started for each.
@@ -36,14 +46,21 @@ const ROOMS_LEFT: Duration = Duration::from_millis(1400);
 const AT_LEAST: Duration = Duration::from_millis(500);
 
 impl Supervisor {
-    /// That it does comes as an event; no answer means that it does not.
-    pub(super) fn ask_whether_the_system_goes_down(&self) {
-        if !Path::new(SYSTEMD).exists() {
-            return;
-        }
+    /// Before the end, so that it is known then whether there is a sign at all.
+    pub(super) fn look_for_the_sign(&mut self) {
+        self.sign = self.sign.after_look(sign::is_up(Path::new(SIGN)));
+    }
+
+    /// Acts on it at once, or when it comes as an event; no answer means that it does not.
+    pub(super) fn find_out_whether_the_system_goes_down(&mut self) {
+        let up = match self.sign.at_the_end(sign::is_up(Path::new(SIGN))) {
+            Verdict::GoesDown => return self.system_goes_down(Instant::now()),
+            Verdict::Alone => Some(Path::new(SIGN)),
+            Verdict::Unknown => None,
+        };
         let events = self.events.clone();
         tokio::spawn(async move {
-            let asked = goes_down(Path::new(manager::SOCKET), QUESTION, PATIENCE).await;
+            let asked = told(up, manager_says()).await;
             // The loop is gone when the worker has ended; then nobody needs to know.
             let _ = events.send(Event::SystemGoesDown { asked }).await;
         });
@@ -53,6 +70,32 @@ impl Supervisor {
         info!("the system goes down: all rooms are left now");
         self.inputs.push_back(Input::StopWithin(ROOMS_LEFT.saturating_sub(asked.elapsed()).max(AT_LEAST)));
     }
+}
+
+/// Waits for whichever says first that the system goes down, the sign that is up or somebody who is asked: when was looked or
+/// asked.
+async fn told(sign: Option<&Path>, somebody: impl Future<Output = Instant>) -> Instant {
+    let Some(sign) = sign else { return somebody.await };
+    tokio::select! {
+        biased;
+        at = taken_down(sign) => at,
+        at = somebody => at,
+    }
+}
+
+async fn taken_down(sign: &Path) -> Instant {
+    while sign::is_up(sign) {
+        sleep(AGAIN).await;
+    }
+    Instant::now()
+}
+
+/// Never ends where systemd is not the system's manager.
+async fn manager_says() -> Instant {
+    if !Path::new(SYSTEMD).exists() {
+        return pending().await;
+    }
+    goes_down(Path::new(manager::SOCKET), QUESTION, PATIENCE).await
 }
 
 /// Asks the manager until it says yes, or, where that does not work, by this command: when was asked what has been answered by
@@ -146,6 +189,25 @@ mod tests {
         let socket = manager::tests::of_jobs("drain", &[0, 0, 7]);
         let (start, asked) = (Instant::now(), goes_down(&socket, ["false"; 5], PATIENCE).await);
         assert!(asked - start >= 2 * AGAIN, "the third answer is yes");
+    }
+
+    #[tokio::test]
+    async fn a_sign_that_is_taken_down_during_a_drain_is_seen_though_the_manager_does_not_answer() {
+        let sign = std::env::temp_dir().join(format!("sign-{}", std::process::id()));
+        std::fs::create_dir(&sign).unwrap();
+        let watched = sign.clone();
+        let mut watching = tokio::spawn(async move { told(Some(&watched), pending()).await });
+        // As long as it is up nothing is told, however often it was looked at.
+        assert!(timeout(2 * AGAIN, &mut watching).await.is_err());
+        std::fs::remove_dir(&sign).unwrap();
+        timeout(PATIENCE, watching).await.expect("it is seen").unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_manager_counts_that_says_it_while_the_sign_is_up() {
+        let (up, asked) = (std::env::temp_dir(), Instant::now());
+        assert_eq!(timeout(PATIENCE, told(Some(&up), async { asked })).await, Ok(asked));
+        assert_eq!(timeout(PATIENCE, told(None, async { asked })).await, Ok(asked));
     }
 
     #[tokio::test]

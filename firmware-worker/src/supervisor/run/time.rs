@@ -58,6 +58,7 @@ impl Supervisor {
         if self.next_rescan <= now {
             self.next_rescan = now + RESCAN_INTERVAL;
             self.owners.rescan();
+            self.look_for_the_sign();
         }
         let (plan, least) = (self.memory_plan(), self.config.limits.job.memory.unwrap_or(PLANNED_MEMORY));
         if let Some(sample) = self.health.sample(now, least, |available| plan.for_jobs(available)) {

@@ -110,7 +110,7 @@ make_root() {
   : >"$tree/etc/.updated"
   : >"$tree/var/.updated"
   for bin in awk cat chmod cp cut date dd df dmesg grep head hexdump ip kill ln ls mkdir mv nslookup ping ps reboot rm sed sleep \
-    sort stat sync tail top touch tr uname vi wc wget; do
+    sort stat sync tail top touch tr true uname vi wc wget; do
     [[ -e $tree/usr/bin/$bin || -e $tree/usr/sbin/$bin ]] || ln -s busybox "$tree/usr/bin/$bin"
   done
   set_up_units "$tree"

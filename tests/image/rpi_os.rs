@@ -52,6 +52,8 @@ fn raspberry_pi_os_gets_the_worker_without_being_booted_and_registers_at_its_fir
     assert_eq!(must("dpkg --audit && systemctl is-enabled firmware-worker"), "enabled");
     assert_eq!(must("systemctl --failed --plain --no-legend"), "");
     must("test ! -e /var/lib/firmware-worker-image -a ! -e /etc/systemd/system/firmware-worker-install.service");
+    // With it the worker knows the end of the system from one of its own, at this start already.
+    must("until test -d /run/firmware-worker-system-up; do sleep 0.2; done");
     // The prewarmed job, in a leaf with the limit that README.md says.
     let limits = must("cat /sys/fs/cgroup/firmware-worker.service/*/memory.max");
     assert!(limits.split(' ').any(|limit| limit == (64 << 20).to_string()), "{limits}");

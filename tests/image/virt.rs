@@ -159,6 +159,8 @@ fn a_board_without_data_network_and_clock_starts_from_memory_and_says_so() {
     board.wait("operators' commands come through", BOOT);
     board.wait("cannot connect: ", BOOT);
     assert_eq!(board.must("systemctl is-active firmware-worker.service"), "active");
+    // With it the worker knows the end of the system from one of its own.
+    board.must("until test -d /run/firmware-worker-system-up; do usleep 100000; done");
     let doctor = board.must("firmware-worker doctor || true");
     assert!(doctor.contains("no interface has an address: plug in the cable, or write [wifi]"), "{doctor}");
     wifi::comes_step_by_step(&mut board);

@@ -7,10 +7,11 @@ use tests::package::{self, TARGETS};
 /// Of the download, as a board's owner sees it.
 const DEB_LIMIT: u64 = 3_500_000;
 
-const FILES: [&str; 13] = [
+const FILES: [&str; 14] = [
     "./etc/firmware-worker/config.toml",
     "./usr/bin/firmware-worker",
     "./usr/lib/firmware-worker/unit.toml",
+    "./usr/lib/systemd/system/firmware-worker-system-up.service",
     "./usr/lib/systemd/system/firmware-worker.service",
     "./usr/lib/sysusers.d/firmware-worker.conf",
     "./usr/lib/tmpfiles.d/firmware-worker.conf",

@@ -1,6 +1,7 @@
 //! The package on a board with systemd: installed, killed, upgraded and removed, against a server on this machine.
 
 use super::board::{Board, CMDLINE, FPS, SLOW, soaks};
+use firmware_worker::supervisor::SIGN;
 use std::time::Duration;
 use tests::poll;
 
@@ -30,6 +31,15 @@ fn installed(board: &mut Board) {
     board.guest.wait_console("no credentials: ", SLOW);
     assert_eq!(board.must("systemctl show -p NRestarts --value firmware-worker"), "0");
     board.configure();
+    // Who stops the worker alone does not end the system, and the worker knows.
+    board.must("systemctl stop firmware-worker");
+    assert_eq!(
+        board.must("systemctl is-active firmware-worker-system-up; ls -d /run/firmware-worker-system-up"),
+        format!("active {SIGN}")
+    );
+    assert!(!board.guest.console().text().contains("the system goes down"));
+    board.must("systemctl start firmware-worker");
+    await_ready(board);
     assert!(!board.guest.console().text().contains("no limits for children"), "the cgroup is delegated");
     // Of the supervisor's leaf and of all above it: one without protection would leave none.
     let kept = "d=/sys/fs/cgroup$(sed -n s/^0:://p /proc/$(systemctl show -p MainPID --value firmware-worker)/cgroup); \
@@ -84,7 +94,10 @@ fn upgraded(board: &mut Board) {
     let sessions = board.sessions(room);
     let main = "systemctl show -p MainPID --value firmware-worker";
     let before = board.must(main);
+    let since = "systemctl show -p ActiveEnterTimestampMonotonic --value firmware-worker-system-up";
+    let up_since = board.must(since);
     board.must("dpkg -i /test/2.deb");
+    assert_eq!(board.must(since), up_since, "a sign that ends tells the worker that the system does");
     assert!(board.must("dpkg-query -W -f '${Version}' firmware-worker").ends_with("-2"));
     assert_eq!(board.must("systemctl is-active firmware-worker"), "active");
     assert_eq!(board.must(main), before, "the same process");
@@ -100,6 +113,7 @@ fn purged(board: &mut Board) {
     let found = board
         .must("find / -xdev -name '*firmware-worker*' -not -path '/etc/systemd/system/firmware-worker.service.d*'");
     assert_eq!(found, "", "left by a purge");
+    board.must("test ! -e /run/firmware-worker-system-up");
     assert_eq!(board.run("getent group firmware-worker"), "2");
     assert_eq!(board.run(&count("firmware-worker")), "0 1");
     assert_eq!(board.must("cat /boot/firmware/cmdline.txt"), CMDLINE.trim());
@@ -123,7 +137,12 @@ fn kill(board: &mut Board, room: &str) {
     let now = "systemctl show -p MainPID --value firmware-worker";
     let back = format!("until p=$({now}); [ $p != 0 ] && [ $p != {main} ]; do sleep 0.1; done");
     board.must(&back);
-    // A dispatch that finds no worker is not repeated.
+    await_ready(board);
+}
+
+/// A dispatch that finds no worker is not repeated.
+#[track_caller]
+fn await_ready(board: &mut Board) {
     board.must("until busybox wget -qO /dev/null http://127.0.0.1:8081/ready; do sleep 0.2; done");
 }
 

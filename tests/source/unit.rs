@@ -2,7 +2,7 @@
 
 use firmware_worker::cli::exit;
 use firmware_worker::config::UNIT;
-use firmware_worker::supervisor::BOUNDING_SET;
+use firmware_worker::supervisor::{BOUNDING_SET, SIGN};
 use std::fs;
 use std::path::Path;
 use tests::paths;
@@ -112,6 +112,51 @@ fn assert_stop_waits(config: &str) {
     let stop: i64 = one(&unit(), "TimeoutStopSec").parse().expect("whole seconds");
     assert!(stop > drain + SHUTDOWN_S, "{stop} s, a drain of {drain} s");
     assert_eq!(seconds("stop_timeout_s = "), Some(stop), "what the worker is told");
+}
+
+/// What comes after the worker is stopped before it where both are, and nothing else may stop it. The worker takes its end for
+/// the system's.
+#[test]
+fn the_sign_that_the_system_stays_up_ends_before_the_worker_by_no_program_and_never_with_the_worker_alone() {
+    let sign = text("firmware-worker-system-up.service");
+    assert_eq!(one(&sign, "After"), "firmware-worker.service");
+    assert_eq!((one(&sign, "Type"), one(&sign, "RemainAfterExit")), ("oneshot", "yes"));
+    assert_eq!(format!("/run/{}", one(&sign, "RuntimeDirectory")), SIGN);
+    assert_eq!(one(&sign, "WantedBy"), one(&unit(), "WantedBy"));
+    let keys =
+        sign.lines().filter_map(|line| line.split_once('=')).map(|(key, _)| key).filter(|key| !key.starts_with('#'));
+    // Others would stop it with the worker, start a program for its end, or keep the directory: Requires, PartOf, BindsTo, ExecStop,
+    // RuntimeDirectoryPreserve.
+    let known = [
+        "Description",
+        "Documentation",
+        "After",
+        "Type",
+        "RemainAfterExit",
+        "ExecStart",
+        "RuntimeDirectory",
+        "WantedBy",
+    ];
+    assert_eq!(keys.collect::<Vec<_>>(), known);
+    for unit in [
+        "packaging/firmware-worker.service",
+        "images/root/usr/lib/systemd/system/firmware-worker.service.d/image.conf",
+        "images/rpi-os/root/etc/systemd/system/firmware-worker.service.d/board.conf",
+    ] {
+        assert!(!read(&paths::root().join(unit)).contains("system-up"), "{unit}: the order is the sign's to say");
+    }
+}
+
+/// Its program has nothing to do, but must be there: in an image busybox is.
+#[test]
+fn the_images_have_the_sign_and_what_it_is_started_by() {
+    let units = read(&paths::root().join("images/units"));
+    assert!(units.lines().any(|line| line == "enable firmware-worker-system-up.service"));
+    let start = one(&text("firmware-worker-system-up.service"), "ExecStart").to_owned();
+    let program = start.strip_prefix("/usr/bin/").expect("where busybox is linked");
+    let script = read(&paths::root().join("images/build/root.sh"));
+    let linked = script.split_once("for bin in ").and_then(|(_, rest)| rest.split_once("; do")).expect("its list").0;
+    assert!(linked.split_whitespace().any(|name| name == program), "{linked}");
 }
 
 fn text(file: &str) -> String {

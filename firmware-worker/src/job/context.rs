@@ -235,7 +235,8 @@ impl JobContext {
     }
 
     /// Runs `hook` with the reason when the job ends, while it is still in the room. All hooks run together and have
-    /// `shutdown_timeout_s` (10 by default), less 400 ms where the supervisor ends the job. One that is added when the job is ending already does not run.
+    /// `shutdown_timeout_s` (10 by default), less 400 ms where the supervisor ends the job, and 0.7 s where the whole system
+    /// goes down. One that is added when the job is ending already does not run.
     pub fn add_shutdown_hook<H, F>(&self, hook: H)
     where
         H: FnOnce(String) -> F + Send + 'static,

@@ -219,6 +219,13 @@ impl Process {
         self.ear.as_mut().map(|ear| ear.last_words(&self.label)).unwrap_or_default()
     }
 
+    /// Puts it before all others.
+    pub(super) fn hasten(&self) {
+        if let Some(leaf) = &self.leaf {
+            leaf.hasten();
+        }
+    }
+
     pub(super) fn pid(&self) -> i32 {
         self.child.get_ref().0.0.pid
     }

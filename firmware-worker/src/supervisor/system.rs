@@ -68,6 +68,7 @@ impl Supervisor {
 
     pub(super) fn system_goes_down(&mut self, asked: Instant) {
         info!("the system goes down: all rooms are left now");
+        self.jobs.processes.values().for_each(|job| job.process.hasten());
         self.inputs.push_back(Input::StopWithin(ROOMS_LEFT.saturating_sub(asked.elapsed()).max(AT_LEAST)));
     }
 }

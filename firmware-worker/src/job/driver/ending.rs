@@ -14,6 +14,9 @@ const NO_SETUP_GRACE: Duration = Duration::ZERO;
 /// Kept back from a Terminate's grace for acknowledgement and goodbye, so that the supervisor need not kill.
 const GOODBYE: Duration = Duration::from_millis(400);
 
+/// With less grace than this, half of it is kept back: the system goes down, and everything on the board is slow.
+const LITTLE: Duration = Duration::from_secs(2);
+
 /// How long the terminal status may take to go out before we leave. Leaving first would make the server write its own.
 const ACK_TIMEOUT: Duration = Duration::from_millis(200);
 
@@ -64,7 +67,8 @@ impl Driver {
 
     /// The supervisor wants the job to end.
     pub(super) fn terminate(&mut self, reason: String, grace: Duration, now: Instant) {
-        let grace = grace.saturating_sub(GOODBYE);
+        let kept = if grace < LITTLE { GOODBYE.max(grace / 2) } else { GOODBYE };
+        let grace = grace.saturating_sub(kept);
         if let Phase::Closing { until, .. } = &mut self.phase {
             *until = (*until).min(now + grace);
             return;

@@ -110,6 +110,8 @@ fn a_leaf_carries_its_limits_and_its_owners_weight() {
     let expected = [memory.as_str(), "0", "1", "0", "32", "30000 20000", "100"];
     assert_eq!(files.map(text), expected);
     assert_eq!(text("io.weight"), "default 100");
+    leaf.hasten();
+    assert_eq!((text("cpu.weight").as_str(), text("cpu.max").as_str()), ("1600", "max"));
     leaf.kill();
     assert_eq!(text("cgroup.kill"), "1");
     let owner = tree.kernel_files(&format!("fw-77-{START}-owner-2"), &files);

@@ -131,6 +131,9 @@ impl Choice {
         }
         self.doubtful = why == Refusal::NotStarted && !self.doubtful;
         if !self.doubtful {
+            // A driver may have made something heavier of it, than which it is lighter itself.
+            let attempted = self.nearest().map(|(offer, _)| offer);
+            self.left.retain(|(offer, _)| Some(*offer) != attempted);
             self.tries += 1;
             keep_lighter(&mut self.left, mode);
         }

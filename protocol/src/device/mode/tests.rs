@@ -130,6 +130,20 @@ fn what_the_bus_refused_gives_way_to_the_nearest_that_takes_clearly_less_four_ti
 }
 
 #[test]
+fn an_offer_of_which_the_driver_makes_something_heavier_is_refused_once_and_others_have_their_turn() {
+    for why in [Refusal::NoRoom, Refusal::NotStarted] {
+        let mut choice = begin(&USB_2_CAMERA, pictures(640, 360, 30));
+        let mut tried = Vec::new();
+        while let Some(attempt) = choice.attempt() {
+            tried.push(attempt.offer);
+            choice.refused(mode((Yuyv, 1920, 1080, 30)), why, choice.since);
+        }
+        tried.dedup();
+        assert_eq!(tried, [7, 3, 6, 2], "each of the nearest, none of them again");
+    }
+}
+
+#[test]
 fn what_was_not_started_is_tried_once_more_before_it_gives_way() {
     let rates = [(1280, 30), (1280, 30), (1280, 20), (1280, 20), (640, 30), (640, 30), (640, 20), (640, 20)];
     assert_eq!(tried(&many(), &[Refusal::NotStarted]), rates.map(|(width, fps)| (Mjpeg, width, fps)));

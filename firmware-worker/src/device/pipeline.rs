@@ -11,8 +11,10 @@ use std::thread::{self, Builder, JoinHandle};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
-/// Events that may wait for the control loop. It is never this far behind; a key event that does not fit is lost, which
-/// costs at most one keyframe.
+/// Events that may wait for the control loop, which is this far behind only where it is held up for seconds. One that does
+/// not fit is lost. The first always fits, and the end is told by the channel's own. Of others, a key costs at most one
+/// keyframe, a description is old until the next; buffers are told again; of a reader that broke the rules nobody hears, and an
+/// encoder that gave way is tried at the next opening already.
 const EVENTS: usize = 16;
 
 /// What the control loop wants of a running device. Latest values, not a queue.
@@ -172,15 +174,15 @@ impl Stage {
     }
 
     /// As [`Events::tell`].
-    pub fn tell(&self, event: Event) {
-        self.events.tell(event);
+    pub fn tell(&self, event: Event) -> bool {
+        self.events.tell(event)
     }
 }
 
 impl Events {
-    /// Never waits, see [`EVENTS`].
-    pub fn tell(&self, event: Event) {
-        let _ = self.0.try_send(event);
+    /// Never waits, see [`EVENTS`]. False if it is lost.
+    pub fn tell(&self, event: Event) -> bool {
+        self.0.try_send(event).is_ok()
     }
 }
 
@@ -273,14 +275,19 @@ impl Pipeline {
     pub async fn event(&mut self) -> Option<Event> {
         self.events.recv().await
     }
-}
 
-impl Drop for Pipeline {
-    fn drop(&mut self) {
+    /// Stops and joins the thread. What it has told can still be read.
+    pub fn end(&mut self) {
         self.wanted.stop.store(true, Ordering::Release);
         if let Some(thread) = self.thread.take() {
             thread.thread().unpark();
             let _ = thread.join();
         }
+    }
+}
+
+impl Drop for Pipeline {
+    fn drop(&mut self) {
+        self.end();
     }
 }

@@ -30,8 +30,10 @@ pub struct Frames<'a> {
     source: String,
     /// The moment that the time of the picture is of which came last. Nothing where none has come, or no camera takes them.
     stamped: Option<Stamped>,
-    /// Of the drivers, as was told last; nothing where there is none.
+    /// Of the drivers; nothing where there is none.
     buffers: Option<DriverBuffers>,
+    /// The same as was told last.
+    told: Option<DriverBuffers>,
     settings: Settings,
     pace: Pace,
     /// When the work on the present frame began.
@@ -66,6 +68,7 @@ impl<'a> Frames<'a> {
             source: String::new(),
             stamped: None,
             buffers: None,
+            told: None,
             settings,
             pace: Pace::new(milli_fps),
             begun: Instant::now(),
@@ -105,8 +108,9 @@ impl<'a> Frames<'a> {
     }
 
     fn tell_buffers(&mut self, buffers: DriverBuffers) {
-        if self.buffers.replace(buffers) != Some(buffers) {
-            self.stage.tell(Event::Mapped(buffers));
+        self.buffers = Some(buffers);
+        if self.told != self.buffers && self.stage.tell(Event::Mapped(buffers)) {
+            self.told = self.buffers;
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::{Owner, bounded};
 use crate::config::{CameraDevice, DeviceKind};
-use crate::device::pipeline::Pipeline;
+use crate::device::pipeline::{Event, Pipeline};
 use protocol::device::Input;
 use std::time::Instant;
 
@@ -18,11 +18,26 @@ impl Owner {
     }
 
     /// Joins the device's thread, which looks for this at least every 100 ms, but may sit in a driver for seconds. What is
-    /// opened next has begun after that.
+    /// opened next has begun after that, and knows what the thread has found out until its end.
     pub(super) fn close(&mut self, pipeline: Option<Pipeline>) {
         let began = Instant::now();
-        drop(pipeline);
+        if let Some(mut pipeline) = pipeline {
+            pipeline.end();
+            self.hear_out(pipeline);
+        }
         self.now += began.elapsed();
+    }
+
+    /// Handles what outlives the device, of all that its thread has told and nobody has heard.
+    fn hear_out(&mut self, mut pipeline: Pipeline) {
+        while let Some(event) = pipeline.try_event() {
+            match event {
+                Event::GaveWay(_) | Event::Mapped(_) => self.device_event(event),
+                // Its last word.
+                Event::Lost(_) => return,
+                Event::Running { .. } | Event::Described { .. } | Event::Key | Event::Violated(..) => {}
+            }
+        }
     }
 
     /// Opens the device anew, in a new epoch.

@@ -73,7 +73,9 @@ fn run(name: &str, mut playback: Playback, inlet: &Inlet, wanted: &Wanted, event
         if turn == Turn::Ready {
             stuck = Duration::ZERO;
             // As late as possible: what a job writes now is heard with this period.
-            inlet.mix(pcm::now_us(), &mut frames, |reader, why| events.tell(Event::Violated(reader, why.to_string())));
+            inlet.mix(pcm::now_us(), &mut frames, |reader, why| {
+                events.tell(Event::Violated(reader, why.to_string()));
+            });
             turn = playback.write(&frames);
         }
         match turn {

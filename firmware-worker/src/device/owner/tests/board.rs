@@ -3,6 +3,7 @@
 use super::*;
 use crate::config::Camera;
 use hal::video::fake::{self, Coding, Fault, Script};
+use protocol::device::encoder::Wish;
 use std::path::Path;
 use tokio::time::timeout;
 
@@ -39,6 +40,23 @@ async fn opened_again(owner: &mut Owner, after: Duration) -> (Option<Encoder>, S
     owner.handle(Input::Rescan);
     open_until(owner, |event| matches!(event, Event::Running { .. })).await;
     (owner.encoder, owner.description.clone())
+}
+
+#[tokio::test]
+async fn what_a_cameras_thread_told_before_its_end_is_heard_at_the_close() {
+    const BUFFERS: DriverBuffers = DriverBuffers { camera: 4096, encoder: Some(0) };
+    let (mut owner, _supervisor) = start_with(owner_of_a_camera()).await;
+    owner.handle(Input::Demand(ReaderId(1), policy::Demand::Armed));
+    let thread = Pipeline::launch("told", |_, events| {
+        events.tell(Event::Mapped(BUFFERS));
+        events.tell(Event::GaveWay("it stalled".into()));
+        Ok::<(), String>(())
+    });
+    owner.started(thread);
+    owner.lost("unplugged");
+    assert_eq!(owner.buffers, Some(BUFFERS));
+    let why = owner.board.trial(Wish::Auto, owner.now).unwrap_err();
+    assert!(why.starts_with("it stalled; "), "{why}");
 }
 
 #[tokio::test]

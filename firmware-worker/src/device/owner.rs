@@ -12,10 +12,9 @@ mod losing;
 mod opening;
 
 use super::media::Media;
-use super::microphone;
 use super::pipeline::{Event, Failure, Pipeline};
 use super::readers::{Ended, Readers};
-use crate::config::{CameraDevice, Device, DeviceKind};
+use crate::config::{Device, DeviceKind};
 use crate::control::{
     Demand, DeviceFacts, DriverBuffers, Encoder, FromOwner, FromReader, Link, LinkError, OwnerState, OwnerStats,
     ToOwner, ToReader, VERSION,
@@ -189,22 +188,6 @@ impl Owner {
                 // More often than its deadline, so that a thread that hangs is found soon after its limit.
                 self.look();
             }
-        }
-    }
-
-    /// Something was plugged in or out: a lost device is tried at once, and a generator that stands in for a device looks
-    /// whether there is one now.
-    fn rescan(&mut self) {
-        self.handle(Input::Rescan);
-        if self.pipeline.is_none() || self.had_hardware || self.awaiting_node {
-            return;
-        }
-        match &self.device.kind {
-            DeviceKind::Camera(config) if config.device == CameraDevice::Auto => {
-                self.ask_for_node("the first camera");
-            }
-            DeviceKind::Microphone(config) if microphone::appeared(config) => self.replace("a sound card has appeared"),
-            _ => {}
         }
     }
 

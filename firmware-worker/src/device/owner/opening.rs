@@ -6,7 +6,7 @@ use crate::control::FromOwner;
 use crate::device::pipeline::Pipeline;
 use crate::device::{camera, microphone, speaker};
 use hal::process::{Program, Socket};
-use protocol::device::Heartbeat;
+use protocol::device::{Heartbeat, Input};
 use std::io;
 use std::os::fd::OwnedFd;
 
@@ -74,6 +74,22 @@ impl Owner {
                 self.started(started);
             }
             _ => self.lost(&why),
+        }
+    }
+
+    /// Something was plugged in or out: a lost device is tried at once, and a generator that stands in for a device looks
+    /// whether there is one now.
+    pub(super) fn rescan(&mut self) {
+        self.handle(Input::Rescan);
+        if self.pipeline.is_none() || self.had_hardware || self.awaiting_node {
+            return;
+        }
+        match &self.device.kind {
+            DeviceKind::Camera(config) if config.device == CameraDevice::Auto => {
+                self.ask_for_node("the first camera");
+            }
+            DeviceKind::Microphone(config) if microphone::appeared(config) => self.replace("a sound card has appeared"),
+            _ => {}
         }
     }
 }

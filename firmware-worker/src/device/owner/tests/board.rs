@@ -1,7 +1,7 @@
 //! The board's encoder over several openings of a camera.
 
 use super::*;
-use crate::config::Camera;
+use crate::config::{Camera, CameraDevice};
 use hal::video::fake::{self, Coding, Fault, Script};
 use protocol::device::encoder::Wish;
 use std::path::Path;

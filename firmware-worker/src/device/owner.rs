@@ -261,7 +261,7 @@ impl Owner {
                 (self.encoder, self.buffers) = (encoder, None);
                 self.heartbeat.opened(self.now);
                 if encoder == Some(Encoder::Hardware) {
-                    self.board.chosen(self.now);
+                    self.board.chosen();
                 }
                 self.handle(Input::Opened(keying));
             }
@@ -271,11 +271,18 @@ impl Owner {
             }
             Event::GaveWay(why) => self.board.given_up(why, self.now),
             Event::Mapped(buffers) => self.buffers = Some(buffers),
-            Event::Key => self.handle(Input::KeyframeWritten),
+            Event::Key => {
+                // The first unit is one.
+                if self.encoder == Some(Encoder::Hardware) {
+                    self.board.coded(self.now);
+                }
+                self.handle(Input::KeyframeWritten);
+            }
             Event::Violated(reader, why) => self.let_go(reader, &Ended::Violation(why.into())),
             Event::Lost(Failure::Lost(why)) => self.lost(&format!("{why}{}", self.advice())),
             Event::Lost(Failure::Busy(device)) => {
-                self.pipeline = None;
+                let pipeline = self.pipeline.take();
+                self.close(pipeline);
                 self.report(&FromOwner::WhoHolds { device: bounded(&device) });
                 self.busy = Some(device);
             }

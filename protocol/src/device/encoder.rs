@@ -3,7 +3,7 @@
 //! ```text
 //! hardware --fails, and may work after a new start--> started again
 //! hardware --the third time without a unit between, or for good--> auto: software, Resting     hardware: the camera is lost
-//! Resting  --the camera is opened after the wait--> hardware; the wait doubles unless it then works for a minute
+//! Resting  --the camera is opened after the wait--> hardware; the wait doubles unless it then codes for a minute
 //! ```
 //!
 //! [`Attempts`] belongs to who drives the encoder of a camera that runs, [`Board`] to who opens the camera again and again.
@@ -86,7 +86,7 @@ impl Attempts {
 /// starts, of which each may take seconds to fail; some only need a program that has the encoder, or its memory, to end.
 const REST: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(3600));
 
-/// An encoder that was chosen so long before it was given up has worked: the waits begin anew.
+/// An encoder whose first unit came so long before it was given up, or the camera closed, has worked: the waits begin anew.
 const PROVEN: Duration = Duration::from_secs(60);
 
 /// The board's encoder as one camera has found it.
@@ -100,8 +100,8 @@ pub struct Board {
 enum State {
     /// To be tried.
     Trusted,
-    /// It was chosen.
-    Chosen { since: Instant },
+    /// It was chosen for the camera that is open, and has given units since then.
+    Chosen { since: Option<Instant> },
     /// Software stands in for it.
     Resting { why: String, until: Instant },
 }
@@ -114,33 +114,58 @@ impl Default for Board {
 
 impl Board {
     /// Whether it is to be tried for a camera that is being opened, else why not. Who wants no other gets it.
-    pub fn trial(&mut self, wish: Wish, now: Instant) -> Result<(), String> {
+    pub fn trial(&self, wish: Wish, now: Instant) -> Result<(), String> {
         if let State::Resting { why, until } = &self.state
             && *until > now
             && wish != Wish::Hardware
         {
             let minutes = (*until - now).as_millis().div_ceil(60_000);
-            return Err(format!("{why}; the board's encoder is not tried again for {minutes} min"));
+            return Err(format!(
+                "{why}; the board's encoder rests, and is tried at an opening {minutes} min after this one"
+            ));
         }
-        self.state = State::Trusted;
         Ok(())
     }
 
-    /// It codes for the camera that has just been opened.
-    pub fn chosen(&mut self, now: Instant) {
-        self.state = State::Chosen { since: now };
+    /// Software stands in for it, and an opening after its rest tries it.
+    pub fn rests(&self) -> bool {
+        matches!(self.state, State::Resting { .. })
+    }
+
+    /// It is to code for the camera that has just been opened.
+    pub fn chosen(&mut self) {
+        self.state = State::Chosen { since: None };
+    }
+
+    /// It has given a unit.
+    pub fn coded(&mut self, now: Instant) {
+        if let State::Chosen { since } = &mut self.state {
+            since.get_or_insert(now);
+        }
+    }
+
+    /// The camera is closed.
+    pub fn closed(&mut self, now: Instant) {
+        if let State::Chosen { .. } = self.state {
+            self.credit(now);
+            self.state = State::Trusted;
+        }
     }
 
     /// It was given up, and software has taken over.
     pub fn given_up(&mut self, why: String, now: Instant) {
-        if let State::Chosen { since } = self.state
+        self.credit(now);
+        // One board has few cameras: there is no herd to spread by jitter.
+        let until = now + self.backoff.fail(u64::MAX);
+        self.state = State::Resting { why, until };
+    }
+
+    fn credit(&mut self, now: Instant) {
+        if let State::Chosen { since: Some(since) } = self.state
             && now.duration_since(since) >= PROVEN
         {
             self.backoff.reset();
         }
-        // One board has few cameras: there is no herd to spread by jitter.
-        let until = now + self.backoff.fail(u64::MAX);
-        self.state = State::Resting { why, until };
     }
 }
 

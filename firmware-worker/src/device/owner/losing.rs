@@ -24,6 +24,7 @@ impl Owner {
         if let Some(mut pipeline) = pipeline {
             pipeline.end();
             self.hear_out(pipeline);
+            self.board.closed(self.now);
         }
         self.now += began.elapsed();
     }

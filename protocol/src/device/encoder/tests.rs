@@ -53,9 +53,10 @@ fn an_encoder_that_was_given_up_is_tried_at_the_first_opening_after_its_rest_whi
     let (mut board, mut now) = (Board::default(), Instant::now());
     assert_eq!(board.trial(Wish::Auto, now), Ok(()));
     for minutes in [1, 2, 4, 8, 16, 32, 60, 60] {
-        board.chosen(now);
+        board.chosen();
         board.given_up("it stalled".into(), now);
-        let resting = |minutes| Err(format!("it stalled; the board's encoder is not tried again for {minutes} min"));
+        let rests = "it stalled; the board's encoder rests, and is tried at an opening";
+        let resting = |minutes| Err(format!("{rests} {minutes} min after this one"));
         assert_eq!(board.trial(Wish::Auto, now), resting(minutes));
         now += minutes * MINUTE - Duration::from_millis(1);
         assert_eq!(board.trial(Wish::Auto, now), resting(1));
@@ -67,20 +68,69 @@ fn an_encoder_that_was_given_up_is_tried_at_the_first_opening_after_its_rest_whi
 #[test]
 fn an_encoder_that_has_worked_for_a_minute_rests_no_longer_than_the_first_time() {
     let (mut board, mut now) = (Board::default(), Instant::now());
-    let mut rest = |board: &mut Board, worked: Duration| {
-        board.chosen(now);
+    let mut work = |worked: Duration| {
+        board.chosen();
+        board.coded(now);
         now += worked;
-        board.given_up("it stalled".into(), now);
-        let mut rested = Duration::ZERO;
-        while board.trial(Wish::Auto, now + rested).is_err() {
-            rested += MINUTE;
-        }
-        now += rested;
-        rested
+        // The first counts, not the last.
+        board.coded(now);
+        rest(&mut board, &mut now)
     };
     let short = MINUTE - Duration::from_millis(1);
-    assert_eq!([short, short].map(|worked| rest(&mut board, worked)), [MINUTE, 2 * MINUTE]);
-    assert_eq!(rest(&mut board, MINUTE), MINUTE);
+    assert_eq!([short, short].map(&mut work), [MINUTE, 2 * MINUTE]);
+    assert_eq!(work(MINUTE), MINUTE);
+}
+
+#[test]
+fn an_encoder_that_has_given_nothing_has_not_worked_however_long_the_camera_was_open() {
+    let (mut board, mut now) = (Board::default(), Instant::now());
+    let rests = [1, 2, 4].map(|_| {
+        board.chosen();
+        now += 60 * MINUTE;
+        rest(&mut board, &mut now)
+    });
+    assert_eq!(rests, [MINUTE, 2 * MINUTE, 4 * MINUTE]);
+}
+
+#[test]
+fn work_for_an_opening_that_ended_well_counts_in_the_next() {
+    let (mut board, mut now) = (Board::default(), Instant::now());
+    let mut close_and_fail = |worked: Duration| {
+        board.chosen();
+        board.coded(now);
+        now += worked;
+        board.closed(now);
+        // In software, for example.
+        board.coded(now);
+        now += 60 * MINUTE;
+        board.closed(now);
+        board.chosen();
+        rest(&mut board, &mut now)
+    };
+    let short = MINUTE - Duration::from_millis(1);
+    assert_eq!([short, short, MINUTE].map(&mut close_and_fail), [MINUTE, 2 * MINUTE, MINUTE]);
+}
+
+#[test]
+fn an_encoder_rests_until_it_is_chosen_again_and_not_only_until_it_may_be() {
+    let (mut board, now) = (Board::default(), Instant::now());
+    board.chosen();
+    assert!(!board.rests());
+    board.given_up("it stalled".into(), now);
+    board.closed(now);
+    assert_eq!((board.trial(Wish::Auto, now + MINUTE), board.rests()), (Ok(()), true));
+    board.chosen();
+    assert!(!board.rests());
+}
+
+/// How long it rests when it is given up at `now`, which is the end of that then.
+fn rest(board: &mut Board, now: &mut Instant) -> Duration {
+    board.given_up("it stalled".into(), *now);
+    let given_up = *now;
+    while board.trial(Wish::Auto, *now).is_err() {
+        *now += MINUTE;
+    }
+    *now - given_up
 }
 
 #[test]

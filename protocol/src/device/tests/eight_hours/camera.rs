@@ -59,6 +59,8 @@ impl Camera {
 
     /// As its owner opens it.
     pub(super) fn open(&mut self, dice: &mut Dice, counts: &mut Counts, now: Instant) -> Result<(), &'static str> {
+        // It was closed or lost before.
+        self.board.closed(now);
         if dice.one_in(8) {
             return Err("gone");
         }
@@ -71,7 +73,7 @@ impl Camera {
         let choice = for_pictures(Wish::Auto, trial.map(|()| "coda".into())).expect("software always can");
         if choice.encoder == Encoder::Hardware {
             counts.tried_again += u32::from(self.given_up.take().is_some());
-            self.board.chosen(now);
+            self.board.chosen();
         }
         (self.runs, self.attempts) = ((place, choice.encoder), Attempts::default());
         Ok(())
@@ -100,6 +102,7 @@ impl Camera {
                 return;
             }
             if !self.broken {
+                self.board.coded(now);
                 return self.attempts.coded();
             }
             let passes = !dice.one_in(4);

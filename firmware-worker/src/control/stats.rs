@@ -74,8 +74,20 @@ pub struct DeviceFacts {
 pub struct DriverBuffers {
     /// The camera's.
     pub camera: u64,
-    /// Of the board's encoder; 0 where another codes, nothing where it has not run yet.
+    /// Of the board's encoder; 0 where another codes, nothing where it has not run yet or rests, as it will be tried again.
     pub encoder: Option<u64>,
+}
+
+impl DriverBuffers {
+    /// The most of these and what is told after them. That another encoder coded once says nothing of what the board's needs
+    /// when that is chosen.
+    pub fn most(self, told: Self) -> Self {
+        let encoder = match (self.encoder, told.encoder) {
+            (Some(0), None) => None,
+            (before, told) => before.max(told),
+        };
+        Self { camera: self.camera.max(told.camera), encoder }
+    }
 }
 
 impl DeviceFacts {

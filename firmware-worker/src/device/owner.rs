@@ -183,7 +183,7 @@ impl Owner {
             }
             ToOwner::Rescan => self.rescan(),
             ToOwner::Ping { id } => {
-                self.report(&FromOwner::Facts(DeviceFacts { buffers: self.buffers, ..self.media.facts() }));
+                self.report(&FromOwner::Facts(self.facts()));
                 self.report(&FromOwner::Pong { id, stats: self.stats() });
                 // More often than its deadline, so that a thread that hangs is found soon after its limit.
                 self.look();
@@ -339,6 +339,13 @@ impl Owner {
         for (id, why) in self.readers.tell_all(message) {
             self.let_go(id, &why);
         }
+    }
+
+    fn facts(&self) -> DeviceFacts {
+        // Software needs none, but the next opening may try the board's encoder again.
+        let encoder = |buffers: DriverBuffers| buffers.encoder.filter(|_| !self.board.rests());
+        let buffers = self.buffers.map(|buffers| DriverBuffers { encoder: encoder(buffers), ..buffers });
+        DeviceFacts { buffers, ..self.media.facts() }
     }
 
     fn stats(&self) -> OwnerStats {

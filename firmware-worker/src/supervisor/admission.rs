@@ -44,12 +44,9 @@ impl Supervisor {
     pub(super) fn memory_plan(&self) -> MemoryPlan {
         let jobs = self.jobs.processes.values().filter_map(|process| process.process.usage().memory);
         let command = self.config.limits.command.memory;
-        let to_come = self.owners.table.values().map(|owner| {
-            let known = owner.facts.and_then(|facts| facts.buffers);
-            match owner.state {
-                OwnerState::Running(_) => encoder_to_come(&owner.device, known, &owner.stats),
-                OwnerState::Closed | OwnerState::Lost(_) => needs(&owner.device, known, command),
-            }
+        let to_come = self.owners.table.values().map(|owner| match owner.state {
+            OwnerState::Running(_) => encoder_to_come(&owner.device, owner.buffers, &owner.stats),
+            OwnerState::Closed | OwnerState::Lost(_) => needs(&owner.device, owner.buffers, command),
         });
         // An owner's numbers may be anything.
         MemoryPlan { held: jobs.sum(), to_come: to_come.fold(0, u64::saturating_add) }
@@ -68,14 +65,22 @@ fn needs(device: &Device, known: Option<DriverBuffers>, command: Option<u64>) ->
     CAMERA_OWNER.saturating_add(buffers).saturating_add(command)
 }
 
-/// What a device that runs will need still: the buffers of the board's encoder, where nobody watches now.
+/// What a device that runs will need still: the buffers of the board's encoder, where nobody watches now. What codes is known
+/// with the first pong after the opening.
 fn encoder_to_come(device: &Device, known: Option<DriverBuffers>, stats: &OwnerStats) -> u64 {
-    match (&device.kind, stats.encoder, stats.encoders) {
-        (DeviceKind::Camera(camera), Some(Encoder::Hardware), 0) => {
-            known.and_then(|known| known.encoder).unwrap_or_else(|| encoder_buffers(camera))
-        }
-        _ => 0,
+    let DeviceKind::Camera(camera) = &device.kind else { return 0 };
+    match (stats.encoder, stats.encoders) {
+        (Some(Encoder::Hardware), 0) => {}
+        (None, 0) if may_use_board(camera) => {}
+        _ => return 0,
     }
+    known.and_then(|known| known.encoder).unwrap_or_else(|| encoder_buffers(camera))
+}
+
+/// Whether the board's encoder may code for it.
+fn may_use_board(camera: &Camera) -> bool {
+    let device = !matches!(camera.device, CameraDevice::TestPattern | CameraDevice::Pipe { .. });
+    device && matches!(camera.encoder, EncoderWish::Auto | EncoderWish::Hardware)
 }
 
 fn picture(camera: &Camera) -> u64 {
@@ -164,5 +169,39 @@ mod tests {
         assert_eq!(runs(told(Some(70)), Some(Encoder::Hardware), 1), 0);
         assert_eq!(runs(None, Some(Encoder::Hardware), 0), guess);
         assert_eq!(runs(told(Some(0)), Some(Encoder::Software), 0), 0);
+    }
+
+    #[test]
+    fn before_a_camera_that_runs_has_told_what_codes_the_boards_encoder_is_reckoned_with_where_it_may() {
+        let runs = |device, encoder, known| {
+            let camera = Camera { device, width: 1920, height: 1080, encoder, ..Camera::default() };
+            encoder_to_come(&device_of(camera), known, &OwnerStats::default())
+        };
+        let told = |encoder| Some(DriverBuffers { camera: 1000, encoder });
+        let guess = 2 * 1920 * 1080 * 2 + 4 * (1920 * 1080);
+        for wish in [EncoderWish::Auto, EncoderWish::Hardware] {
+            assert_eq!(runs(CameraDevice::Auto, wish, None), guess);
+            assert_eq!(runs(CameraDevice::Auto, wish, told(Some(70))), 70);
+        }
+        for wish in [EncoderWish::Software, EncoderWish::Passthrough] {
+            assert_eq!(runs(CameraDevice::Auto, wish, None), 0);
+        }
+        assert_eq!(runs(CameraDevice::TestPattern, EncoderWish::Auto, None), 0);
+        let pipe = CameraDevice::Pipe { command: vec!["writer".into()], latency_offset: Duration::ZERO };
+        assert_eq!(runs(pipe, EncoderWish::Auto, None), 0);
+        let microphone = DeviceKind::Microphone(Microphone::default());
+        let microphone = Device { name: "microphone".into(), kind: microphone };
+        assert_eq!(encoder_to_come(&microphone, None, &OwnerStats::default()), 0);
+    }
+
+    #[test]
+    fn the_most_that_was_told_counts_and_another_encoder_is_no_word_on_the_boards() {
+        let told = |camera, encoder| DriverBuffers { camera, encoder };
+        let heavy = told(1000, Some(70));
+        assert_eq!(heavy.most(told(10, Some(7))), heavy, "a lighter mode");
+        assert_eq!(heavy.most(told(2000, Some(7))), told(2000, Some(70)));
+        assert_eq!(heavy.most(told(10, None)), heavy, "it has run once");
+        assert_eq!(told(10, Some(0)).most(told(10, None)), told(10, None), "it is chosen now");
+        assert_eq!(told(10, None).most(told(10, Some(0))), told(10, Some(0)), "and is not any more");
     }
 }

@@ -9,7 +9,9 @@ use super::process::{Happened, Kind, Plan, Process, Spawner};
 use super::pulse::{PING_INTERVAL, Pulse};
 use super::stuck::Verdict;
 use crate::config::Device;
-use crate::control::{DeviceFacts, FromOwner, JOB_STAGES, Latency, OwnerState, OwnerStats, SourceStages, ToOwner};
+use crate::control::{
+    DeviceFacts, DriverBuffers, FromOwner, JOB_STAGES, Latency, OwnerState, OwnerStats, SourceStages, ToOwner,
+};
 use protocol::backoff::Backoff;
 use protocol::worker::Exit;
 use std::collections::{BTreeMap, BTreeSet};
@@ -43,6 +45,8 @@ pub(super) struct Owner {
     pub stats: OwnerStats,
     /// Nothing of an owner of a program that did not tell it yet.
     pub facts: Option<DeviceFacts>,
+    /// The most that was told of its buffers: what was opened last may have been a lighter mode than the next.
+    pub buffers: Option<DriverBuffers>,
     /// Of its media in all jobs since the start, as [`JOB_STAGES`].
     pub in_jobs: [Latency; JOB_STAGES.len()],
     pub greeted: bool,
@@ -224,6 +228,7 @@ impl Owner {
             state: OwnerState::Closed,
             stats: OwnerStats::default(),
             facts: None,
+            buffers: None,
             in_jobs: Default::default(),
             greeted: false,
             asking: false,
@@ -267,6 +272,9 @@ impl Owner {
     pub(super) fn learned(&mut self, facts: DeviceFacts) {
         let before = self.facts.and_then(|facts| facts.buffers);
         self.facts = Some(DeviceFacts { buffers: facts.buffers.or(before), ..facts });
+        if let Some(told) = facts.buffers {
+            self.buffers = Some(self.buffers.map_or(told, |before| before.most(told)));
+        }
     }
 
     /// It did not answer its pings and was killed.

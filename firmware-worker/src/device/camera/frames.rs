@@ -254,9 +254,10 @@ impl<'a> Frames<'a> {
         self.hardware = None;
         self.choice = Choice { encoder: Encoder::Software, why: why.clone(), replaceable: false };
         self.saving = Some(Saving::new(self.settings));
-        self.mapped_by_encoder(0);
         self.describe();
         self.stage.tell(Event::GaveWay(why));
+        // After that: no buffers where it only rests would be less than the next opening may need.
+        self.mapped_by_encoder(0);
         self.dropped();
     }
 

@@ -61,7 +61,7 @@ impl Owners {
             (Some(device), Some(owner)) => {
                 owner.device = device.clone();
                 // The device may be another one now.
-                owner.facts = None;
+                (owner.facts, owner.buffers) = (None, None);
                 owner.backoff.reset();
                 None
             }

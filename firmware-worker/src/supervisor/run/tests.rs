@@ -293,8 +293,12 @@ async fn jobs_get_the_memory_that_a_cameras_owner_does_not_need_by_its_own_word(
     let guessed = camera(&mut rig, FromOwner::Hello { version: VERSION });
     assert_eq!(camera(&mut rig, told(None)), guessed, "it was not opened yet");
     let less = camera(&mut rig, told(Some(DriverBuffers { camera: 1 << 20, encoder: Some(1 << 20) })));
-    let more = camera(&mut rig, told(Some(DriverBuffers { camera: 1 << 28, encoder: Some(1 << 20) })));
+    let heavier = DriverBuffers { camera: 1 << 28, encoder: Some(1 << 20) };
+    let more = camera(&mut rig, told(Some(heavier)));
     assert_eq!(less - more, (1 << 28) - (1 << 20));
+    let lighter = DriverBuffers { camera: 1 << 20, encoder: Some(1 << 10) };
+    assert_eq!(camera(&mut rig, told(Some(lighter))), more, "the next opening may be the heavier one");
+    assert!(rig.supervisor.report().worker.contains("{\"camera\":1048576,\"encoder\":1024}"), "it shows what was last");
     assert_eq!(camera(&mut rig, told(None)), more, "the next owner has not opened it, and is told of the one before");
     let runs = camera(&mut rig, FromOwner::State(OwnerState::Running("/dev/video0 YUYV".into())));
     assert!(runs > more, "what is available says it now");

@@ -73,6 +73,9 @@ async fn an_encoder_that_was_given_up_is_left_alone_by_openings_until_it_has_res
     assert_eq!(owner.encoder, Some(Encoder::Software));
     let (encoder, description) = opened_again(&mut owner, Duration::from_secs(2)).await;
     assert_eq!(encoder, Some(Encoder::Software));
+    let told = |owner: &Owner| owner.facts().buffers.map(|buffers| buffers.encoder);
+    owner.lost("unplugged");
+    assert_eq!((owner.buffers.unwrap().encoder, told(&owner)), (Some(0), Some(None)), "the next opening may take it");
     assert!(description.contains("software (") && description.contains("video67"), "{description}");
     assert!(description.contains("is tried at an opening 1 min after this one)"), "{description}");
     let (encoder, description) = opened_again(&mut owner, Duration::from_secs(60)).await;

@@ -111,9 +111,9 @@ pub struct Choice {
 }
 
 impl Choice {
-    /// Among all that a camera offers, whose opening begins now.
-    pub fn new(offers: impl IntoIterator<Item = Mode>, wanted: Wanted, now: Instant) -> Self {
-        Self { wanted, left: offers.into_iter().enumerate().collect(), tries: 0, doubtful: false, since: now }
+    /// Among all that a camera offers, whose opening began then.
+    pub fn new(offers: impl IntoIterator<Item = Mode>, wanted: Wanted, began: Instant) -> Self {
+        Self { wanted, left: offers.into_iter().enumerate().collect(), tries: 0, doubtful: false, since: began }
     }
 
     /// What to start it with: the nearest to what is wanted (raw where it is as fast, MJPEG where raw is slower or smaller).

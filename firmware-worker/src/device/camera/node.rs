@@ -24,11 +24,13 @@ pub fn run(
     path: &str,
     encoders: Result<Vec<(Handle, String)>, String>,
 ) -> Result<(), Failure> {
+    // All of it counts: of a camera that answers nothing each control takes seconds too.
+    let began = Instant::now();
     stage.wanted.drives(path);
     set_controls(&handle, path, &camera.controls);
     let flipped = hal::video::flip(&handle, camera.hflip, camera.vflip);
     let flip = (camera.hflip && !flipped.0, camera.vflip && !flipped.1);
-    let Opened { mut capture, asked } = opening::open(camera, handle, path, flip != (false, false))?;
+    let Opened { mut capture, asked } = opening::open(camera, handle, path, flip != (false, false), began)?;
     let mode = capture.mode();
     let most = camera.fps.saturating_mul(1000);
     let mut pictures = match mode.format {

@@ -14,20 +14,27 @@ pub struct Opened {
     pub asked: String,
 }
 
-/// Starts the stream. `mirrored`: pictures must be flipped, which the driver does not do.
-pub fn open(camera: &config::Camera, handle: Handle, path: &str, mirrored: bool) -> Result<Opened, Failure> {
+/// Starts the stream of a camera whose opening `began` then. `mirrored`: pictures must be flipped, which the driver does not
+/// do.
+pub fn open(
+    camera: &config::Camera,
+    handle: Handle,
+    path: &str,
+    mirrored: bool,
+    began: Instant,
+) -> Result<Opened, Failure> {
     let told = |why: &str| Failure::Lost(format!("{path}: {why}"));
     let encoded = encoder::of_node(camera.encoder, mirrored).map_err(told)?;
     let (width, height, fps) = (camera.width, camera.height, camera.fps);
     let wanted = Wanted { width, height, fps, format: camera.format.map(wish), encoded };
-    start(Idle::new(handle, path, (width, height)), wanted).map_err(|error| match error {
+    start(Idle::new(handle, path, (width, height)), wanted, began).map_err(|error| match error {
         Error::NoMode(..) if encoded == Encoded::Only => told(encoder::NO_UNITS),
         other => Failure::from(other),
     })
 }
 
-fn start(mut idle: Idle, wanted: Wanted) -> Result<Opened, Error> {
-    let mut choice = Choice::new(idle.modes().map(plain), wanted, Instant::now());
+fn start(mut idle: Idle, wanted: Wanted, began: Instant) -> Result<Opened, Error> {
+    let mut choice = Choice::new(idle.modes().map(plain), wanted, began);
     let mut refusal = None;
     while let Some(Attempt { offer, milli_fps }) = choice.attempt() {
         match idle.start(offer, milli_fps).map_err(|failed| *failed) {

@@ -282,8 +282,9 @@ pub enum FromOwner {
         /// In plain words.
         why: String,
     },
-    /// What is known of the device beside the counters; before each pong. Since version 3, which the supervisor of an owner
-    /// that says it speaks: it is of the same program or of a later one.
+    /// What is known of the device beside the counters; before each pong. Since version 3. Nobody asks whether the
+    /// supervisor speaks that, which is mostly of the same program or of a later one: one of an earlier program, that an
+    /// upgrade has gone back to, ends the owner for it, and starts one of its own.
     Facts(DeviceFacts),
 }
 

@@ -93,10 +93,11 @@ impl Publication {
         self.track.state.borrow().muted
     }
 
-    /// What the capture times are of that its pictures have in the room: the start of exposure, or the end of the frame, which
-    /// is later by exposure, readout and transfer. They go out as they are: who compares them with other times, of sound for
-    /// example, knows by this what lies between. `None` before the first picture, for sound and
-    /// for the test pattern.
+    /// What the capture times are of that its pictures have in the room: the start of exposure; the end of the frame, which is
+    /// later by exposure, readout and transfer; or their arrival here, where a command writes them or a driver's stamps are of
+    /// no use. They go out as they are: who compares them with other times, of sound for example, knows by this what lies
+    /// between. `None` before the first picture, for sound, for the test pattern, for what user code writes, and where the
+    /// camera's owner is of a program that did not tell it.
     pub fn stamped(&self) -> Option<Stamped> {
         self.track.state.borrow().stamped
     }

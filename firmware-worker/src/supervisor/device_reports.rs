@@ -100,8 +100,8 @@ pub(super) struct DeviceView<'a> {
     encoder: String,
     /// What the times of its pictures are of, of a camera that runs; empty for others.
     stamped: &'static str,
-    /// Counted since its owner started; nothing where that does not tell.
     dropped: u64,
+    /// Of a camera, counted since its owner started; nothing where that does not tell.
     stamps_behind: Option<u64>,
     stamps_ahead: Option<u64>,
     /// Of a camera that was opened, in bytes.
@@ -120,6 +120,7 @@ impl Supervisor {
                     OwnerState::Running(what) => ("running", what.as_str()),
                     OwnerState::Lost(why) => ("lost", why.as_str()),
                 };
+                let facts = owner.facts.filter(|_| Of::Cameras.contain(&owner.device.kind));
                 DeviceView {
                     name,
                     state,
@@ -130,9 +131,9 @@ impl Supervisor {
                     encoder: owner.stats.encoder.map(|encoder| encoder.to_string()).unwrap_or_default(),
                     stamped: stamped(owner).map_or("", Stamped::name),
                     dropped: owner.stats.dropped,
-                    stamps_behind: owner.facts.map(|facts| facts.stamps_behind),
-                    stamps_ahead: owner.facts.map(|facts| facts.stamps_ahead),
-                    driver_buffers: owner.facts.and_then(|facts| facts.buffers),
+                    stamps_behind: facts.map(|facts| facts.stamps_behind),
+                    stamps_ahead: facts.map(|facts| facts.stamps_ahead),
+                    driver_buffers: facts.and_then(|facts| facts.buffers),
                     sandbox: owner.process.as_ref().map(|p| p.sandbox()).unwrap_or_default(),
                 }
             })

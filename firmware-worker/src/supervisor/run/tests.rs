@@ -275,6 +275,10 @@ async fn what_an_owner_knows_of_its_device_is_shown_and_of_one_that_does_not_tel
         let text = report.metrics + &report.worker;
         shown.iter().for_each(|line| assert_eq!(text.contains(line), tells, "{line} {text}"));
     }
+    let of_microphone = FromOwner::Facts(DeviceFacts::default());
+    rig.supervisor.owner_happened("microphone", Happened::Said(of_microphone), Instant::now());
+    let worker = rig.supervisor.report().worker;
+    assert_eq!(worker.matches("\"stamps_behind\":null,\"stamps_ahead\":null").count(), 1, "sound has none: {worker}");
     rig.supervisor.owner_happened("camera", Happened::Said(FromOwner::State(OwnerState::Closed)), Instant::now());
     let text = rig.supervisor.report().metrics;
     assert!(text.contains(shown[0]) && !text.contains(shown[2]), "closed, it has no pictures: {text}");

@@ -101,7 +101,7 @@ fn a_worker_without_a_server_has_started_for_the_service_manager_and_feeds_its_w
 fn a_worker_whose_system_goes_down_leaves_its_rooms_at_once_also_in_a_drain_that_it_was_told_before() {
     let name =
         "service::a_worker_whose_system_goes_down_leaves_its_rooms_at_once_also_in_a_drain_that_it_was_told_before";
-    let gone = "the system goes down: all rooms are left now";
+    let gone = "the system goes down, as its sign says: all rooms are left now";
     namespace::on_an_empty_run(name, || {
         for drains_before in [false, true] {
             let take_down = || std::fs::remove_dir(SIGN).expect("a /run of ours");

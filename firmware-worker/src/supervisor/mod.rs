@@ -119,8 +119,8 @@ enum Event {
     Checked(Result<String, String>),
     /// User code has said whether its jobs can do something with a configuration that was read again, or why not.
     Judged(Result<String, String>),
-    /// The whole system goes down, not this worker alone: when that was looked at or asked.
-    SystemGoesDown { asked: Instant },
+    /// The whole system goes down, not this worker alone: who says so, and when that was looked at or asked.
+    SystemGoesDown { source: system::Source, asked: Instant },
     /// A ghost is gone, or not.
     SignedOff { job: JobId, outcome: signoff::Outcome },
     /// An operator wants something.

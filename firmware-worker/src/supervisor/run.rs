@@ -323,7 +323,7 @@ impl Supervisor {
             Event::Holder { device, start, who } => self.holder_found(&device, start, who),
             Event::Checked(result) => self.checked(result),
             Event::Judged(result) => self.judged(result),
-            Event::SystemGoesDown { asked } => self.system_goes_down(asked),
+            Event::SystemGoesDown { source, asked } => self.system_goes_down(source, asked),
             Event::SignedOff { job, outcome } => self.signed_off(&job, outcome),
             Event::Operator { peer, question, reply } => self.answer_operator(peer, question, reply),
             Event::Report(reply) => {

@@ -15,6 +15,7 @@ use super::run::Supervisor;
 use hal::process::{Output, Program};
 use protocol::worker::Input;
 use sign::Verdict;
+use std::fmt;
 use std::future::pending;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -45,6 +46,24 @@ const ROOMS_LEFT: Duration = Duration::from_millis(1400);
 /// The same where the answer has come late.
 const AT_LEAST: Duration = Duration::from_millis(500);
 
+/// Who says that the system goes down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    /// It was up, and is gone.
+    Sign,
+    /// Its manager, or its command.
+    Systemd,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Sign => "its sign",
+            Self::Systemd => "systemd",
+        })
+    }
+}
+
 impl Supervisor {
     /// Before the end, so that it is known then whether there is a sign at all.
     pub(super) fn look_for_the_sign(&mut self) {
@@ -54,33 +73,33 @@ impl Supervisor {
     /// Acts on it at once, or when it comes as an event; no answer means that it does not.
     pub(super) fn find_out_whether_the_system_goes_down(&mut self) {
         let up = match self.sign.at_the_end(sign::is_up(Path::new(SIGN))) {
-            Verdict::GoesDown => return self.system_goes_down(Instant::now()),
+            Verdict::GoesDown => return self.system_goes_down(Source::Sign, Instant::now()),
             Verdict::Alone => Some(Path::new(SIGN)),
             Verdict::Unknown => None,
         };
         let events = self.events.clone();
         tokio::spawn(async move {
-            let asked = told(up, manager_says()).await;
+            let (source, asked) = told(up, manager_says()).await;
             // The loop is gone when the worker has ended; then nobody needs to know.
-            let _ = events.send(Event::SystemGoesDown { asked }).await;
+            let _ = events.send(Event::SystemGoesDown { source, asked }).await;
         });
     }
 
-    pub(super) fn system_goes_down(&mut self, asked: Instant) {
-        info!("the system goes down: all rooms are left now");
+    pub(super) fn system_goes_down(&mut self, source: Source, asked: Instant) {
+        info!("the system goes down, as {source} says: all rooms are left now");
         self.jobs.processes.values().for_each(|job| job.process.hasten());
         self.inputs.push_back(Input::StopWithin(ROOMS_LEFT.saturating_sub(asked.elapsed()).max(AT_LEAST)));
     }
 }
 
-/// Waits for whichever says first that the system goes down, the sign that is up or somebody who is asked: when was looked or
-/// asked.
-async fn told(sign: Option<&Path>, somebody: impl Future<Output = Instant>) -> Instant {
-    let Some(sign) = sign else { return somebody.await };
+/// Waits for whichever says first that the system goes down, the sign that is up or systemd that is asked: who, and when was
+/// looked or asked.
+async fn told(sign: Option<&Path>, systemd: impl Future<Output = Instant>) -> (Source, Instant) {
+    let Some(sign) = sign else { return (Source::Systemd, systemd.await) };
     tokio::select! {
         biased;
-        at = taken_down(sign) => at,
-        at = somebody => at,
+        at = taken_down(sign) => (Source::Sign, at),
+        at = systemd => (Source::Systemd, at),
     }
 }
 
@@ -201,14 +220,16 @@ mod tests {
         // As long as it is up nothing is told, however often it was looked at.
         assert!(timeout(2 * AGAIN, &mut watching).await.is_err());
         std::fs::remove_dir(&sign).unwrap();
-        timeout(PATIENCE, watching).await.expect("it is seen").unwrap();
+        let (source, _) = timeout(PATIENCE, watching).await.expect("it is seen").unwrap();
+        assert_eq!(source, Source::Sign);
     }
 
     #[tokio::test]
     async fn a_manager_counts_that_says_it_while_the_sign_is_up() {
         let (up, asked) = (std::env::temp_dir(), Instant::now());
-        assert_eq!(timeout(PATIENCE, told(Some(&up), async { asked })).await, Ok(asked));
-        assert_eq!(timeout(PATIENCE, told(None, async { asked })).await, Ok(asked));
+        let said = Ok((Source::Systemd, asked));
+        assert_eq!(timeout(PATIENCE, told(Some(&up), async { asked })).await, said);
+        assert_eq!(timeout(PATIENCE, told(None, async { asked })).await, said);
     }
 
     #[tokio::test]

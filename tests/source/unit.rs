@@ -122,36 +122,50 @@ fn the_sign_that_the_system_stays_up_ends_before_the_worker_by_no_program_and_ne
     assert_eq!(one(&sign, "After"), "firmware-worker.service");
     assert_eq!((one(&sign, "Type"), one(&sign, "RemainAfterExit")), ("oneshot", "yes"));
     assert_eq!(format!("/run/{}", one(&sign, "RuntimeDirectory")), SIGN);
-    assert_eq!(one(&sign, "WantedBy"), one(&unit(), "WantedBy"));
+    // What the defaults would say; without it nothing would stop it before all processes are killed.
+    let ends = (one(&sign, "DefaultDependencies"), one(&sign, "Conflicts"), one(&sign, "Before"));
+    assert_eq!(ends, ("no", "shutdown.target", "shutdown.target"));
     let keys =
         sign.lines().filter_map(|line| line.split_once('=')).map(|(key, _)| key).filter(|key| !key.starts_with('#'));
     // Others would stop it with the worker, start a program for its end, or keep the directory: Requires, PartOf, BindsTo, ExecStop,
-    // RuntimeDirectoryPreserve.
+    // RuntimeDirectoryPreserve. Nobody enables it: it is static.
     let known = [
         "Description",
         "Documentation",
+        "DefaultDependencies",
         "After",
+        "Conflicts",
+        "Before",
         "Type",
         "RemainAfterExit",
         "ExecStart",
         "RuntimeDirectory",
-        "WantedBy",
     ];
     assert_eq!(keys.collect::<Vec<_>>(), known);
+}
+
+/// Each way of a start brings the sign, and no image has to.
+#[test]
+fn the_worker_wants_its_sign_and_leaves_the_order_to_it() {
+    let own = unit();
+    let about: Vec<_> = own.lines().filter(|line| line.contains("system-up")).collect();
+    assert_eq!(about, ["Wants=firmware-worker-system-up.service"]);
     for unit in [
-        "packaging/firmware-worker.service",
         "images/root/usr/lib/systemd/system/firmware-worker.service.d/image.conf",
         "images/rpi-os/root/etc/systemd/system/firmware-worker.service.d/board.conf",
     ] {
-        assert!(!read(&paths::root().join(unit)).contains("system-up"), "{unit}: the order is the sign's to say");
+        assert!(
+            !read(&paths::root().join(unit)).contains("system-up"),
+            "{unit}: what the package's unit says is enough"
+        );
     }
 }
 
 /// Its program has nothing to do, but must be there: in an image busybox is.
 #[test]
-fn the_images_have_the_sign_and_what_it_is_started_by() {
+fn the_images_have_what_the_sign_is_started_by() {
     let units = read(&paths::root().join("images/units"));
-    assert!(units.lines().any(|line| line == "enable firmware-worker-system-up.service"));
+    assert!(!units.contains("system-up"), "it cannot be enabled, and must not be masked");
     let start = one(&text("firmware-worker-system-up.service"), "ExecStart").to_owned();
     let program = start.strip_prefix("/usr/bin/").expect("where busybox is linked");
     let script = read(&paths::root().join("images/build/root.sh"));

@@ -79,21 +79,23 @@ fn a_worker_without_a_server_has_started_for_the_service_manager_and_feeds_its_w
     let path = std::env::temp_dir().join(format!("notify-{}", std::process::id()));
     let socket = UnixDatagram::bind(&path).expect("the temporary directory is writable");
     let _worker = Setup::with_url("ws://127.0.0.1:9").env("NOTIFY_SOCKET", path.to_str().expect("UTF-8")).launch();
-    let messages = |limit, wanted: &str| {
-        socket.set_read_timeout(Some(limit)).expect("a limit above zero");
-        let mut text = [0; 1024];
-        loop {
-            let length = socket.recv(&mut text).unwrap_or_else(|error| panic!("no {wanted}: {error}"));
-            if String::from_utf8_lossy(&text[..length]).lines().any(|line| line == wanted) {
-                return;
-            }
-        }
-    };
-    messages(SOON, "READY=1");
-    messages(WATCHDOG, "WATCHDOG=1");
-    messages(WATCHDOG, "WATCHDOG=1");
+    wait_notified(&socket, SOON, "READY=1");
+    wait_notified(&socket, WATCHDOG, "WATCHDOG=1");
+    wait_notified(&socket, WATCHDOG, "WATCHDOG=1");
     // A leftover in the temporary directory is no failure.
     let _ = std::fs::remove_file(&path);
+}
+
+#[track_caller]
+fn wait_notified(socket: &UnixDatagram, limit: Duration, wanted: &str) {
+    socket.set_read_timeout(Some(limit)).expect("a limit above zero");
+    let mut text = [0; 1024];
+    loop {
+        let length = socket.recv(&mut text).unwrap_or_else(|error| panic!("no {wanted}: {error}"));
+        if String::from_utf8_lossy(&text[..length]).lines().any(|line| line == wanted) {
+            return;
+        }
+    }
 }
 
 /// A drain would last an hour.
@@ -124,6 +126,29 @@ fn a_worker_whose_system_goes_down_leaves_its_rooms_at_once_also_in_a_drain_that
             assert_eq!(connection.status("AJ_1").status(), lk::JobStatus::JsSuccess);
             assert_eq!(worker.wait(SOON).code(), Some(0));
         }
+    });
+}
+
+#[test]
+fn a_sign_that_comes_after_the_worker_is_known_after_its_next_ticks() {
+    let name = "service::a_sign_that_comes_after_the_worker_is_known_after_its_next_ticks";
+    namespace::on_an_empty_run(name, || {
+        let socket = UnixDatagram::bind("/run/notify").expect("a /run of ours");
+        let agents = Agents::listen();
+        let mut worker = Setup::with_url(&agents.url()).env("NOTIFY_SOCKET", "/run/notify").launch();
+        let _registered = agents.registered();
+        wait_notified(&socket, SOON, "READY=1");
+        std::fs::create_dir(SIGN).expect("a /run of ours");
+        // What was told before says nothing.
+        socket.set_nonblocking(true).expect("a socket of ours");
+        while socket.recv(&mut [0; 1024]).is_ok() {}
+        socket.set_nonblocking(false).expect("a socket of ours");
+        // A tick tells, and then looks: at the second the first has looked.
+        (0..2).for_each(|_| wait_notified(&socket, WATCHDOG, "WATCHDOG=1"));
+        std::fs::remove_dir(SIGN).expect("a /run of ours");
+        worker.signal(Signal::TERM);
+        worker.wait_log("as its sign says", SOON);
+        assert_eq!(worker.wait(SOON).code(), Some(0));
     });
 }
 

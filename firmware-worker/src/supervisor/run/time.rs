@@ -55,9 +55,14 @@ impl Supervisor {
         }
         self.owners.replace_idle(now);
         self.try_hanging(now, false);
-        if self.next_rescan <= now {
+        let rescans = self.next_rescan <= now;
+        if rescans {
             self.next_rescan = now + RESCAN_INTERVAL;
             self.owners.rescan();
+        }
+        // It comes after this worker. Once seen it is looked at seldom: missing at two looks it is no sign any more, and from its
+        // end to our signal a busy board takes seconds.
+        if rescans || self.sign == Sign::Unknown {
             self.look_for_the_sign();
         }
         let (plan, least) = (self.memory_plan(), self.config.limits.job.memory.unwrap_or(PLANNED_MEMORY));

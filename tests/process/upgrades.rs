@@ -2,6 +2,7 @@
 
 use super::agents::{Agents, Connection, SOON};
 use super::job_pid;
+use firmware_worker::supervisor::SIGN;
 use livekit_protocol as lk;
 use lk::worker_message::Message as FromWorker;
 use rustix::process::Signal;
@@ -9,7 +10,7 @@ use serde_json::Value;
 use std::path::Path;
 use std::time::Duration;
 use tests::worker::{NO_RESTART, Setup, Worker};
-use tests::{Installed, http, paths, poll, process, procfs};
+use tests::{Installed, http, namespace, paths, poll, process, procfs};
 
 /// A worker with a job, that was installed and can be replaced.
 struct Rig {
@@ -94,6 +95,23 @@ fn a_job_goes_on_in_its_process_through_upgrades_and_is_stopped_after_them() {
     rig.worker.wait_log("draining", SOON);
     rig.worker.signal(Signal::TERM);
     rig.worker.wait(SOON);
+}
+
+/// A drain would last an hour.
+#[test]
+fn a_system_that_goes_down_after_an_upgrade_is_known_by_the_sign_that_the_program_before_has_seen() {
+    let name =
+        "upgrades::a_system_that_goes_down_after_an_upgrade_is_known_by_the_sign_that_the_program_before_has_seen";
+    namespace::on_an_empty_run(name, || {
+        std::fs::create_dir(SIGN).expect("a /run of ours");
+        let mut rig = Rig::start(|setup| setup);
+        // The new program never sees it.
+        std::fs::remove_dir(SIGN).expect("a /run of ours");
+        rig.upgrade();
+        rig.worker.signal(Signal::TERM);
+        rig.worker.wait_log("the system goes down, as its sign says", SOON);
+        assert_eq!(rig.worker.wait(SOON).code(), Some(0));
+    });
 }
 
 #[test]

@@ -37,6 +37,9 @@ pub(super) struct Table {
     pub worker: Handover,
     /// SIGTERM and SIGINT so far.
     pub signals: u32,
+    /// That the system stays up: its sign was seen.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub sign_seen: bool,
     /// Job processes so far: their numbers are never used twice.
     pub processes_started: u64,
     /// Leaves so far: nor are their names.

@@ -18,6 +18,7 @@ use super::ledger::Ledger;
 use super::process::Process;
 use super::run::Supervisor;
 use super::signoff::Ghost;
+use super::system::Sign;
 use hal::process::{Ended, Inheritance, run_briefly};
 use protocol::worker::{Input, LinkError};
 use std::ffi::OsString;
@@ -162,6 +163,7 @@ impl Supervisor {
             program: self.program.clone(),
             worker,
             signals: self.signals,
+            sign_seen: self.sign.is_seen(),
             processes_started,
             leaves_made,
             processes,
@@ -182,6 +184,7 @@ impl Supervisor {
     pub(super) fn succeed(&mut self, table: Table, inheritance: &mut Inheritance) -> Result<(), String> {
         let now = Instant::now();
         (self.program, self.signals) = (table.program, table.signals);
+        self.sign = Sign::resume(table.sign_seen);
         match table.claims {
             Some(number) => {
                 let claims = inheritance.copy(number).map_err(|e| format!("users: {e}"))?;

@@ -51,6 +51,7 @@ fn table() -> Table {
         program: "/usr/bin/firmware-worker".into(),
         worker: serde_json::from_str(&worker.replace("INFO", &info)).unwrap(),
         signals: 0,
+        sign_seen: false,
         processes_started: 7,
         leaves_made: 9,
         processes: vec![
@@ -110,7 +111,7 @@ fn a_table_comes_through_a_sealed_memfd_with_the_numbers_of_all_its_descriptors(
     let leaving = vec![ChildEntry { control: None, stderr: None, confined: None, ..child(14, 60) }];
     let failed = FailedJob { id: "AJ_0".into(), room: "studio".into(), error: "exit code 3".into(), seconds: 90 };
     let totals: Totals = serde_json::from_str("{\"jobs_failed\": 1}").unwrap();
-    let table = Table { claims: Some(51), leaving, failed: vec![failed], totals, ..table() };
+    let table = Table { sign_seen: true, claims: Some(51), leaving, failed: vec![failed], totals, ..table() };
     assert_eq!(table.descriptors(), [10, 11, 13, 12, 40, 41, 43, 20, 21, 23, 22, 30, 60, 50, 51]);
     assert_eq!(Table::read(table.seal().unwrap()).unwrap(), table);
     assert_eq!(table.in_words(), "1 jobs and 1 device owners of program 0.1.0");

@@ -34,6 +34,19 @@ pub(super) enum Verdict {
 }
 
 impl Sign {
+    /// For the program that takes this one's place.
+    pub(in crate::supervisor) fn is_seen(self) -> bool {
+        match self {
+            Self::Up | Self::Missed => true,
+            Self::Unknown => false,
+        }
+    }
+
+    /// As the program before has handed it over.
+    pub(in crate::supervisor) fn resume(seen: bool) -> Self {
+        if seen { Self::Up } else { Self::Unknown }
+    }
+
     /// By a further look. Where it is up, a system's end takes it down only just before this worker; missing at two looks in a row
     /// and no signal between them, it was stopped by somebody, and that it is not there means nothing any more.
     pub(super) fn after_look(self, is_up: bool) -> Self {
@@ -88,6 +101,20 @@ mod tests {
         assert_eq!(after(&[false, true]).at_the_end(false), Verdict::GoesDown);
         // A look may fall between the end of that unit and the signal, which a busy board sends seconds later.
         assert_eq!(after(&[true, false]).at_the_end(false), Verdict::GoesDown);
+    }
+
+    #[test]
+    fn a_program_that_takes_over_knows_whether_the_sign_was_seen() {
+        for (looks, verdict) in [
+            (&[][..], Verdict::Unknown),
+            (&[true], Verdict::GoesDown),
+            (&[true, false], Verdict::GoesDown),
+            (&[true, false, false], Verdict::Unknown),
+        ] {
+            let resumed = Sign::resume(after(looks).is_seen());
+            // It looks itself once, before it is up.
+            assert_eq!(resumed.after_look(false).at_the_end(false), verdict, "{looks:?}");
+        }
     }
 
     #[test]

@@ -232,7 +232,7 @@ impl Supervisor {
                 self.settle(inheritance);
                 // The program before has asked, and nobody has told it yet.
                 if self.mode.drain && self.signals == 1 {
-                    self.find_out_whether_the_system_goes_down();
+                    self.find_out_further_whether_the_system_goes_down();
                 }
             }
             None => {

@@ -14,7 +14,7 @@ use super::Event;
 use super::run::Supervisor;
 use hal::process::{Output, Program};
 use protocol::worker::Input;
-use sign::Verdict;
+use sign::{Absence, Verdict};
 use std::fmt;
 use std::future::pending;
 use std::path::Path;
@@ -72,14 +72,23 @@ impl Supervisor {
 
     /// Acts on it at once, or when it comes as an event; no answer means that it does not.
     pub(super) fn find_out_whether_the_system_goes_down(&mut self) {
-        let up = match self.sign.at_the_end(sign::is_up(Path::new(SIGN))) {
-            Verdict::GoesDown => return self.system_goes_down(Source::Sign, Instant::now()),
-            Verdict::Alone => Some(Path::new(SIGN)),
-            Verdict::Unknown => None,
-        };
+        match self.sign.at_the_end(sign::is_up(Path::new(SIGN))) {
+            Verdict::GoesDown => self.system_goes_down(Source::Sign, Instant::now()),
+            Verdict::Alone => self.be_told_in_a_drain(Some(Path::new(SIGN))),
+            Verdict::Unknown => self.be_told_in_a_drain(None),
+        }
+    }
+
+    /// The same in a drain that the program before has begun: its signal is not the one that the sign goes with.
+    pub(super) fn find_out_further_whether_the_system_goes_down(&self) {
+        let has_sign = self.sign.is_seen() || sign::is_up(Path::new(SIGN));
+        self.be_told_in_a_drain(has_sign.then(|| Path::new(SIGN)));
+    }
+
+    fn be_told_in_a_drain(&self, sign: Option<&'static Path>) {
         let events = self.events.clone();
         tokio::spawn(async move {
-            let (source, asked) = told(up, manager_says()).await;
+            let (source, asked) = told(sign, manager_says()).await;
             // The loop is gone when the worker has ended; then nobody needs to know.
             let _ = events.send(Event::SystemGoesDown { source, asked }).await;
         });
@@ -92,7 +101,7 @@ impl Supervisor {
     }
 }
 
-/// Waits for whichever says first that the system goes down, the sign that is up or systemd that is asked: who, and when was
+/// Waits for whichever says first that the system goes down, the sign that was up or systemd that is asked: who, and when was
 /// looked or asked.
 async fn told(sign: Option<&Path>, systemd: impl Future<Output = Instant>) -> (Source, Instant) {
     let Some(sign) = sign else { return (Source::Systemd, systemd.await) };
@@ -103,11 +112,15 @@ async fn told(sign: Option<&Path>, systemd: impl Future<Output = Instant>) -> (S
     }
 }
 
+/// Since when it is missing.
 async fn taken_down(sign: &Path) -> Instant {
-    while sign::is_up(sign) {
+    let mut absence = Absence::default();
+    loop {
+        if let Some(since) = absence.after_look(sign::is_up(sign), Instant::now()) {
+            return since;
+        }
         sleep(AGAIN).await;
     }
-    Instant::now()
 }
 
 /// Never ends where systemd is not the system's manager.

@@ -6,6 +6,7 @@
 //! all else with them.
 
 use std::path::Path;
+use std::time::Instant;
 
 /// `RuntimeDirectory=` of firmware-worker-system-up.service, below `/run`.
 pub const PATH: &str = "/run/firmware-worker-system-up";
@@ -67,6 +68,26 @@ impl Sign {
     }
 }
 
+/// Looks beside a drain. No signal comes with the end of the sign there, and who starts its unit anew takes it down for a moment:
+/// it counts as gone when it is missing at two looks in a row.
+#[derive(Debug, Default)]
+pub(super) struct Absence {
+    since: Option<Instant>,
+}
+
+impl Absence {
+    /// By a further look: since when it is missing, if that counts.
+    pub(super) fn after_look(&mut self, is_up: bool, now: Instant) -> Option<Instant> {
+        if is_up {
+            self.since = None;
+            return None;
+        }
+        let before = self.since;
+        self.since = before.or(Some(now));
+        before
+    }
+}
+
 /// A look at what lies in memory: it blocks nobody. One that fails has not seen that it is gone.
 pub(super) fn is_up(sign: &Path) -> bool {
     sign.try_exists().unwrap_or(true)
@@ -75,6 +96,7 @@ pub(super) fn is_up(sign: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     fn after(looks: &[bool]) -> Sign {
         looks.iter().copied().fold(Sign::default(), Sign::after_look)
@@ -101,6 +123,19 @@ mod tests {
         assert_eq!(after(&[false, true]).at_the_end(false), Verdict::GoesDown);
         // A look may fall between the end of that unit and the signal, which a busy board sends seconds later.
         assert_eq!(after(&[true, false]).at_the_end(false), Verdict::GoesDown);
+    }
+
+    #[test]
+    fn beside_a_drain_a_sign_that_is_away_for_a_moment_is_not_gone() {
+        let start = Instant::now();
+        let gone = |looks: &[bool]| {
+            let mut absence = Absence::default();
+            let seconds = (0..).map(Duration::from_secs);
+            seconds.zip(looks).filter_map(|(at, is_up)| absence.after_look(*is_up, start + at)).next()
+        };
+        assert_eq!(gone(&[true, false, true, false, true]), None);
+        assert_eq!(gone(&[true, false, true, false, false]), Some(start + Duration::from_secs(3)));
+        assert_eq!(gone(&[false, false]), Some(start), "it was up at the signal");
     }
 
     #[test]

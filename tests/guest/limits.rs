@@ -9,7 +9,7 @@ use tests::worker::{AGENT, NO_RESTART};
 use tests::{Judge, Server, paths};
 
 /// Names the leaf that holds the process of the running job (the prewarmed process has one of its own).
-const NAME_LEAF: &str = "pid=$(wget -qO- http://127.0.0.1:8081/worker | sed 's/.*\"participant\":\"PA_[^}]*\"pid\":\\([0-9]*\\).*/\\1/'); \
+pub const NAME_LEAF: &str = "pid=$(wget -qO- http://127.0.0.1:8081/worker | sed 's/.*\"participant\":\"PA_[^}]*\"pid\":\\([0-9]*\\).*/\\1/'); \
      leaf=/sys/fs/cgroup$(sed -n 's/^0:://p' /proc/$pid/cgroup)";
 
 /// Between two pictures at the subscriber, ms: those of 15 frames a second come every 67.

@@ -11,3 +11,4 @@ mod numbers;
 mod replugs;
 mod sandbox;
 mod speaker;
+mod starved;

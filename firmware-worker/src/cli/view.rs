@@ -6,6 +6,7 @@ use crate::control::{Demand, FromOperator, ToOperator};
 use crate::device::Failure;
 use crate::job::{Anchor, Happening, Source};
 use hal::process::monotonic_ns;
+use protocol::room::Frame;
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::os::fd::OwnedFd;
@@ -91,7 +92,11 @@ impl View {
         loop {
             let before = self.waiting.len();
             let waiting = &mut self.waiting;
-            if self.source.read(&self.anchor, &mut self.buffer, |frame| waiting.push_back(frame.data.to_vec())) {
+            let keep = |frame: Frame<'_>| {
+                waiting.push_back(frame.data.to_vec());
+                true
+            };
+            if self.source.read(&self.anchor, &mut self.buffer, keep) {
                 self.source.keyframe();
             }
             if self.waiting.len() == before || self.waiting.len() >= MAX_BACKLOG {

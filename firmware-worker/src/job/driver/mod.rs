@@ -7,7 +7,8 @@
 //! ```
 //!
 //! Each turn takes one input, lets the room act on it, and acts on what the room tells. Nothing here waits for user
-//! code, for the supervisor or for an owner.
+//! code, for the supervisor or for an owner. A turn lasts for milliseconds even where the processor cannot keep up with the
+//! media, and what has come meanwhile is looked for: whatever is late then, who asks for a sign of life gets it.
 
 mod control;
 mod ending;
@@ -40,14 +41,18 @@ use std::future::{pending, poll_fn};
 use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use token::NewToken;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::Sleep;
 use tracks::Tracks;
+
+/// How long there may always be something else to do before the runtime looks at what has come on the sockets. Above it a
+/// driver that is behind with its media would not hear of a ping, nor of the server's packets.
+const UNSEEN: Duration = Duration::from_millis(10);
 
 /// The user's side of a job, as the driver holds it.
 pub(super) struct UserSide {
@@ -145,14 +150,34 @@ impl Driver {
 
     /// Turns until the job is over.
     pub async fn run(mut self) -> ExitCode {
+        let mut looked = Instant::now();
         loop {
-            let wake = self.wait().await;
+            if looked.elapsed() >= UNSEEN {
+                tokio::task::yield_now().await;
+                looked = Instant::now();
+            }
+            let (wake, waited) = self.wake().await;
+            if waited {
+                looked = Instant::now();
+            }
             self.act(wake);
             self.settle();
             if let Phase::Over(code) = self.phase {
                 return code;
             }
         }
+    }
+
+    /// The next reason to turn, and whether it had to be waited for. Only then has the runtime looked at what else has come.
+    async fn wake(&mut self) -> (Wake, bool) {
+        let mut waited = false;
+        let mut wait = pin!(self.wait());
+        let wake = poll_fn(|context| {
+            let poll = wait.as_mut().poll(context);
+            waited |= poll.is_pending();
+            poll
+        });
+        (wake.await, waited)
     }
 
     async fn wait(&mut self) -> Wake {
@@ -184,6 +209,9 @@ impl Driver {
 
     fn act(&mut self, wake: Wake) {
         let now = Instant::now();
+        if let Some(session) = &mut self.session {
+            session.begin_turn(now);
+        }
         match wake {
             Wake::Control(Ok((message, fds))) => self.control(message, fds, now),
             Wake::Control(Err(error)) => self.orphaned(&error, now),

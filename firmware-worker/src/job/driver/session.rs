@@ -10,15 +10,20 @@ use protocol::room::{Command, Config, Event, Frame, Output, Proto, Room, SignalE
 use protocol::secret::Secret;
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 /// Datagrams taken from a socket before the rest of the driver gets its turn.
 const RECEIVE_BATCH: usize = 32;
 
-/// Timeouts handled in a row. The pacer asks for one per packet; going through the runtime for each would cost a third
-/// more CPU. The limit keeps a deadline that never moves from stopping everything else.
-const TIMEOUT_BATCH: usize = 256;
+/// How long the room may go on within one turn of the driver. The pacer asks for a timeout per packet, and going through the
+/// runtime for each would cost a third more CPU; on a processor that is too slow for its media the next one is always due,
+/// and nothing else would ever get its turn: no packet that has come, no ping.
+const TURN: Duration = Duration::from_millis(5);
+
+/// A deadline that is missed by more was missed because the board did something else. What has come meanwhile is older than
+/// the deadline, and goes first: a server that was not listened to is not silent.
+const LATE: Duration = Duration::from_millis(250);
 
 /// Something to feed to the room.
 #[derive(Debug)]
@@ -58,6 +63,8 @@ pub struct Session {
     addresses_due: bool,
     /// The sockets are as old as the first attempt.
     connected_before: bool,
+    /// When this turn of the driver has lasted for long enough.
+    turn_ends: Instant,
 }
 
 impl Session {
@@ -65,7 +72,8 @@ impl Session {
     pub fn new(config: Config, tls: Tls) -> Self {
         let server = host_and_port(&config.url).ok().and_then(|(host, _)| host.parse().ok());
         let udp = Udp::bind(&interfaces(), server);
-        let room = Room::new(config, &udp.addresses(), Instant::now());
+        let now = Instant::now();
+        let room = Room::new(config, &udp.addresses(), now);
         let mut session = Self {
             room,
             signal: Signal::new(tls),
@@ -78,6 +86,7 @@ impl Session {
             server,
             addresses_due: false,
             connected_before: false,
+            turn_ends: now + TURN,
         };
         session.drain();
         session
@@ -90,6 +99,16 @@ impl Session {
             event = self.signal.next() => Ready::Signal(event),
             event = self.tcp.next() => Ready::Tcp(event),
         }
+    }
+
+    /// A turn of the driver begins.
+    pub fn begin_turn(&mut self, now: Instant) {
+        self.turn_ends = now + TURN;
+    }
+
+    /// The rest of the driver is due. What began this turn is done by then, so that each turn gets on.
+    pub fn turn_is_over(&self) -> bool {
+        Instant::now() >= self.turn_ends
     }
 
     /// Feeds what [`Session::ready`] gave.
@@ -128,6 +147,10 @@ impl Session {
 
     /// Handles a deadline that has passed.
     pub fn tick(&mut self, now: Instant) {
+        let Some(deadline) = self.room.deadline().filter(|deadline| *deadline <= now) else { return };
+        if now >= deadline + LATE {
+            (0..self.udp.count()).for_each(|index| self.datagrams(index));
+        }
         if self.room.deadline().is_some_and(|deadline| deadline <= now) {
             self.room.timeout(now);
             self.drain();
@@ -181,6 +204,9 @@ impl Session {
             let Some((source, local, payload)) = self.udp.receive(index) else { return };
             self.room.packet(Proto::Udp, source, local, payload, Instant::now());
             self.drain();
+            if self.turn_is_over() {
+                return;
+            }
         }
     }
 
@@ -197,9 +223,9 @@ impl Session {
         self.drain();
     }
 
-    /// Everything the room wants after one input, with the timeouts that are due by then.
+    /// Everything the room wants after one input, with the timeouts that are due by then, as far as this turn goes.
     fn drain(&mut self) {
-        for _ in 0..TIMEOUT_BATCH {
+        loop {
             while let Some(output) = self.room.poll() {
                 self.act(output);
             }
@@ -209,7 +235,7 @@ impl Session {
                 continue;
             }
             match self.room.deadline() {
-                Some(deadline) if deadline <= now => self.room.timeout(now),
+                Some(deadline) if deadline <= now && now < self.turn_ends => self.room.timeout(now),
                 _ => return,
             }
         }

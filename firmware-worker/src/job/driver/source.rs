@@ -244,8 +244,9 @@ impl Source {
         }
     }
 
-    /// Reads what has come and hands it on as frames. `true` when a keyframe must be asked for to go on.
-    pub fn read(&mut self, anchor: &Anchor, buffer: &mut Vec<u8>, mut send: impl FnMut(Frame<'_>)) -> bool {
+    /// Reads what has come and hands it on as frames, until `send` has had enough for now (`false`). `true` when a keyframe
+    /// must be asked for to go on.
+    pub fn read(&mut self, anchor: &Anchor, buffer: &mut Vec<u8>, mut send: impl FnMut(Frame<'_>) -> bool) -> bool {
         let State::Reading { ring, .. } = &mut self.state else { return false };
         let mut keyframe = false;
         ring.more = true;
@@ -289,7 +290,10 @@ impl Source {
                         false => self.timeline.place(meta.position, captured, meta.epoch),
                     };
                     let discontinuity = gap || place.discontinuity;
-                    send(Frame { data: buffer, captured, samples: place.samples, discontinuity, level: meta.level });
+                    let level = meta.level;
+                    if !send(Frame { data: buffer, captured, samples: place.samples, discontinuity, level }) {
+                        break;
+                    }
                 }
             }
         }

@@ -32,6 +32,8 @@ pub struct Tracks {
     connected: bool,
     /// Sources that went or came back, at most one of each before the driver takes it.
     news: VecDeque<UserEvent>,
+    /// Where the next search for a source that has something begins, so that a busy one does not starve the others.
+    turn: usize,
 }
 
 #[derive(Debug)]
@@ -59,7 +61,15 @@ enum Feed {
 impl Tracks {
     /// None yet.
     pub fn new(anchor: Anchor) -> Self {
-        Self { locals: BTreeMap::new(), count: 0, anchor, buffer: Vec::new(), connected: false, news: VecDeque::new() }
+        Self {
+            locals: BTreeMap::new(),
+            count: 0,
+            anchor,
+            buffer: Vec::new(),
+            connected: false,
+            news: VecDeque::new(),
+            turn: 0,
+        }
     }
 
     /// Adds a configured source. `true` when the supervisor must be asked for it.
@@ -223,10 +233,14 @@ impl Tracks {
 
     /// Waits for the owners of all sources.
     pub fn poll(&mut self, context: &mut Context<'_>) -> Poll<(TrackId, Happening)> {
-        for (id, local) in &mut self.locals {
-            if let Feed::Source(source) = &mut local.feed
+        let count = self.locals.len();
+        for step in 0..count {
+            let turn = (self.turn + step) % count;
+            if let Some((id, local)) = self.locals.iter_mut().nth(turn)
+                && let Feed::Source(source) = &mut local.feed
                 && let Poll::Ready(happening) = source.poll(context)
             {
+                self.turn = turn + 1;
                 return Poll::Ready((id.clone(), happening));
             }
         }

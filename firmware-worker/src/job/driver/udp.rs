@@ -57,6 +57,11 @@ impl Udp {
         self.sockets.iter().map(|(local, _)| LocalAddress { ip: local.ip(), port: local.port() }).collect()
     }
 
+    /// Sockets, for [`Udp::receive`].
+    pub fn count(&self) -> usize {
+        self.sockets.len()
+    }
+
     /// Waits until a socket can be read. Cancel-safe.
     pub async fn readable(&mut self) -> usize {
         poll_fn(|context| {

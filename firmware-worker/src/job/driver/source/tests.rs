@@ -57,7 +57,10 @@ async fn read(source: &mut Source) -> (Vec<Sent>, bool) {
     let happening = poll_fn(|context| source.poll(context)).await;
     assert!(matches!(happening, Happening::Rung), "{happening:?}");
     let mut sent = Vec::new();
-    let keyframe = source.read(&anchor, &mut Vec::new(), |f| sent.push((f.data[0], f.samples, f.discontinuity)));
+    let keyframe = source.read(&anchor, &mut Vec::new(), |f| {
+        sent.push((f.data[0], f.samples, f.discontinuity));
+        true
+    });
     (sent, keyframe)
 }
 
@@ -322,7 +325,10 @@ async fn where_no_keyframe_can_be_asked_for_a_viewer_catches_up_from_the_last_on
     let happening = poll_fn(|context| source.poll(context)).await;
     assert!(matches!(happening, Happening::Rung), "{happening:?}");
     let mut sent = Vec::new();
-    let keyframe = source.read(&anchor, &mut Vec::new(), |f| sent.push((f.data[0], f.captured)));
+    let keyframe = source.read(&anchor, &mut Vec::new(), |f| {
+        sent.push((f.data[0], f.captured));
+        true
+    });
     let (first, times): (Vec<_>, Vec<_>) = sent.into_iter().unzip();
     assert_eq!((first, keyframe), (vec![2, 3, 4, 5, 6], false));
     let gaps: Vec<_> = times.windows(2).map(|pair| pair[1].duration_since(pair[0]).as_micros()).collect();

@@ -79,9 +79,9 @@ impl Local {
         let keyframe = source.read(anchor, buffer, |frame| {
             flows = true;
             seen |= self.viewers.show(frame.data);
-            if let Some(session) = session.as_deref_mut().filter(|_| self.shown) {
-                session.write(&self.track.id, frame);
-            }
+            let Some(session) = session.as_deref_mut().filter(|_| self.shown) else { return true };
+            session.write(&self.track.id, frame);
+            !session.turn_is_over()
         });
         if keyframe {
             source.keyframe();

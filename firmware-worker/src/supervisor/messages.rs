@@ -208,7 +208,7 @@ impl Supervisor {
                 condemned.push((*id, format!("not prewarmed in {} s", limit.as_secs())));
                 continue;
             }
-            match job.pulse.tick(now) {
+            match job.pulse.tick() {
                 // One that does not read has not answered either.
                 Check::Ping(ping) => drop(job.process.send(&ToJob::Ping { id: ping }, &[])),
                 Check::Wait => {}

@@ -41,7 +41,7 @@ impl Supervisor {
         self.check_jobs(now);
         for (name, owner) in &mut self.owners.table {
             let Some(process) = &owner.process else { continue };
-            match owner.pulse.tick(now) {
+            match owner.pulse.tick() {
                 // One that does not read has not answered either.
                 Check::Ping(id) => drop(process.send(&ToOwner::Ping { id }, &[])),
                 Check::Wait => {}

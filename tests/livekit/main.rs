@@ -14,6 +14,7 @@ mod outages;
 mod owners;
 mod rig;
 mod room;
+mod secure;
 mod speaker;
 mod together;
 mod upgrades;

@@ -27,6 +27,8 @@ fn a_killed_job_is_shown_failed_with_its_signal_and_two_others_go_on() {
     assert!(left < 2.0, "the participant stayed for {left:.2} s");
     let end = server.job_end("second", SOON);
     assert!(end.status == "JS_FAILED" && end.error.contains("SIGKILL"), "{end:?}");
+    let shown = server.api().offered("second");
+    assert_eq!(shown, ["JS_RUNNING"], "a server that shows the end there is to be asked, in place of its log");
     for survivor in [0, 2] {
         let second = judges[survivor].sees_and_hears(marks[survivor], 13.0, SOON);
         let gap = second.number("audio", "max_gap_ms");

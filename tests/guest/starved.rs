@@ -30,6 +30,9 @@ fn a_job_with_too_little_processor_time_for_its_media_answers_and_streams_again_
         .collect();
     println!("pictures of each second: {seconds:?}");
     assert!(seconds.iter().any(|fps| *fps < 5.0), "its media do not need more: {seconds:?}");
+    // Nor has it taken its server for gone.
+    let resumes = "wget -qO- http://127.0.0.1:8081/metrics | grep -c '^firmware_worker_job_re[sj].*_total.* [1-9]'";
+    assert_eq!(guest.run(resumes, SLOW), "0 1");
     guest.must("echo max > $leaf/cpu.max", SLOW);
     let mark = judge.mark();
     judge.wait_from(mark, "a steady second again", SLOW, is_steady);

@@ -183,11 +183,12 @@ impl Driver {
     async fn wait(&mut self) -> Wake {
         let armed = self.arm();
         let leaving = matches!(self.phase, Phase::Leaving { .. });
+        let full = self.session.as_ref().is_some_and(Session::is_full);
         tokio::select! {
             message = self.link.receive(), if !leaving => Wake::Control(message),
             Some(result) = self.ends.1.recv() => Wake::End(result),
-            Some(request) = self.user.requests.1.recv() => Wake::Request(request),
-            (id, happening) = poll_fn(|context| self.tracks.poll(context)) => Wake::Source(id, happening),
+            Some(request) = self.user.requests.1.recv(), if !full => Wake::Request(request),
+            (id, happening) = poll_fn(|context| self.tracks.poll(context)), if !full => Wake::Source(id, happening),
             wake = network(&mut self.session, leaving) => wake,
             () = &mut self.timer, if armed => Wake::Deadline,
         }

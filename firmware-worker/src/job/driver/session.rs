@@ -21,9 +21,13 @@ const RECEIVE_BATCH: usize = 32;
 /// and nothing else would ever get its turn: no packet that has come, no ping.
 const TURN: Duration = Duration::from_millis(5);
 
-/// A deadline that is missed by more was missed because the board did something else. What has come meanwhile is older than
-/// the deadline, and goes first: a server that was not listened to is not silent.
+/// A deadline that is missed by more was missed because the board did something else. What has come meanwhile goes before
+/// it: a server that was not listened to is not silent.
 const LATE: Duration = Duration::from_millis(250);
+
+/// While the room is behind, one turn in so many takes new media. The others get rid of what it has: what is not read in time
+/// the ring drops, and what is would lie in the room's queue, which knows no end.
+const RELIEF: u32 = 8;
 
 /// Something to feed to the room.
 #[derive(Debug)]
@@ -65,6 +69,10 @@ pub struct Session {
     connected_before: bool,
     /// When this turn of the driver has lasted for long enough.
     turn_ends: Instant,
+    /// This turn has left a timeout to the next one.
+    cut: bool,
+    /// How many turns in a row did.
+    behind: u32,
 }
 
 impl Session {
@@ -87,6 +95,8 @@ impl Session {
             addresses_due: false,
             connected_before: false,
             turn_ends: now + TURN,
+            cut: false,
+            behind: 0,
         };
         session.drain();
         session
@@ -101,9 +111,18 @@ impl Session {
         }
     }
 
-    /// A turn of the driver begins.
+    /// A turn of the driver begins. Where the room is behind, packets that wait come before all that it would do by the clock.
     pub fn begin_turn(&mut self, now: Instant) {
         self.turn_ends = now + TURN;
+        self.behind = if std::mem::take(&mut self.cut) { self.behind.wrapping_add(1) } else { 0 };
+        if self.behind > 0 || self.room.deadline().is_some_and(|deadline| deadline + LATE <= now) {
+            self.take_in();
+        }
+    }
+
+    /// The processor is too slow for what the room has already: it should get no more for now.
+    pub fn is_full(&self) -> bool {
+        !self.behind.is_multiple_of(RELIEF)
     }
 
     /// The rest of the driver is due. What began this turn is done by then, so that each turn gets on.
@@ -147,10 +166,6 @@ impl Session {
 
     /// Handles a deadline that has passed.
     pub fn tick(&mut self, now: Instant) {
-        let Some(deadline) = self.room.deadline().filter(|deadline| *deadline <= now) else { return };
-        if now >= deadline + LATE {
-            (0..self.udp.count()).for_each(|index| self.datagrams(index));
-        }
         if self.room.deadline().is_some_and(|deadline| deadline <= now) {
             self.room.timeout(now);
             self.drain();
@@ -211,6 +226,11 @@ impl Session {
     }
 
     fn tcp_event(&mut self, event: TcpEvent) {
+        self.feed(event);
+        self.drain();
+    }
+
+    fn feed(&mut self, event: TcpEvent) {
         let now = Instant::now();
         match event {
             TcpEvent::Open { local, remote } => self.room.tcp_open(local, remote, now),
@@ -220,24 +240,50 @@ impl Session {
                 self.room.tcp_closed(remote, now);
             }
         }
-        self.drain();
+    }
+
+    /// Packets that wait, and no timeout.
+    fn take_in(&mut self) {
+        for index in 0..self.udp.count() {
+            for _ in 0..RECEIVE_BATCH {
+                let Some((source, local, payload)) = self.udp.receive(index) else { break };
+                self.room.packet(Proto::Udp, source, local, payload, Instant::now());
+                self.obey();
+                if self.turn_is_over() {
+                    return;
+                }
+            }
+        }
+        while let Some(event) = self.tcp.waiting() {
+            self.feed(event);
+            self.obey();
+            if self.turn_is_over() {
+                return;
+            }
+        }
     }
 
     /// Everything the room wants after one input, with the timeouts that are due by then, as far as this turn goes.
     fn drain(&mut self) {
         loop {
-            while let Some(output) = self.room.poll() {
-                self.act(output);
-            }
+            self.obey();
             let now = Instant::now();
             if std::mem::take(&mut self.addresses_due) {
                 self.look_at_addresses(now);
                 continue;
             }
-            match self.room.deadline() {
-                Some(deadline) if deadline <= now && now < self.turn_ends => self.room.timeout(now),
-                _ => return,
+            let due = self.room.deadline().is_some_and(|deadline| deadline <= now);
+            self.cut = due && now >= self.turn_ends;
+            if !due || self.cut {
+                return;
             }
+            self.room.timeout(now);
+        }
+    }
+
+    fn obey(&mut self) {
+        while let Some(output) = self.room.poll() {
+            self.act(output);
         }
     }
 

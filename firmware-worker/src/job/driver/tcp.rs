@@ -119,10 +119,25 @@ impl Tcp {
     pub async fn next(&mut self) -> TcpEvent {
         loop {
             let (number, event) = self.events.recv().await.expect("a sender is kept beside the receiver");
-            if self.streams.get(&event.remote()).is_some_and(|stream| stream.number == number) {
+            if self.is_of(number, &event) {
                 return event;
             }
         }
+    }
+
+    /// The next event, if it is here already.
+    pub fn waiting(&mut self) -> Option<TcpEvent> {
+        loop {
+            let (number, event) = self.events.try_recv().ok()?;
+            if self.is_of(number, &event) {
+                return Some(event);
+            }
+        }
+    }
+
+    /// Whether it is of a stream that is still wanted.
+    fn is_of(&self, number: u64, event: &TcpEvent) -> bool {
+        self.streams.get(&event.remote()).is_some_and(|stream| stream.number == number)
     }
 }
 

@@ -181,6 +181,25 @@ async fn an_owner_that_always_has_one_more_unit_does_not_hide_its_messages() {
 }
 
 #[tokio::test]
+async fn what_there_is_no_time_for_is_read_without_another_ring_of_the_bell() {
+    let mut source = Source::new("microphone".into(), Instant::now());
+    let mut owner = Owner::attach(&mut source, AUDIO).await;
+    (1..=3).for_each(|first| owner.push(first, u64::from(first) * 960, ring::KEY));
+    let anchor = Anchor::new(Instant::now(), monotonic_ns());
+    let mut seen = Vec::new();
+    while seen.len() < 3 {
+        assert!(matches!(poll_fn(|context| source.poll(context)).await, Happening::Rung));
+        let before = seen.len();
+        source.read(&anchor, &mut Vec::new(), |frame| {
+            seen.push(frame.data[0]);
+            false
+        });
+        assert_eq!(seen.len(), before + 1, "one at a time");
+    }
+    assert_eq!(seen, [1, 2, 3]);
+}
+
+#[tokio::test]
 async fn nothing_of_before_a_loss_is_handed_on_after_it() {
     for (format, flags) in [(AUDIO, ring::KEY), (VIDEO, ring::KEY | ring::PERIODIC)] {
         let mut source = Source::new("microphone".into(), Instant::now());

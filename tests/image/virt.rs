@@ -6,8 +6,9 @@ use tests::card::{BOOT, Board, Card, Conditions, Machine};
 use tests::server::SECRET;
 use tests::{Server, TimeServer, poll};
 
-/// From kernel to registered at most, by the board's own clock, and from power to registered, seconds, as promised: without the time
-/// for which the emulator waits for a processor of this machine.
+/// From kernel to registered at most, by the board's own clock, and from power to registered, seconds, as promised: asked for by
+/// `tools/test soak a_board_starts`, which emulates one board and nothing beside it, and without the time for which the emulator
+/// waits for a processor of this machine. What the machine's own host takes from it nobody sees.
 const PROMISED_S: [f64; 2] = [20.0, 45.0];
 
 /// The same with that time, beside builds too.
@@ -237,9 +238,8 @@ fn measure_start(board: &Board, powered: f64) {
     );
     println!("power to registered: {whole:.1} s, of which {in_all:.1} s in wait");
     let net = [own - waited, whole - in_all];
-    // Who waits for most of the time is slow in what it does itself too: others have used the caches meanwhile.
-    let is_fair = in_all <= whole / 2.0;
-    assert!(!is_fair || net[0] <= PROMISED_S[0] && net[1] <= PROMISED_S[1], "{net:.1?} s without waiting");
+    let is_alone = std::env::var_os("SOAK").is_some();
+    assert!(!is_alone || net[0] <= PROMISED_S[0] && net[1] <= PROMISED_S[1], "{net:.1?} s without waiting");
     assert!(took <= BESIDE_OTHERS_S[0] && whole <= BESIDE_OTHERS_S[1], "{took:.1} s of {whole:.1} s");
 }
 

@@ -5,6 +5,7 @@ use std::io::Read;
 use std::net::{Ipv4Addr, TcpListener};
 use std::process::Command;
 use tests::guest::HOST;
+use tests::judge::Event;
 use tests::worker::AGENT;
 use tests::{Guest, Judge, Server, paths};
 
@@ -91,37 +92,67 @@ fn take_picture(guest: &mut Guest) -> Vec<u8> {
     picture
 }
 
+/// One end of the loopback card to capture from, so that one program has all of it; and that program, which is the one that
+/// plays under another name.
+const RECORDER: &str = "modprobe -r snd-aloop\nmodprobe snd-aloop pcm_substreams=1\nln -s aplay /usr/bin/arecord\n";
+
 #[test]
-fn a_camera_and_a_card_that_are_unplugged_come_back_on_the_same_tracks() {
+fn a_camera_and_a_card_that_are_in_use_and_then_unplugged_come_back_on_the_same_tracks() {
     let server = Server::start_for_guest();
     let room = "guest-unplug";
-    let devices = format!("{}controls = {{ brightness = 77 }}\n{}", board::camera(), board::MICROPHONE);
-    let mut guest = board::boot_with("unplug", &server, &devices, board::VOICE, &[]);
+    // By a name that stays, as the number of its node does not.
+    let camera = format!("{}device = \"card:vivid\"\ncontrols = {{ brightness = 77 }}\n", board::camera());
+    let before = format!("{RECORDER}{}", board::VOICE);
+    let mut guest = board::boot_with("unplug", &server, &format!("{camera}{}", board::MICROPHONE), &before, &[]);
+    let (camera, microphone) = hold(&mut guest);
     let judge = Judge::join(&server, room, "judge");
     server.api().dispatch(room, AGENT, "");
-    judge.wait("picture and voice", SLOW, |e| {
-        e.number("video", "fps") >= 13.0 && e.number("audio", "level_dbfs") > -50.0
-    });
+    guest.wait_console(&format!("device camera: lost: /dev/video0: in use by firmware-worker (pid {camera})"), SLOW);
+    let card = "hw:CARD=Loopback,DEV=1";
+    guest.wait_console(&format!("device microphone: lost: {card}: in use by arecord (pid {microphone})"), SLOW);
+    guest.must(&format!("kill {camera} {microphone}"), SLOW);
+    judge.wait("picture and voice", SLOW, flows);
+    guest.wait_console("device camera: /dev/video0 ", SLOW);
+    // Who does not notice that a camera is gone keeps its number from being given to the next.
+    guest.type_line("exec 7< /dev/video0");
     guest.type_line("echo vivid.0 > /sys/bus/platform/drivers/vivid/unbind");
-    guest.wait_console("device camera: lost", SLOW);
+    guest.wait_console("device camera: lost: /dev/video0: the camera is gone", SLOW);
     guest.type_line("echo snd_aloop.0 > /sys/bus/platform/drivers/snd_aloop/unbind");
-    guest.wait_console("device microphone: lost", SLOW);
+    guest.wait_console(&format!("device microphone: lost: {card}: the sound card is gone"), SLOW);
     let mark = judge.mark();
     judge.wait_from(mark, "a still picture", SLOW, |e| e.name() == "second" && e.number("video", "fps") == 0.0);
     let mark = judge.mark();
     guest.type_line("echo vivid.0 > /sys/bus/platform/drivers/vivid/bind");
     guest.type_line("echo snd_aloop.0 > /sys/bus/platform/drivers/snd_aloop/bind");
-    judge.wait_from(mark, "picture and voice again", SLOW, |e| {
-        e.number("video", "fps") >= 13.0 && e.number("audio", "level_dbfs") > -50.0
-    });
+    judge.wait_from(mark, "picture and voice again", SLOW, flows);
+    guest.wait_console("device camera: /dev/video1 ", SLOW);
     assert!(judge.events().iter().all(|e| e.name() != "participant_left"), "the job stayed");
     let tracks = judge.events().iter().filter(|e| e.name() == "track_subscribed").count();
     assert_eq!(tracks, 2, "one picture and one sound for the whole time");
-    // The driver begins with 128.
+    is_set_again(&mut guest);
+}
+
+fn flows(e: &Event) -> bool {
+    e.number("video", "fps") >= 13.0 && e.number("audio", "level_dbfs") > -50.0
+}
+
+/// The driver begins with 128.
+fn is_set_again(guest: &mut Guest) {
     guest.must("/firmware-worker devices --json > /devices.json", SLOW);
     let brightness = guest.must("tr -d '\\n ' < /devices.json | grep -o '\"name\":\"brightness\"[^}]*'", SLOW);
     assert!(brightness.contains("\"value\":77"), "{brightness}");
-    guest.must("grep '\"auto\": \"/dev/video0\"' /devices.json", SLOW);
+    guest.must("grep '\"auto\": \"/dev/video1\"' /devices.json", SLOW);
+}
+
+/// Has programs stream from the camera and from the card, which no job wants yet; their processes.
+fn hold(guest: &mut Guest) -> (String, String) {
+    let mut start = |program: &str| guest.must(&format!("{program} > /dev/null 2>&1 & echo $!"), SLOW);
+    let camera = start("/firmware-worker bench camera --config /worker.toml --seconds 600");
+    let microphone = start("arecord -q -t raw -f S16_LE -r 48000 -D hw:CARD=Loopback,DEV=1");
+    // From its buffers on it is busy for others.
+    guest.must(&format!("until grep -q /dev/video0 /proc/{camera}/maps; do sleep 0.2; done"), SLOW);
+    guest.must("until grep -q owner_pid /proc/asound/Loopback/pcm1c/sub0/status; do sleep 0.2; done", SLOW);
+    (camera, microphone)
 }
 
 fn voice() -> &'static str {

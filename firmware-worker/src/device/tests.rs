@@ -4,6 +4,7 @@ mod cameras;
 mod epochs;
 mod hardware;
 mod hostile;
+mod mixers;
 mod opening;
 mod pipe;
 mod speaker;

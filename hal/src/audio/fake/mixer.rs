@@ -66,7 +66,8 @@ impl Mixer {
         lock(&self.0).faults.push((call, errno));
     }
 
-    pub(in crate::audio) fn elements(&self, side: Side) -> Result<Vec<Element>, Failed> {
+    /// All of this side, as they are now.
+    pub fn elements(&self, side: Side) -> Result<Vec<Element>, Failed> {
         self.call(Call::Read)?;
         Ok(lock(&self.0).elements.iter().filter(|(of, _)| *of == side).map(|(_, element)| element.clone()).collect())
     }

@@ -9,16 +9,26 @@ use tests::judge::Event;
 use tests::worker::{AGENT, Setup, Worker};
 use tests::{Judge, Proxy, Server, poll};
 
+/// Mute stops capture where no other job listens.
 #[test]
-fn a_track_muted_by_the_server_stops_its_source_and_plays_again_when_the_job_unmutes_it() {
+fn a_source_runs_on_for_a_room_that_has_not_muted_it_closes_when_all_have_and_plays_again_when_a_job_unmutes_it() {
     let mut stage = Stage::set();
     stage.order("publish microphone");
     let track = stage.wait("the microphone", |e| e.name() == "track_subscribed").text("track").to_owned();
     stage.wait("the tone", |e| heard(e) == 440.0);
+    let mut next_door = Judge::join(&stage.server, "next door", "neighbour");
+    stage.server.api().dispatch("next door", AGENT, "puppet");
+    next_door.wait("the puppet is ready", SOON, |e| e.text("topic") == "ready");
+    next_door.command("send", json!({"topic": "do", "text": "publish microphone"}));
+    next_door.wait("the tone next door", SOON, |e| heard(e) == 440.0);
     let identity = stage.board();
     stage.server.api().mute(ROOM, &identity, &track);
-    stage.wait("it is muted", |e| e.name() == "track_muted" && e.text("track") == track);
+    let muted = stage.wait("it is muted", |e| e.name() == "track_muted" && e.text("track") == track).at();
+    next_door.wait("the tone goes on", SOON, |e| heard(e) == 440.0 && e.at() > muted + ENCODER_RESTS_S);
+    assert_eq!(stage.encoders(), 1.0, "for the room next door");
+    next_door.command("send", json!({"topic": "do", "text": "mute microphone"}));
     poll::until("the encoder has stopped", SOON, || (stage.encoders() == 0.0).then_some(()));
+    stage.worker.wait_log("device microphone: closed", DEVICE_CLOSES);
     stage.order("unmute microphone");
     stage.wait("it is unmuted", |e| e.name() == "track_unmuted" && e.text("track") == track);
     stage.mark();
@@ -172,6 +182,12 @@ fn a_resume_carries_the_token_that_the_server_has_pushed() {
 }
 
 const ROOM: &str = "studio";
+
+/// An encoder that nobody wants has stopped by then, and the number of them is known.
+const ENCODER_RESTS_S: f64 = 8.0;
+
+/// A device that nobody wants is open for 30 s more.
+const DEVICE_CLOSES: Duration = Duration::from_secs(30 + 15);
 
 /// After this a lossy message and its echo, together a few milliseconds, are lost.
 const RESEND: Duration = Duration::from_secs(1);

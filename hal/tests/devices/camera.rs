@@ -3,6 +3,7 @@
 use super::*;
 use hal::hotplug::Listener;
 use hal::process::monotonic_ns;
+use hal::ring::Stamped;
 use hal::video::{self, Capture, Error, Handle, Picture, PixelFormat, Setting};
 use std::fs::OpenOptions;
 use std::os::fd::OwnedFd;
@@ -169,10 +170,25 @@ fn a_driver_mirrors_the_picture_itself_where_it_can() {
     video::flip(&handle, false, false);
 }
 
-/// Presses a button of vivid.
-fn press(bus: &str, name: &str) {
-    let failed = video::set_controls(&Handle::from(open(&camera_on(bus).path)), &[(name.into(), Setting::Number(1))]);
+/// Sets a control of vivid.
+fn set(bus: &str, name: &str, to: Setting) {
+    let failed = video::set_controls(&Handle::from(open(&camera_on(bus).path)), &[(name.into(), to)]);
     assert!(failed.is_empty(), "{failed:?}");
+}
+
+fn press(bus: &str, button: &str) {
+    set(bus, button, Setting::Number(1));
+}
+
+#[test]
+#[ignore = "needs vivid"]
+fn a_picture_says_what_its_drivers_stamp_is_of() {
+    let sources = [("Start of Exposure", Stamped::ExposureStart), ("End of Frame", Stamped::FrameEnd)];
+    for (bus, (source, stamped)) in BUSES.into_iter().flat_map(|bus| sources.map(|source| (bus, source))) {
+        set(bus, "timestamp_source", Setting::Text(source.into()));
+        let mut capture = start(&camera_on(bus).path, (640, 360), 30, None).unwrap();
+        assert_eq!(capture.next(PATIENCE).unwrap().unwrap().stamped, stamped, "{bus}");
+    }
 }
 
 #[test]

@@ -160,12 +160,7 @@ fn offenders_that_eat_fork_or_spin_end_for_that_reason_beside_a_job_that_streams
     if soaks() {
         return offend_for_long();
     }
-    // A processor of the emulated board may stand still for longer than a job's driver may be silent, with the job that is to
-    // stream on it: another board has the last word. A worker that is at fault fails there too.
-    if std::panic::catch_unwind(offend_in_rounds).is_err() {
-        println!("once more, on another board");
-        offend_in_rounds();
-    }
+    offend_in_rounds();
 }
 
 fn offend_for_long() {

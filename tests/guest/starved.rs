@@ -5,8 +5,8 @@ use super::limits::{NAME_LEAF, is_steady, streaming};
 use std::time::Duration;
 use tests::Server;
 
-/// The least that the kernel takes, µs, of each 50 ms: about a tenth of what the emulated processor needs for the job's media.
-const STARVED: &str = "1000 50000";
+/// The least that the kernel takes, µs, of each 25 ms: a fifth of what the emulated processor needs for the job's media.
+const STARVED: &str = "1000 25000";
 
 /// Twice as long as a driver may leave a ping unanswered.
 const TIME: Duration = Duration::from_secs(20);

@@ -72,7 +72,9 @@ fn demote_on_alarm() -> io::Result<()> {
         unsafe {
             let errno = *libc::__errno_location();
             let parameter = libc::sched_param { sched_priority: 0 };
-            libc::sched_setscheduler(THREAD.load(Ordering::Relaxed), libc::SCHED_OTHER, &parameter);
+            // Without the flag that it has, it would be refused to who has no rights (sched(7)), and then killed.
+            let ordinary = libc::SCHED_OTHER | libc::SCHED_RESET_ON_FORK;
+            libc::sched_setscheduler(THREAD.load(Ordering::Relaxed), ordinary, &parameter);
             libc::write(libc::STDERR_FILENO, TEXT.as_ptr().cast(), TEXT.len());
             *libc::__errno_location() = errno;
         }

@@ -115,7 +115,7 @@ mod tests {
         let urgency = take_realtime();
         match &urgency {
             Urgency::RealTime => assert_eq!(policy(), libc::SCHED_FIFO),
-            // A machine that grants no real time says so, and the rest is the guest's to prove.
+            // A machine that grants no real time says so, and the rest is the guest's to prove, in hal/tests/sandbox.
             Urgency::Nice(why) | Urgency::Ordinary(why) => {
                 assert_eq!(why.raw_os_error(), Some(libc::EPERM));
                 return;

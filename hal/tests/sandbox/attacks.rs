@@ -85,6 +85,10 @@ pub const TESTS: &[(&str, fn())] = &[
         "a thread that is refused real time gets a better nice value if it may, and says why",
         urgency::a_thread_that_is_refused_real_time_gets_a_better_nice_value_if_it_may_and_says_why,
     ),
+    (
+        "a confined thread that runs for too long in real time is an ordinary one again",
+        urgency::a_confined_thread_that_runs_for_too_long_in_real_time_is_an_ordinary_one_again,
+    ),
 ];
 
 /// In the child.
@@ -98,6 +102,7 @@ pub fn run(name: &str, control: &Socket) {
         "look" => say(control, &look()),
         "landlock" => say(control, &landlock::tried()),
         "urgency" => say(control, &urgency::taken()),
+        "spin" => say(control, &urgency::spun()),
         "names" | "card" => {
             let paths = if name == "names" { ["/etc/resolv.conf"; 3] } else { CARDS };
             for path in paths {

@@ -41,6 +41,8 @@ pub enum Role {
     Sound,
     /// What the owner of a card keeps, and the system call that makes sockets of any kind.
     Sockets,
+    /// What the owner of a card keeps, and the limits by which its thread comes before all others.
+    Urgent,
     /// Everything, as a user like any other.
     User,
     /// What a job keeps where nobody is root and the system gives nobody namespaces.
@@ -163,7 +165,7 @@ fn child(attack: &str, uid: &str, role: &str) -> ExitCode {
     let (_, mut fds) = control.receive(&mut packet).expect("sent before the start");
     let tally = Tally::from(fds.remove(0));
     let uid = uid.parse().expect("a number");
-    let all = [Role::Free, Role::Job, Role::Sound, Role::Sockets, Role::User, Role::Landlock];
+    let all = [Role::Free, Role::Job, Role::Sound, Role::Sockets, Role::Urgent, Role::User, Role::Landlock];
     let role = all.into_iter().find(|kept| format!("{kept:?}") == role).expect("a role");
     if matches!(role, Role::User | Role::Landlock) {
         be_anybody(uid);
@@ -192,8 +194,12 @@ fn sandbox(role: Role, uid: u32, tally: Tally) -> Option<Sandbox> {
     let sound = match role {
         Role::Free | Role::User => return None,
         Role::Job | Role::Landlock => false,
-        Role::Sound | Role::Sockets => true,
+        Role::Sound | Role::Sockets | Role::Urgent => true,
     };
+    let mut limits = vec![Limit::Files(64), Limit::Processes(16)];
+    if role == Role::Urgent {
+        limits.extend(urgency::LIMITS);
+    }
     let calls = if role == Role::Sockets { vec!["socket".to_owned()] } else { Vec::new() };
     Some(Sandbox {
         uid: Some(uid),
@@ -204,7 +210,7 @@ fn sandbox(role: Role, uid: u32, tally: Tally) -> Option<Sandbox> {
         paths: [board::GRANTED, board::GRANTED_IN_ETC].map(PathBuf::from).to_vec(),
         hidden: vec![PathBuf::from(board::SECRETS)],
         temporary: 1 << 20,
-        limits: vec![Limit::Files(64), Limit::Processes(16)],
+        limits,
         calls,
         tally: Some(tally),
     })

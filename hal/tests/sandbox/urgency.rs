@@ -1,9 +1,16 @@
-//! What a sound card's thread gets where the kernel refuses it real time.
+//! What a sound card's thread gets: real time until it runs for too long, or less where the kernel refuses it.
 
 use super::{Role, start};
-use hal::process::{Urgency, take_realtime};
+use hal::process::{Limit, Urgency, monotonic_ns, take_realtime};
 use std::fs;
 use std::ptr::null;
+
+/// As a worker gives them to the owner of a card.
+pub const LIMITS: [Limit; 4] =
+    [Limit::Realtime(5), Limit::RealtimeRun(50_000), Limit::Nice(20 + 11), Limit::Locked(u64::MAX)];
+
+/// Until a thread that is not stopped is let go: the kernel would kill it after 200 ms.
+const ENOUGH_NS: u64 = 10_000_000_000;
 
 /// `CAP_SYS_RESOURCE`, without which not even root raises a limit.
 const RESOURCE: u32 = 24;
@@ -39,4 +46,27 @@ fn may_raise_limits() -> bool {
     let status = fs::read_to_string("/proc/self/status").expect("a /proc");
     let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:\t")).expect("a set of capabilities");
     u64::from_str_radix(effective, 16).expect("hexadecimal") >> RESOURCE & 1 == 1
+}
+
+/// In the child, which is confined, and spins as no thread of a card should. A worker's own handler has its priority taken.
+pub fn spun() -> String {
+    // SAFETY: takes a number only.
+    let policy = || unsafe { libc::sched_getscheduler(0) & !libc::SCHED_RESET_ON_FORK };
+    if let Urgency::Nice(why) | Urgency::Ordinary(why) = take_realtime() {
+        return format!("refused: {}", why.raw_os_error().unwrap_or_default());
+    }
+    let (before, start) = (policy(), monotonic_ns());
+    while policy() == before && monotonic_ns() - start < ENOUGH_NS {}
+    println!("real time was taken after {} ms", (monotonic_ns() - start) / 1_000_000);
+    format!("{before}, then {}", policy())
+}
+
+/// Where not even root may raise limits, or the kernel gives no real time to a cgroup, it has none; a board has.
+pub fn a_confined_thread_that_runs_for_too_long_in_real_time_is_an_ordinary_one_again() {
+    let told = start("spin", Role::Urgent, 10).told().expect("what became of it");
+    let nothing_to_take = told == format!("refused: {}", libc::EPERM);
+    if nothing_to_take || !may_raise_limits() {
+        return println!("real time was not to be had: {told}");
+    }
+    assert_eq!(told, format!("{}, then {}", libc::SCHED_FIFO, libc::SCHED_OTHER));
 }

@@ -2,6 +2,7 @@
 
 use super::agents::{Agents, Connection, SOON};
 use super::job_pid;
+use super::reload::assert_may_only_read;
 use firmware_worker::supervisor::SIGN;
 use livekit_protocol as lk;
 use lk::worker_message::Message as FromWorker;
@@ -164,6 +165,9 @@ fn a_new_program_that_refuses_or_says_nothing_changes_nothing() {
     ] {
         rig.installed.update_with_script(script);
         rig.worker.signal(Signal::USR2);
+        if let Some(("exec", asked)) = script.split_once(' ') {
+            assert_may_only_read(&rig.worker, asked);
+        }
         let line = rig.worker.wait_log(why, SOON);
         assert!(line.text.contains("ERROR") && line.text.contains("nothing has changed"), "{line:?}");
     }

@@ -84,7 +84,8 @@ impl WorkerOptions {
 
     /// Has `check` look at the configuration before the worker starts, at each reload and for `firmware-worker check`: a
     /// table `[job]` that jobs can do nothing with is a mistake to be told then, not by each job. It says in a few words what
-    /// jobs will do. At a reload it runs in a process of its own, 5 s at most.
+    /// jobs will do. At a reload it runs in a process of its own, 5 s at most, which may read what the worker may and has no
+    /// other right.
     pub fn check(mut self, check: JobCheck) -> Self {
         self.outline.check = Some(check);
         self

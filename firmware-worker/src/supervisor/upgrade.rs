@@ -245,7 +245,7 @@ impl Supervisor {
     }
 }
 
-/// Runs a program for a moment; what it says, or why it is refused.
+/// Runs a program for a moment, without other rights than to read; what it says, or why it is refused.
 pub(super) fn ask(program: &Path, arguments: impl Iterator<Item = OsString>, input: Stdio) -> Result<String, String> {
     let mut command = Command::new(program);
     command.args(arguments).stdin(input);

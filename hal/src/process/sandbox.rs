@@ -17,6 +17,7 @@ mod view;
 
 pub use layers::{Layer, Missing, Sandbox, is_call};
 pub use rights::Limit;
+pub(super) use rights::keep_only_reading;
 pub use tally::Tally;
 pub use view::resolvers;
 
@@ -125,7 +126,7 @@ pub fn confine() -> Vec<String> {
     } else {
         // We keep what we have, to become somebody else for the program, which gets nothing back by whatever it executes.
         let remedy = "add CAP_SETPCAP to the bounding set of the worker's unit";
-        layer("programs of root can gain rights", remedy, rights::drop_bounding_set());
+        layer("programs of root can gain rights", remedy, rights::drop_bounding_set(0));
     }
     missing
 }

@@ -2,15 +2,17 @@
 
 use super::*;
 use crate::process::handover::forget;
+use crate::process::sandbox::keep_only_reading;
 
 /// Runs a program of ours, with the environment of this one, until it ends: how, or `None` if it had to be killed after
-/// `limit`, and the first 4 KiB that it wrote. One that writes more than a pipe holds waits, and is killed.
+/// `limit`, and the first 4 KiB that it wrote. One that writes more than a pipe holds waits, and is killed. It may read what
+/// this process may, and has no other right.
 pub fn run_briefly(mut command: Command, limit: Duration) -> io::Result<(Option<Ended>, String)> {
     let (mut said, speaker) = io::pipe()?;
     forget(&mut command);
     command.stdout(speaker.try_clone()?).stderr(speaker).process_group(0);
     // SAFETY: the closure makes system calls and nothing else, as it must between fork and exec.
-    unsafe { command.pre_exec(keep_nothing) };
+    unsafe { command.pre_exec(|| keep_nothing().and_then(|()| keep_only_reading())) };
     let pid = command.spawn()?.id() as i32;
     // With it go our ends of the pipe that are for the program.
     drop(command);
@@ -51,5 +53,29 @@ mod tests {
         assert_eq!(run("echo wait; sleep 60", SECOND / 4), (None, "wait\n".into()));
         assert!(started.elapsed() < PATIENCE);
         assert!(run_briefly(Command::new("/no/such/program"), SECOND).is_err());
+    }
+
+    /// A configuration may be another user's, and closed to all others.
+    #[test]
+    fn it_may_read_what_we_may_and_has_no_other_right() {
+        const READ: u64 = 1 << 2;
+        const SETPCAP: u64 = 1 << 8;
+        let field = |status: &str, name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(":\t"));
+            u64::from_str_radix(line.unwrap_or_else(|| panic!("{name} in {status}")), 16).expect("hexadecimal")
+        };
+        let mut command = Command::new("grep");
+        command.args(["-e", "Cap", "-e", "NoNewPrivs", "/proc/self/status"]).stdin(Stdio::null());
+        let (ended, status) = run_briefly(command, PATIENCE).expect("part of the base system");
+        assert_eq!(ended, Some(Ended::Code(0)), "{status}");
+        let ours = std::fs::read_to_string("/proc/self/status").expect("procfs");
+        for set in ["CapPrm", "CapEff"] {
+            assert_eq!(field(&status, set), field(&ours, set) & READ, "{set}");
+        }
+        // Of root, who alone gets what is in it.
+        if field(&ours, "CapEff") & SETPCAP != 0 {
+            assert_eq!(field(&status, "CapBnd"), field(&ours, "CapBnd") & READ);
+        }
+        assert_eq!(field(&status, "NoNewPrivs"), 1);
     }
 }

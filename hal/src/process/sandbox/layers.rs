@@ -158,7 +158,7 @@ impl Sandbox {
                 missing.layer(Layer::Files, Err(error));
             }
         }
-        let bounding = if root { rights::drop_bounding_set() } else { Ok(()) };
+        let bounding = if root { rights::drop_bounding_set(0) } else { Ok(()) };
         missing.layer(Layer::User, self.become_user(root));
         missing.layer(Layer::Capabilities, rights::drop_capabilities().and(bounding));
         // SAFETY: take numbers only.

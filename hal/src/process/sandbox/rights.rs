@@ -102,9 +102,9 @@ pub(super) fn own_namespace() -> io::Result<()> {
     fs::write("/proc/self/gid_map", format!("{gid} {gid} 1"))
 }
 
-/// From the set that no exec goes beyond; while it may still do so.
-pub(super) fn drop_bounding_set() -> io::Result<()> {
-    for capability in 0..64 {
+/// From the set that no exec goes beyond, but for these of the first 32; while it may still do so.
+pub(super) fn drop_bounding_set(kept: u32) -> io::Result<()> {
+    for capability in (0..64).filter(|capability| u64::from(kept) >> capability & 1 == 0) {
         // SAFETY: takes numbers only.
         match check(unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) }) {
             // Beyond the last one that the kernel has.
@@ -122,19 +122,47 @@ pub(super) fn drop_capabilities() -> io::Result<()> {
 
 /// The same but for these, of the first 32, which stay effective.
 pub(super) fn keep_capabilities(kept: u32) -> io::Result<()> {
-    /// `_LINUX_CAPABILITY_VERSION_3`
-    const VERSION: u32 = 0x2008_0522;
-    #[repr(C)]
-    struct Header {
-        version: u32,
-        pid: i32,
-    }
-    let header = Header { version: VERSION, pid: 0 };
-    // Effective, permitted and inheritable; the same of those above.
-    let sets = [kept, kept, 0, 0, 0, 0];
-    // SAFETY: a header of this version goes with two times three words.
-    unsafe {
-        check(libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0))?;
-        check(libc::syscall(libc::SYS_capset, &raw const header, sets.as_ptr()) as libc::c_int).map(drop)
-    }
+    // SAFETY: takes numbers only.
+    check(unsafe { libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) })?;
+    set_capabilities([kept, kept, 0, 0, 0, 0])
+}
+
+/// Of what it has, through exec, nothing but to read files of any user, if it may that. Makes system calls only, so it may run
+/// between fork and exec.
+pub(in crate::process) fn keep_only_reading() -> io::Result<()> {
+    /// `CAP_DAC_READ_SEARCH`
+    const READ: u32 = 1 << 2;
+    // Who has no right to do this is no root, or gets nothing back by exec all the same, without new privileges.
+    let _ = drop_bounding_set(READ);
+    // SAFETY: takes numbers only.
+    check(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) })?;
+    let [effective, permitted, inheritable, ..] = capabilities()?;
+    set_capabilities([effective & READ, permitted & READ, inheritable & READ, 0, 0, 0])
+}
+
+/// `struct __user_cap_header_struct` of linux/capability.h
+#[repr(C)]
+struct Header {
+    version: u32,
+    pid: i32,
+}
+
+impl Header {
+    /// `_LINUX_CAPABILITY_VERSION_3`: two times three words go with it. For the calling thread.
+    const OURS: Self = Self { version: 0x2008_0522, pid: 0 };
+}
+
+/// Effective, permitted and inheritable; the same of those above the first 32.
+fn capabilities() -> io::Result<[u32; 6]> {
+    let (mut header, mut sets) = (Header::OURS, [0; 6]);
+    // SAFETY: a place for as many words as a header of this version goes with.
+    let answer = unsafe { libc::syscall(libc::SYS_capget, &raw mut header, sets.as_mut_ptr()) };
+    check(answer as libc::c_int).map(|_| sets)
+}
+
+/// What is in the ambient set and not in these leaves that too.
+fn set_capabilities(sets: [u32; 6]) -> io::Result<()> {
+    let header = Header::OURS;
+    // SAFETY: as many words as a header of this version goes with.
+    check(unsafe { libc::syscall(libc::SYS_capset, &raw const header, sets.as_ptr()) } as libc::c_int).map(drop)
 }

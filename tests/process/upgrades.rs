@@ -8,6 +8,7 @@ use livekit_protocol as lk;
 use lk::worker_message::Message as FromWorker;
 use rustix::process::Signal;
 use serde_json::Value;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 use tests::worker::{NO_RESTART, Setup, Worker};
@@ -176,8 +177,26 @@ fn a_new_program_that_refuses_or_says_nothing_changes_nothing() {
     rig.worker.wait_log("cannot be started: No such file", SOON);
     assert_eq!(rig.job()["pid"], job["pid"]);
     assert!(rig.worker.ready());
+    children_are_the_program_that_runs(&rig.worker, &job);
     rig.installed.update(&paths::worker());
     rig.stop_job();
+}
+
+/// Wherever that lay: at its path there is nothing any more.
+fn children_are_the_program_that_runs(worker: &Worker, job: &Value) {
+    let in_reserve = |gone: u32| {
+        let mut reserve = worker.job_pids().into_iter().filter(|pid| job["pid"] != *pid);
+        reserve.find(|pid| *pid != gone)
+    };
+    let gone = poll::until("a process is in reserve", SOON, || in_reserve(0));
+    process::kill(gone, Signal::KILL);
+    let another = poll::until("another one is in its place", SOON, || in_reserve(gone));
+    // What a child runs, which cannot be traced, root alone may know.
+    if rustix::process::geteuid().is_root() {
+        let file = |pid: u32| std::fs::metadata(format!("/proc/{pid}/exe")).map(|exe| (exe.dev(), exe.ino())).ok();
+        let ours = file(worker.pid());
+        assert!(ours.is_some() && file(another) == ours, "{ours:?}, {:?}", file(another));
+    }
 }
 
 #[test]

@@ -1,11 +1,13 @@
 //! User code that tries what a job must not be able to do: it fails with what works, and stays if nothing does.
 
 use firmware_worker::{BoxError, JobContext};
+use rustix::io::Errno;
 use rustix::process::{Pid, Resource, Rlimit, getuid, setpgid, setrlimit, test_kill_process};
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::chown;
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
@@ -14,7 +16,7 @@ const TOO_MANY: usize = 17 << 20;
 
 pub async fn run(context: &JobContext) -> Result<(), BoxError> {
     let words: Vec<&str> = context.job().metadata.split(' ').collect();
-    let (victim, file, http) = (words[1], words[2], words[3]);
+    let (victim, file, http, operators) = (words[1], words[2], words[3], words[4]);
     let pid = Pid::from_raw(victim.parse()?).ok_or("the test gives a pid")?;
     fs::write("/tmp/mine", "mine")?;
     let no_limit = Rlimit { current: None, maximum: None };
@@ -30,6 +32,7 @@ pub async fn run(context: &JobContext) -> Result<(), BoxError> {
         ("signals another", getuid().as_raw() >= 70_000 && test_kill_process(pid).is_ok()),
         ("reads who else has a job", getuid().as_raw() >= 70_000 && asks(http, "GET /jobs")),
         ("ends another's job", asks(http, "POST /jobs/stop?id=AJ_1") || asks(http, "DELETE /jobs/AJ_1")),
+        ("reaches the operators' socket", reaches(operators)),
         ("gives a file away", chown("/tmp/mine", Some(0), None).is_ok()),
         ("fills its /tmp", fs::write("/tmp/much", vec![1; TOO_MANY]).is_ok()),
         ("raises a limit", setrlimit(Resource::Core, no_limit).is_ok()),
@@ -52,6 +55,12 @@ pub fn granted(context: &JobContext) -> Result<(), BoxError> {
     setpgid(None, None).map_err(|error| format!("setpgid: {error}"))?;
     context.shutdown(&text);
     Ok(())
+}
+
+/// Whether nothing but its type keeps a stream from this socket of packets: the kernel looks at that last.
+fn reaches(socket: &str) -> bool {
+    let wrong_type = |error: std::io::Error| error.raw_os_error() == Some(Errno::PROTOTYPE.raw_os_error());
+    UnixStream::connect(socket).map_or_else(wrong_type, |_| true)
 }
 
 /// Whether the worker does over HTTP what it is asked to.

@@ -205,7 +205,10 @@ fn what_a_hostile_job_tries_fails_is_counted_by_name_and_harms_nobody() {
     let (mut connection, _) = agents.registered();
     connection.run_job("AJ_1", "victim");
     let victim = job_pid(&worker, "AJ_1");
-    connection.run_job_with("AJ_2", "studio", &format!("trespass {victim} {} {}", file.display(), worker.http()));
+    let operators = worker.runtime().join(format!("{}.sock", worker.pid()));
+    assert!(operators.exists(), "{operators:?}");
+    let targets = [&file.display().to_string(), &worker.http().to_string(), &operators.display().to_string()];
+    connection.run_job_with("AJ_2", "studio", &format!("trespass {victim} {}", targets.map(String::as_str).join(" ")));
     // It fails if anything works, and otherwise stays.
     let refused = poll::until("the job has tried everything", SOON, || {
         let state = worker.state();

@@ -14,6 +14,9 @@ use tokio_tungstenite::tungstenite::{Error, Message, WebSocket, accept_hdr};
 /// A debug build on a busy machine needs a multiple of what the worker promises.
 pub const SOON: Duration = Duration::from_secs(15);
 
+/// What a job joins its room with; nobody looks into it.
+pub const JOB_TOKEN: &str = "passport-of-a-job";
+
 /// A server's `/agent`.
 pub struct Agents {
     port: u16,
@@ -172,7 +175,7 @@ impl Connection {
     /// Assigns a job that was accepted.
     #[track_caller]
     pub fn assign(&mut self, id: &str, room: &str) {
-        let assignment = lk::JobAssignment { job: Some(job(id, room)), token: "t".into(), ..Default::default() };
+        let assignment = lk::JobAssignment { job: Some(job(id, room)), token: JOB_TOKEN.into(), ..Default::default() };
         self.send(ToWorker::Assignment(assignment));
     }
 

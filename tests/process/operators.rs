@@ -1,6 +1,6 @@
 //! What an operator at a shell of the board sees and does.
 
-use super::agents::{Agents, Connection, SOON};
+use super::agents::{Agents, Connection, JOB_TOKEN, SOON};
 use super::job_pid;
 use firmware_worker::media::pattern::Pattern;
 use firmware_worker::media::{I420, jpeg};
@@ -10,6 +10,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 use std::path::PathBuf;
 use std::process::Output;
+use tests::server::{KEY, SECRET};
 use tests::worker::{AGENT, Setup, Worker};
 use tests::{http, poll, procfs};
 
@@ -44,7 +45,6 @@ fn an_operator_lists_jobs_as_http_shows_them() {
     assert_eq!(words[5..], ["0".to_owned(), pid.to_string(), worker.pid().to_string()], "{list}");
     let mut told: Value = serde_json::from_str(&stdout(&worker.operator(&["jobs", "--json"]))).expect("JSON");
     let served = http::get(worker.http(), "/jobs").expect("the worker answers on loopback");
-    assert!(!served.body.contains("token"), "{}", served.body);
     let mut served: Value = serde_json::from_str(&served.body).expect("JSON");
     for job in [&mut told[0], &mut served].into_iter().flat_map(|all| all["jobs"].as_array_mut().expect("jobs")) {
         // What goes on between the two questions.
@@ -55,6 +55,19 @@ fn an_operator_lists_jobs_as_http_shows_them() {
     assert_eq!((told[0].clone(), served["jobs"][0]["id"].as_str()), (served.clone(), Some("AJ_1")));
     let joining = "firmware_worker_job_state{job=\"AJ_1\",state=\"joining\"} 1";
     assert!(http::get(worker.http(), "/metrics").expect("served").body.contains(joining));
+}
+
+#[test]
+fn http_tells_no_key_no_secret_and_no_token() {
+    let (worker, server) = two_jobs();
+    let own = server.authorization.trim_start_matches("Bearer ");
+    for path in ["/", "/ready", "/worker", "/jobs", "/metrics"] {
+        let body = http::get(worker.http(), path).expect("the worker answers on loopback").body;
+        for (what, secret) in [("key", KEY), ("secret", SECRET), ("worker's token", own), ("job's token", JOB_TOKEN)] {
+            assert!(!secret.is_empty() && !body.contains(secret), "the {what} in {path}: {body}");
+        }
+        assert!(!body.contains("token"), "{path}: {body}");
+    }
 }
 
 #[test]

@@ -60,10 +60,7 @@ fn a_job_over_its_memory_limit_ends_failed_by_name_in_a_leaf_of_its_own() {
     let memory = (64 * 1024 * 1024).to_string();
     assert_eq!((words[4], words[3]), (memory.as_str(), "24"), "by default, and as the dispatch asks: {limits}");
     assert_eq!(words[0], words[2], "the leaf holds the job alone: {limits}");
-    guest.type_line(
-        "echo of all: $(cat $leaf/cpu.weight) $(cat $leaf/../fw-*-owner-*/cpu.weight) $(cat /proc/$pid/oom_score_adj)",
-    );
-    guest.wait_console("of all: 100 800 800 500", SLOW);
+    each_has_its_weight_and_protection(&mut guest);
     // Operators see what its cgroup holds, which does not stand still.
     let field = "sed 's/.*\"memory\":\\([0-9]*\\).*/\\1/'";
     let jobs = format!("wget -qO- http://127.0.0.1:8081/jobs | {field}");
@@ -73,14 +70,54 @@ fn a_job_over_its_memory_limit_ends_failed_by_name_in_a_leaf_of_its_own() {
     // The rings that it reads are its owners' memory, as they have filled them.
     let rings = "cat $leaf/../fw-*-owner-*/memory.stat | awk '/^shmem /{s+=$2} END{print s}'";
     guest.must(&format!("until [ $({rings}) -gt 100000 ]; do sleep 0.5; done"), SLOW);
-    let shared: u64 = guest.must("sed -n 's/^shmem //p' $leaf/memory.stat", SLOW).parse().expect("a number of bytes");
+    let shared = shared(&mut guest, "$leaf");
     assert!(shared < 50_000, "{shared} bytes of the rings are charged to the job");
+    tell_the_most_of_each(&mut guest);
     // What a leak would do, without waiting for one: what the job holds is more than it may have.
     guest.type_line("echo 500000 > $leaf/memory.max");
     guest.wait_console("memory limit 64 MiB exceeded", SLOW);
     guest.type_line("sleep 1; echo leaf: $(ls -d $leaf 2>/dev/null) end");
     guest.wait_console("leaf: end", SLOW);
     tests::poll::until("the participant is gone", SLOW, || server.api().identities(room).is_empty().then_some(()));
+}
+
+/// The cgroup of a device's owner, for the board's shell.
+pub fn leaf_of(device: &str) -> String {
+    let pid = format!(
+        "wget -qO- http://127.0.0.1:8081/worker | sed 's/.*\"name\":\"{device}\"[^}}]*\"pid\":\\([0-9]*\\).*/\\1/'"
+    );
+    format!("/sys/fs/cgroup$(sed -n 's/^0:://p' /proc/$({pid})/cgroup)")
+}
+
+/// Bytes of shared memory that are charged to a cgroup.
+#[track_caller]
+pub fn shared(guest: &mut Guest, leaf: &str) -> u64 {
+    guest.must(&format!("sed -n 's/^shmem //p' {leaf}/memory.stat"), SLOW).parse().expect("a number of bytes")
+}
+
+/// As the kernel has it of the job, the supervisor and the owners of two devices: weights of CPU and disk, memory that is kept
+/// for them, and who is killed first where a board has none left.
+#[track_caller]
+fn each_has_its_weight_and_protection(guest: &mut Guest) {
+    let told = guest.must(
+        "for l in $leaf $leaf/../supervisor $leaf/../fw-*-owner-*; do (cd $l; cat cpu.weight io.weight memory.low; \
+         cat /proc/$(cat cgroup.procs)/oom_score_adj; echo /); done",
+        SLOW,
+    );
+    let owner = "800 default 800 41943040 -500";
+    assert_eq!(told, format!("100 default 100 0 500 / 500 default 500 12582912 -900 / {owner} / {owner} /"));
+}
+
+/// What the limits count, which are 64 MiB and 32 for a job, 128 MiB and 32 for an owner: for SPECIFICATION.md.
+#[track_caller]
+fn tell_the_most_of_each(guest: &mut Guest) {
+    for (who, leaf) in [("job", "$leaf".into()), ("camera", leaf_of("camera")), ("microphone", leaf_of("microphone"))] {
+        // Kernels before 5.19 and 6.11 know what is used now alone.
+        let most = |what| format!("cd {leaf} && cat {what}.peak 2>/dev/null || cat {what}.current");
+        let (memory, processes) = (guest.must(&most("memory"), SLOW), guest.must(&most("pids"), SLOW));
+        let memory: u64 = memory.parse().expect("a number of bytes");
+        println!("most of the {who}: {} kB of memory, {processes} processes and threads", memory / 1000);
+    }
 }
 
 #[test]

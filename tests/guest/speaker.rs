@@ -1,6 +1,8 @@
 //! The speaker of the board, played into its own microphone over the loopback card, and back to who spoke.
 
 use super::board::{self, SLOW};
+use super::limits::{NAME_LEAF, leaf_of, shared};
+use hal::ring::pcm;
 use serde_json::{Value, json};
 use std::time::Duration;
 use tests::worker::AGENT;
@@ -20,6 +22,7 @@ fn what_a_participant_says_comes_out_of_the_card_and_again_after_a_replug() {
     let mut guest = board::boot_playing("speaker", &server);
     let judge = speak(&server, "guest-speaker");
     hears_itself(&judge, 0);
+    the_ring_is_its_owners(&mut guest);
     guest.type_line("echo snd_aloop.0 > /sys/bus/platform/drivers/snd_aloop/unbind");
     guest.wait_console("device speaker: lost", SLOW);
     guest.wait_console("device microphone: lost", SLOW);
@@ -92,6 +95,16 @@ fn hears_itself(judge: &Judge, mark: usize) {
     judge.wait_from(mark, "its own tone from the card", SLOW, |e| {
         e.name() == "second" && (e.number("audio", "pitch_hz") - 660.0).abs() < 3.0
     });
+}
+
+/// The job has written to all of the PCM ring by now, and its cgroup pays for nothing of it.
+fn the_ring_is_its_owners(guest: &mut Guest) {
+    let ring = u64::from(pcm::FRAMES) * size_of::<pcm::Frame>() as u64;
+    guest.type_line(NAME_LEAF);
+    let (owner, job) = (shared(guest, &leaf_of("speaker")), shared(guest, "$leaf"));
+    println!("shared memory: {owner} bytes of the owner, {job} of the job");
+    assert!(owner >= ring, "{owner} bytes, of {ring} that its ring takes");
+    assert!(job < ring, "{job} bytes of the ring, of {ring}, are charged to the job");
 }
 
 /// Both ends of the first subdevice: the card goes on at the pace of its faster one.

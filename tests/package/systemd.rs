@@ -13,7 +13,7 @@ const GONE_EMULATED: Duration = Duration::from_secs(20);
 #[test]
 fn a_package_is_installed_survives_a_kill_is_upgraded_without_ending_a_room_and_purged_without_a_trace() {
     let mut board = Board::boot("package");
-    for stage in [installed, sound, killed, hostile, upgraded, purged] {
+    for stage in [installed, sound, killed, hostile, upgraded, stopped, purged] {
         stage(&mut board);
         // Its jobs end, so that the emulated board has one to do at a time, and none when it drains.
         let api = board.server.api();
@@ -67,6 +67,14 @@ fn sound(board: &mut Board) {
     let owner = board.must(&format!("{process} $p/status $p/limits"));
     assert!(owner.starts_with("Uid: 7") && !owner.contains("VmLck: 0 kB"), "{owner}");
     assert!(owner.contains("Max realtime timeout 50000 "), "{owner}");
+    // Of all threads of all processes of the unit, which come and go.
+    let group = "/sys/fs/cgroup$(systemctl show -p ControlGroup --value firmware-worker)";
+    let policy = "sed 's/.*) //' /proc/$t/stat | cut -d' ' -f39";
+    let urgent = board.must(&format!(
+        "for t in $(cat $(find {group} -name cgroup.threads)); do \
+         case \"$({policy})\" in 0) ;; '') ;; *) echo $({policy}) $(cat /proc/$t/comm);; esac; done"
+    ));
+    assert_eq!(urgent, "1 mic-capture", "all that are no ordinary ones");
 }
 
 fn killed(board: &mut Board) {
@@ -106,6 +114,25 @@ fn upgraded(board: &mut Board) {
     let mark = judge.mark();
     judge.wait_from(mark, "the picture goes on", SLOW, |e| e.number("video", "fps") >= FPS);
     assert_eq!(board.sessions(room), sessions, "the upgrade ended no room");
+}
+
+/// A job that streams for ever has the unit's drain of 30 s, and time to end before systemd's patience of 45 s does.
+fn stopped(board: &mut Board) {
+    let room = "stopped";
+    let _judge = board.seen(room);
+    board.must("systemctl stop firmware-worker");
+    assert_eq!(board.must("systemctl show -p Result --value firmware-worker"), "success", "nothing had to be killed");
+    assert_eq!(board.sessions(room), Vec::<String>::new());
+    board.guest.wait_console(&format!("room {room:?}: ended after"), SLOW);
+    let stamp = |board: &mut Board, of: &str| {
+        board.must(&format!("systemctl show -p {of} --value firmware-worker")).parse::<u64>().expect("microseconds")
+    };
+    let took = stamp(board, "InactiveEnterTimestampMonotonic") - stamp(board, "ActiveExitTimestampMonotonic");
+    println!("stopped {} ms after it was told to", took / 1000);
+    assert!((30..45).contains(&(took / 1_000_000)), "{took} us");
+    // So that the purge has something to stop.
+    board.must("systemctl start firmware-worker");
+    await_ready(board);
 }
 
 fn purged(board: &mut Board) {

@@ -24,6 +24,7 @@ mod readers;
 mod resample;
 pub(crate) mod speaker;
 mod stages;
+mod told;
 mod trial;
 mod urgency;
 

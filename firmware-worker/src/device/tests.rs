@@ -5,6 +5,7 @@ mod epochs;
 mod hardware;
 mod hostile;
 mod mixers;
+pub mod log;
 mod opening;
 mod pipe;
 mod speaker;

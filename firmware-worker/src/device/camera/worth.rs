@@ -4,14 +4,12 @@
 use super::SILENCE_LIMIT;
 use super::frames::Frames;
 use super::pipe::START_LIMIT;
+use crate::device::told::Told;
 use hal::process::monotonic_ns;
 use hal::ring::Stamped;
 use hal::video::{Picture, PixelFormat};
 use std::fmt;
 use std::time::{Duration, Instant};
-
-/// Between two messages about the same trouble.
-const TOLD_EVERY: Duration = Duration::from_secs(60);
 
 /// Pictures in a row whose stamps do not advance: after so many, no reordering and no step explains it.
 const BEHIND_LIMIT: u32 = 10;
@@ -75,13 +73,6 @@ pub struct Worth {
     stamps: Stamps,
 }
 
-/// How often a trouble came, of which nobody was told yet, and when somebody was.
-#[derive(Clone, Copy, Debug, Default)]
-struct Told {
-    count: u64,
-    at: Option<Instant>,
-}
-
 impl Worth {
     /// Of the camera at `path`, which begins.
     pub fn new(path: &str, format: PixelFormat) -> Self {
@@ -138,18 +129,6 @@ impl Worth {
     }
 }
 
-impl Told {
-    /// Counts one more. How many are to be told now, if it is time.
-    fn note(&mut self, now: Instant) -> Option<u64> {
-        self.count += 1;
-        if self.at.is_some_and(|at| now < at + TOLD_EVERY) {
-            return None;
-        }
-        self.at = Some(now);
-        Some(std::mem::take(&mut self.count))
-    }
-}
-
 fn told(trouble: Trouble, why: &str) -> String {
     if why.is_empty() { trouble.to_string() } else { format!("{trouble} ({why})") }
 }
@@ -186,6 +165,7 @@ impl Stamps {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::device::tests::log::Log;
 
     const SECOND: Duration = Duration::from_secs(1);
 
@@ -216,18 +196,18 @@ mod tests {
     }
 
     #[test]
-    fn each_trouble_is_told_at_once_and_then_once_a_minute_with_its_count() {
-        let start = Instant::now();
-        let mut told = Told::default();
-        let counts: Vec<_> = (0..121).filter_map(|second| told.note(start + SECOND * second)).collect();
-        assert_eq!(counts, [1, 60, 60]);
+    fn each_trouble_is_told_for_itself_and_a_lack_of_keyframes_not_at_all() {
+        let (log, now) = (Log::default(), Instant::now());
         let mut worth = Worth::new("/dev/video7", PixelFormat::Mjpeg);
-        for trouble in [Trouble::Damaged, Trouble::Unreadable, Trouble::Keyframe] {
-            worth.note_outcome(useless(trouble), start).unwrap();
-        }
-        let told = |trouble: Trouble| worth.told[trouble as usize].at;
-        assert_eq!((told(Trouble::Damaged), told(Trouble::Unreadable)), (Some(start), Some(start)), "each for itself");
-        assert_eq!(told(Trouble::Keyframe), None);
+        log.of(|| {
+            for trouble in [Trouble::Damaged, Trouble::Unreadable, Trouble::Keyframe, Trouble::Damaged] {
+                worth.note_outcome(useless(trouble), now).unwrap();
+            }
+        });
+        let told = ["that are damaged or cut off", "that cannot be decoded"]
+            .map(|what| format!("/dev/video7: pictures {what} (why); 1 since this was told last"));
+        let lines = log.lines("/dev/video7");
+        assert!(lines.len() == 2 && lines[0].ends_with(&told[0]) && lines[1].ends_with(&told[1]), "{lines:?}");
     }
 
     #[test]

@@ -2,12 +2,12 @@
 
 use super::*;
 use crate::config::Microphone;
+use crate::device::tests::log::Log;
 use hal::allocations::{self, Counting};
 use hal::audio::SampleFormat;
 use hal::audio::fake::{Call, Fault, Script, Time};
 use hal::ring::{DISCONTINUITY, Meta, Next, Reader as Ring};
 use std::f64::consts::TAU;
-use std::sync::Mutex;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
@@ -26,21 +26,6 @@ fn sine_44100(frame: u64, channel: usize) -> f32 {
 /// In real time, with a second of patience for a test's thread that does not get to run.
 fn real(script: Script) -> Script {
     Script { time: Time::Real, buffer: 100, ..script }
-}
-
-/// What was logged.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }
 
 /// A pipeline on a card, its outlet and its ring.
@@ -63,9 +48,8 @@ impl Rig {
         let body = move |stage: &Stage| {
             let wanted = mix::wanted(&microphone.input_channels, microphone.channels());
             let capture = Capture::start_fake(script, wanted).map_err(|e| e.to_string())?;
-            let logger = tracing_subscriber::fmt().with_writer(move || log.clone()).with_ansi(false).finish();
             let input = Input::Card(capture, name.into());
-            tracing::subscriber::with_default(logger, || run(stage, &microphone, input))
+            log.of(|| run(stage, &microphone, input))
         };
         let pipeline = Pipeline::spawn("microphone", outlet.clone(), body).unwrap();
         pipeline.encode(true);
@@ -239,19 +223,17 @@ fn told_of_silence(name: &'static str) -> String {
     let log = Log::default();
     let silent = Script { sound: |_, _| 0.0, ..Script::default() };
     let rig = Rig::with_log(silent, Microphone::default(), name, &log);
-    let text = || String::from_utf8_lossy(&log.0.lock().unwrap()).into_owned();
     let asked = Instant::now();
     // Half a minute of the card's time.
-    while !text().contains("digital silence") || rig.outlet.counters.captured.load(Relaxed) < 3_000 {
-        assert!(asked.elapsed() < PATIENCE, "{} periods: {}", rig.outlet.counters.captured.load(Relaxed), text());
+    while !log.text().contains("digital silence") || rig.outlet.counters.captured.load(Relaxed) < 3_000 {
+        assert!(asked.elapsed() < PATIENCE, "{} periods: {}", rig.outlet.counters.captured.load(Relaxed), log.text());
         thread::sleep(Duration::from_millis(2));
     }
     drop(rig);
-    let told = text();
-    let lines: Vec<_> = told.lines().filter(|line| line.contains("silence")).collect();
-    assert_eq!(lines.len(), 1, "{told}");
-    assert!(lines[0].contains("WARN") && lines[0].contains("set `volume` of this [[microphone]]"), "{told}");
-    lines[0].to_owned()
+    let lines = log.lines("silence");
+    let [line] = &lines[..] else { panic!("{lines:?}") };
+    assert!(line.contains("WARN") && line.contains("set `volume` of this [[microphone]]"), "{line}");
+    line.clone()
 }
 
 #[test]

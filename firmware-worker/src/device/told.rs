@@ -14,10 +14,10 @@ pub struct Told {
 }
 
 impl Told {
-    /// Counts one more. How many are to be told now, if it is time.
-    pub fn note(&mut self, now: Instant) -> Option<u64> {
-        self.count += 1;
-        if self.at.is_some_and(|at| now < at + TOLD_EVERY) {
+    /// Counts so many more. How many are to be told now, if it is time.
+    pub fn note(&mut self, count: u64, now: Instant) -> Option<u64> {
+        self.count = self.count.saturating_add(count);
+        if count == 0 || self.at.is_some_and(|at| now < at + TOLD_EVERY) {
             return None;
         }
         self.at = Some(now);
@@ -33,8 +33,11 @@ mod tests {
     fn a_trouble_is_told_at_once_and_then_once_a_minute_with_its_count() {
         let start = Instant::now();
         let mut told = Told::default();
-        let counts: Vec<_> =
-            (0..121).filter_map(|second| told.note(start + Duration::from_secs(second))).collect();
-        assert_eq!(counts, [1, 60, 60]);
+        let mut noted = |count: u64| {
+            let seconds = (0..121).map(Duration::from_secs);
+            seconds.filter_map(|second| told.note(count, start + second)).collect::<Vec<_>>()
+        };
+        assert_eq!(noted(0), [0; 0], "nothing is nothing to tell");
+        assert_eq!(noted(3), [3, 180, 180]);
     }
 }

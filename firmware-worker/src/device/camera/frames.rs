@@ -45,6 +45,8 @@ pub struct Frames<'a> {
     unit: Unit,
     next: u64,
     discontinuity: bool,
+    /// An encoder has started, and nobody has asked.
+    started: bool,
     freed: Vec<Held>,
 }
 
@@ -79,6 +81,7 @@ impl<'a> Frames<'a> {
             unit: Unit::default(),
             next,
             discontinuity: true,
+            started: false,
             freed: Vec::new(),
         }
     }
@@ -126,7 +129,7 @@ impl<'a> Frames<'a> {
         match trouble {
             Trouble::Behind => counters.stamps_behind.fetch_add(1, Relaxed),
             Trouble::Ahead => counters.stamps_ahead.fetch_add(1, Relaxed),
-            Trouble::Damaged | Trouble::Unreadable | Trouble::Size | Trouble::Keyframe => return,
+            Trouble::Damaged | Trouble::Unreadable | Trouble::Size | Trouble::Keyframe | Trouble::Missing => return,
         };
     }
 
@@ -171,6 +174,11 @@ impl<'a> Frames<'a> {
     pub fn take(&mut self, captured_ns: u64) -> bool {
         self.begun = Instant::now();
         self.pace.take(captured_ns)
+    }
+
+    /// Whether an encoder has started since this was asked last: that takes longer than a picture.
+    pub fn take_started(&mut self) -> bool {
+        std::mem::take(&mut self.started)
     }
 
     /// Frames that never came: the number goes on over them.
@@ -288,6 +296,7 @@ impl<'a> Frames<'a> {
                     (Encoder::Passthrough, _) => Coder::Passthrough,
                 };
                 self.stage.outlet.counters.encoders.store(1, Relaxed);
+                self.started = true;
                 none.insert(coder)
             }
         };

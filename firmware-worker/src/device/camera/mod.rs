@@ -19,7 +19,7 @@ mod units;
 mod worth;
 
 use super::outlet::Outlet;
-use super::pipeline::Pipeline;
+use super::pipeline::{Failure, Pipeline, Stage};
 use crate::config::{self, CameraDevice, EncoderWish};
 use crate::media::h264::Settings;
 use hal::process::Program;
@@ -103,11 +103,16 @@ fn may_pass(camera: &config::Camera) -> bool {
 /// Opens the source on a thread of its own; what happens comes as events.
 pub fn start(camera: &config::Camera, source: Source, outlet: Arc<Outlet>) -> io::Result<Pipeline> {
     let camera = camera.clone();
-    Pipeline::spawn("camera", outlet, move |stage| match source {
-        Source::Pattern => pattern::run(stage, &camera),
-        Source::Node { camera: node, path, encoders } => node::run(stage, &camera, node, &path, encoders),
-        Source::Pipe(program) => pipe::run(stage, &camera, *program),
-    })
+    Pipeline::spawn("camera", outlet, move |stage| run(stage, &camera, source))
+}
+
+/// The same on the calling thread, until it is to stop or the camera is lost.
+pub fn run(stage: &Stage, camera: &config::Camera, source: Source) -> Result<(), Failure> {
+    match source {
+        Source::Pattern => pattern::run(stage, camera),
+        Source::Node { camera: node, path, encoders } => node::run(stage, camera, node, &path, encoders),
+        Source::Pipe(program) => pipe::run(stage, camera, *program),
+    }
 }
 
 fn settings(camera: &config::Camera, width: u32, height: u32, milli_fps: u32) -> Settings {

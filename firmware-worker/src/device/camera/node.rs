@@ -86,6 +86,9 @@ pub fn run(
         let gap = step.saturating_sub(1);
         let gap = u64::from(if gap > u32::from(u16::MAX) { 0 } else { gap });
         frames.missed(gap);
+        if !frames.take_started() {
+            worth.missed(gap, seen);
+        }
         frames.arrived();
         pictures.missed(gap);
         let outcome = if stage.wanted.encode() {

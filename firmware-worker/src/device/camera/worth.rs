@@ -32,11 +32,16 @@ pub enum Trouble {
     Behind,
     /// Its stamp lies in the future. It is used.
     Ahead,
+    /// Its number is left out: the driver had no room for it, or this thread was late and took a newer one.
+    Missing,
 }
 
 impl Trouble {
-    const COUNT: usize = 6;
+    const COUNT: usize = 7;
 }
+
+/// What helps where pictures are missing.
+const LOWER: &str = "where the bus or the processor is too busy, lower width, height or fps of this camera";
 
 impl fmt::Display for Trouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -47,6 +52,7 @@ impl fmt::Display for Trouble {
             Self::Keyframe => "that need a keyframe",
             Self::Behind => "whose stamps do not advance",
             Self::Ahead => "whose stamps lie ahead of the clock",
+            Self::Missing => "that are missing, by their numbers",
         })
     }
 }
@@ -87,7 +93,7 @@ impl Worth {
         let was_here = self.stamps.here;
         if let Some(trouble) = self.stamps.judge(taken.captured_ns, now_ns) {
             frames.misstamped(trouble);
-            self.note(trouble, "", now);
+            self.note(trouble, 1, "", now);
         }
         if self.stamps.here {
             (taken.captured_ns, taken.stamped) = (now_ns, Stamped::Arrival);
@@ -105,7 +111,7 @@ impl Worth {
             Outcome::Used => self.useless_since = None,
             Outcome::Untried => {}
             Outcome::Useless(trouble, why) => {
-                self.note(trouble, &why, now);
+                self.note(trouble, 1, &why, now);
                 if now.duration_since(*self.useless_since.get_or_insert(now)) >= self.limit {
                     let limit = self.limit.as_secs();
                     return Err(format!(
@@ -119,11 +125,16 @@ impl Worth {
         Ok(())
     }
 
-    fn note(&mut self, trouble: Trouble, why: &str, now: Instant) {
+    /// So many pictures are missing.
+    pub fn missed(&mut self, count: u64, now: Instant) {
+        self.note(Trouble::Missing, count, LOWER, now);
+    }
+
+    fn note(&mut self, trouble: Trouble, count: u64, why: &str, now: Instant) {
         if trouble == Trouble::Keyframe {
             return;
         }
-        if let Some(count) = self.told[trouble as usize].note(now) {
+        if let Some(count) = self.told[trouble as usize].note(count, now) {
             tracing::warn!("{}: pictures {}; {count} since this was told last", self.path, told(trouble, why));
         }
     }

@@ -4,12 +4,13 @@ mod bandwidth;
 mod encoded;
 mod useless;
 
+use super::log::Log;
 use super::{PATIENCE, camera as configured};
 use crate::config::{Camera, CameraDevice, ControlValue, DeviceKind};
 use crate::control::OwnerStage;
 use crate::device::camera;
 use crate::device::outlet::Outlet;
-use crate::device::pipeline::{Event, Failure, Pipeline};
+use crate::device::pipeline::{Event, Failure, Pipeline, Stage};
 use hal::ring::{Next, Reader};
 use hal::video::fake::{self, Device, Frame, Knob, Script, Stamp};
 use hal::video::{Mode, PixelFormat};
@@ -34,10 +35,26 @@ fn jpegs(frames: impl FnMut(u32) -> Frame + Send + 'static) -> Device {
 }
 
 fn start(device: &Device, config: &Camera) -> (Pipeline, Arc<Outlet>, Reader) {
+    let (outlet, reader) = outlet(config);
+    (camera::start(config, source(device), outlet.clone()).unwrap(), outlet, reader)
+}
+
+/// The same; what its thread logs goes to `log`.
+fn start_with_log(device: &Device, config: &Camera, log: &Log) -> (Pipeline, Arc<Outlet>, Reader) {
+    let (outlet, reader) = outlet(config);
+    let (source, config, log) = (source(device), config.clone(), log.clone());
+    let body = move |stage: &Stage| log.of(|| camera::run(stage, &config, source));
+    (Pipeline::spawn("camera", outlet.clone(), body).unwrap(), outlet, reader)
+}
+
+fn outlet(config: &Camera) -> (Arc<Outlet>, Reader) {
     let outlet = Arc::new(Outlet::create("camera", camera::layout(config)).unwrap());
     let reader = Reader::map(outlet.ring().unwrap()).unwrap();
-    let source = camera::Source::Node { camera: device.open(), path: "/dev/video7".into(), encoders: Ok(Vec::new()) };
-    (camera::start(config, source, outlet.clone()).unwrap(), outlet, reader)
+    (outlet, reader)
+}
+
+fn source(device: &Device) -> camera::Source {
+    camera::Source::Node { camera: device.open(), path: "/dev/video7".into(), encoders: Ok(Vec::new()) }
 }
 
 async fn running(pipeline: &mut Pipeline) -> String {
@@ -105,7 +122,7 @@ async fn captured(outlet: &Outlet, count: u64) {
 }
 
 #[tokio::test]
-async fn numbers_that_a_driver_leaves_out_are_lost_pictures_and_those_that_it_repeats_or_restarts_are_not() {
+async fn numbers_that_are_left_out_are_told_as_missing_pictures_and_those_that_it_repeats_or_restarts_are_not() {
     let lost = |number| match number {
         3 => 5,
         // The same number again, then ten back.
@@ -118,10 +135,42 @@ async fn numbers_that_a_driver_leaves_out_are_lost_pictures_and_those_that_it_re
         Frame::Picture { bytes, stamp: Stamp::Now, lost, damaged: false }
     });
     // Nobody reads: no picture is lost in encoding.
-    let (pipeline, outlet, _reader) = start(&device, &config());
+    let log = Log::default();
+    let (pipeline, outlet, _reader) = start_with_log(&device, &config(), &log);
     captured(&outlet, 12).await;
     drop(pipeline);
     assert_eq!(outlet.counters.dropped.load(Relaxed), 5);
+    assert_eq!(missing(&log), [5]);
+}
+
+/// How many pictures were told as missing, each time.
+fn missing(log: &Log) -> Vec<u64> {
+    let lines = log.lines("WARN");
+    let told = lines.iter().filter_map(|line| line.split_once("/dev/video7: pictures that are missing, by their numbers ("));
+    let counts = told.map(|(_, rest)| rest.split_once("); ").expect("a count").1.split(' ').next().expect("a number"));
+    counts.map(|count| count.parse().expect("a number")).collect()
+}
+
+#[tokio::test]
+async fn pictures_that_are_missed_while_an_encoder_starts_are_counted_and_not_told() {
+    let (go, going) = std::sync::mpsc::channel();
+    let device = at_once(move |number| {
+        if number == 0 {
+            // Somebody reads from the first picture on.
+            going.recv().expect("the test goes on");
+        }
+        let (bytes, lost) = (Some(BARS.to_vec()), [0, 7, 0, 5].get(number as usize).copied().unwrap_or(0));
+        Frame::Picture { bytes, stamp: Stamp::Now, lost, damaged: false }
+    });
+    let log = Log::default();
+    let (pipeline, outlet, _reader) = start_with_log(&device, &config(), &log);
+    pipeline.set_bitrate(400_000);
+    pipeline.encode(true);
+    go.send(()).unwrap();
+    captured(&outlet, 6).await;
+    drop(pipeline);
+    assert!(outlet.counters.dropped.load(Relaxed) >= 12);
+    assert_eq!(missing(&log), [5]);
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ use super::frames::Frames;
 use super::{SETTLE, SILENCE_LIMIT, STOP_CHECK, layout, settings};
 use crate::config::{self, CameraDevice};
 use crate::device::pipeline::{Failure, Stage};
+use crate::device::told::Told;
 use hal::process::{Ended, Output, Program, monotonic_ns};
 use hal::ring::Stamped;
 use protocol::device::encoder;
@@ -25,6 +26,11 @@ const READ: usize = 64 * 1024;
 /// Reads of what was said last: a child that is left may go on complaining for ever.
 const LAST_READS: usize = 16;
 
+/// What is wrong with pictures, and what helps.
+const OVERSIZED: &str = "that are larger than the ring, and were dropped (raise `bitrate` of this camera)";
+const TORN: &str = "that came with a pause inside, and were dropped with all up to the next keyframe (let the command write \
+                    each at once, as `--flush` does for rpicam-vid, and look for what else takes the processor)";
+
 /// Between pictures at least: two that come at once, after a pause, are still two.
 const LEAST_INTERVAL_NS: u64 = 1_000_000;
 
@@ -38,7 +44,7 @@ pub fn run(stage: &Stage, camera: &config::Camera, mut program: Program) -> Resu
     let limit = layout(camera).arena as usize;
     let offset_ns = u64::try_from(offset.as_nanos()).unwrap_or(u64::MAX);
     let mut pictures = Pictures { stage, camera, name, offset_ns, last_ns: 0, frames: None };
-    let mut stream = Stream { assembler: Assembler::new(limit), noted: Losses::default(), last: Instant::now() };
+    let mut stream = Stream::new(Assembler::new(limit));
     let mut complaints = Complaints::default();
     let mut buffer = vec![0; READ];
     while !stage.wanted.stop() {
@@ -77,13 +83,20 @@ fn ending(ended: Option<Ended>) -> String {
 /// What comes through the pipe.
 struct Stream {
     assembler: Assembler,
-    /// Of these the operator knows.
+    /// Of these the counters know.
     noted: Losses,
+    torn: Told,
+    oversized: Told,
     /// When a picture came last.
     last: Instant,
 }
 
 impl Stream {
+    fn new(assembler: Assembler) -> Self {
+        let (torn, oversized) = (Told::default(), Told::default());
+        Self { assembler, noted: Losses::default(), torn, oversized, last: Instant::now() }
+    }
+
     /// How long to wait for more.
     fn patience(&self) -> Duration {
         let due = self.assembler.deadline_ns().map(|at| Duration::from_nanos(at.saturating_sub(monotonic_ns())));
@@ -96,7 +109,7 @@ impl Stream {
             self.last = Instant::now();
             pictures.take(unit)?;
         }
-        self.note(pictures);
+        self.note(pictures.name, pictures.frames.as_mut(), Instant::now());
         Ok(())
     }
 
@@ -107,18 +120,20 @@ impl Stream {
         pictures.take(unit)
     }
 
-    fn note(&mut self, pictures: &mut Pictures<'_>) {
+    /// Counts what went wrong since this was called last, and tells it now and then.
+    fn note(&mut self, name: &str, frames: Option<&mut Frames<'_>>, now: Instant) {
         let losses = self.assembler.losses();
         let lost = |losses: Losses| losses.oversized + losses.torn + losses.skipped;
-        if let Some(frames) = &mut pictures.frames {
+        if let Some(frames) = frames {
             (lost(self.noted)..lost(losses)).for_each(|_| frames.dropped());
         }
-        if losses.oversized > self.noted.oversized {
-            tracing::warn!("a picture is larger than the ring, and was dropped: raise `bitrate`");
-        }
-        if losses.torn > self.noted.torn {
-            tracing::debug!("a picture came with a pause inside; waiting for the next keyframe");
-        }
+        let tell = |count: Option<u64>, what: &str| {
+            if let Some(count) = count {
+                tracing::warn!("{name:?}: pictures {what}; {count} since this was told last");
+            }
+        };
+        tell(self.oversized.note(losses.oversized - self.noted.oversized, now), OVERSIZED);
+        tell(self.torn.note(losses.torn - self.noted.torn, now), TORN);
         self.noted = losses;
     }
 
@@ -199,6 +214,57 @@ impl Complaints {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::device::tests::log::Log;
+
+    const MS: u64 = 1_000_000;
+
+    /// Bytes of the pictures of these tests at most.
+    const LIMIT: usize = 100;
+
+    /// A keyframe, and then a picture that is cut in half by a pause.
+    fn tear(stream: &mut Stream, from_ns: u64) {
+        let key = b"\0\0\0\x01\x67\x42\x07\0\0\0\x01\x68\xce\x07\0\0\0\x01\x65\x88\x01\x80";
+        let (half, other) = (b"\0\0\0\x01\x41\x88\x01", b"\x02\x80\0\0\0\x01\x41\x88\x01\x80");
+        let mut at_ns = from_ns;
+        for (bytes, whole) in [(&key[..], true), (half, true), (other, false)] {
+            stream.assembler.push(bytes, at_ns);
+            assert_eq!(stream.assembler.poll(), None);
+            at_ns += 100 * MS;
+            assert_eq!(stream.assembler.after_silence(at_ns).is_some(), whole, "{bytes:x?}");
+        }
+    }
+
+    #[test]
+    fn pictures_that_a_pause_has_torn_are_told_with_their_command_once_a_minute() {
+        let (mut stream, log, start) = (Stream::new(Assembler::new(LIMIT)), Log::default(), Instant::now());
+        log.of(|| {
+            stream.note("rpicam-vid", None, start);
+            for second in [1, 2, 3, 62] {
+                tear(&mut stream, second * 1_000 * MS);
+                stream.note("rpicam-vid", None, start + Duration::from_secs(second));
+            }
+        });
+        let lines = log.lines("\"rpicam-vid\": pictures that came with a pause inside");
+        assert!(lines.len() == 2 && lines.iter().all(|line| line.contains("WARN")), "{}", log.text());
+        assert!(lines[0].ends_with("; 1 since this was told last"), "{lines:?}");
+        assert!(lines[1].ends_with("; 3 since this was told last"), "{lines:?}");
+    }
+
+    #[test]
+    fn a_stream_of_pictures_that_are_too_large_does_not_flood_the_log() {
+        let (mut stream, log, now) = (Stream::new(Assembler::new(LIMIT)), Log::default(), Instant::now());
+        log.of(|| {
+            for second in 1..=10 {
+                let large = [&b"\0\0\0\x01\x41\x88"[..], &[0xaa; 2 * LIMIT]].concat();
+                stream.assembler.push(&large, second * 1_000 * MS);
+                assert_eq!(stream.assembler.poll(), None);
+                stream.note("ffmpeg", None, now);
+            }
+        });
+        assert_eq!(stream.noted.oversized, 10);
+        let lines = log.lines("\"ffmpeg\": pictures that are larger than the ring");
+        assert!(lines.len() == 1 && lines[0].contains("(raise `bitrate` of this camera); 1 since"), "{}", log.text());
+    }
 
     #[test]
     fn the_last_lines_of_the_complaints_are_kept_and_no_more() {

@@ -8,6 +8,10 @@ use tracing::{debug, warn};
 const REMEDY: &str =
     "run the worker as root, or its service with LimitRTPRIO=5; a kernel with RT_GROUP_SCHED gives none";
 
+/// What helps where that thread came too late all the same.
+pub(super) const LATE: &str =
+    "where this goes on, look for what else takes the processor, and whether the worker has real-time priority";
+
 /// This process serves a device and does nothing else, unlike a command that tries one.
 static ALLOWED: AtomicBool = AtomicBool::new(false);
 

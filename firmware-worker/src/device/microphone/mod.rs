@@ -17,6 +17,8 @@ mod tests;
 
 use super::outlet::Outlet;
 use super::pipeline::{Event, Failure, Pipeline, Stage};
+use super::told::Told;
+use super::urgency;
 use crate::config::{self, MicrophoneDevice};
 use assembler::{Block, MAX_CHANNELS};
 use hal::audio::{Capture, Identity, Use, auto, mixer};
@@ -28,7 +30,7 @@ use reader::{Reader, Status};
 use std::io;
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Descriptors of the ring: two and a half seconds of the usual packets.
 const SLOTS: u32 = 128;
@@ -98,6 +100,7 @@ fn drain(
     stage: &Stage,
     name: &str,
 ) -> Result<(), String> {
+    let mut overruns = Told::default();
     loop {
         let last = status.ended();
         if status.take_turned() {
@@ -108,6 +111,9 @@ fn drain(
         }
         if status.take_silent() {
             report_silence(name);
+        }
+        if let Some(count) = overruns.note(status.take_overruns(), Instant::now()) {
+            report_overruns(name, count);
         }
         if last {
             return Ok(());
@@ -179,6 +185,13 @@ fn report_silence(name: &str) {
         "{name}: {} s of exact digital silence; {mixer}; look for a switch on the microphone or an empty jack, or set \
          `volume` of this [[microphone]]",
         reader::SILENCE.as_secs()
+    );
+}
+
+fn report_overruns(name: &str, count: u64) {
+    tracing::warn!(
+        "{name}: gaps in its sound, as the card was not read in time or slept ({}); {count} since this was told last",
+        urgency::LATE
     );
 }
 

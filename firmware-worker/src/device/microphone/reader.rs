@@ -14,7 +14,7 @@ use crate::media::tone::Tone;
 use hal::audio::{Capture, Period};
 use hal::process::monotonic_ns;
 use heapless::spsc::Producer;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
@@ -33,6 +33,7 @@ pub struct Status {
     ended: AtomicBool,
     silent: AtomicBool,
     turned: AtomicBool,
+    overruns: AtomicU64,
 }
 
 impl Status {
@@ -44,6 +45,11 @@ impl Status {
     /// The capture thread has come round since this was asked last: the device lives while both threads do.
     pub fn take_turned(&self) -> bool {
         self.turned.swap(false, Ordering::AcqRel)
+    }
+
+    /// How often the card was not read in time, or slept, since this was asked last.
+    pub fn take_overruns(&self) -> u64 {
+        self.overruns.swap(0, Ordering::AcqRel)
     }
 
     /// Nothing but zeros came for [`SILENCE`]; told once.
@@ -176,6 +182,7 @@ impl Card {
                 }
                 Period::Xrun => {
                     out.lost_one();
+                    out.status.overruns.fetch_add(1, Ordering::AcqRel);
                     self.restart(out);
                     self.clock.restart();
                 }

@@ -9,7 +9,6 @@ use hal::audio::fake::{Call, Fault, Script, Time};
 use hal::ring::{DISCONTINUITY, Meta, Next, Reader as Ring};
 use std::f64::consts::TAU;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Instant;
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
@@ -145,6 +144,27 @@ fn an_overrun_is_one_gap_and_the_position_follows_the_time() {
     let (first, last) = (packets[0].0, packets[59].0);
     let samples = (last.captured_ns - first.captured_ns) * 48 / 1_000_000;
     assert!((last.position - first.position).abs_diff(samples) < 200, "{first:?} {last:?}");
+}
+
+#[test]
+fn overruns_are_told_with_their_card_and_not_each_of_them() {
+    for overruns in [1, 5] {
+        let log = Log::default();
+        let faults = (1..=overruns).map(|turn| (Call::Read, turn * 100, Fault::Errno(libc::EPIPE))).collect();
+        let rig = Rig::with_log(Script { faults, ..Script::default() }, Microphone::default(), "fake", &log);
+        let asked = Instant::now();
+        while rig.outlet.counters.captured.load(Relaxed) < 1_000 {
+            assert!(asked.elapsed() < PATIENCE, "{} periods", rig.outlet.counters.captured.load(Relaxed));
+            thread::sleep(Duration::from_millis(2));
+        }
+        // What the capture thread has noted by its end is told, too.
+        drop(rig);
+        let lines = log.lines("fake: gaps in its sound, as the card was not read in time or slept (");
+        assert!(lines.len() == 1 && lines[0].contains("WARN"), "{}", log.text());
+        let count = lines[0].rsplit_once("; ").and_then(|(_, rest)| rest.split_once(" since this was told last"));
+        // The thread that tells may have slept over some.
+        assert!(count.is_some_and(|(count, _)| (1..=overruns).contains(&count.parse().unwrap())), "{lines:?}");
+    }
 }
 
 #[test]

@@ -278,6 +278,7 @@ impl Owner {
                 }
                 self.handle(Input::KeyframeWritten);
             }
+            Event::Warned(what) => tracing::warn!("{what}"),
             Event::Violated(reader, why) => self.let_go(reader, &Ended::Violation(why.into())),
             Event::Lost(Failure::Lost(why)) => self.lost(&format!("{why}{}", self.advice())),
             Event::Lost(Failure::Busy(device)) => {

@@ -13,8 +13,8 @@ use tokio::sync::mpsc;
 
 /// Events that may wait for the control loop, which is this far behind only where it is held up for seconds. One that does
 /// not fit is lost. The first always fits, and the end is told by the channel's own. Of others, a key costs at most one
-/// keyframe, a description is old until the next; buffers are told again; of a reader that broke the rules nobody hears, and an
-/// encoder that gave way is tried at the next opening already.
+/// keyframe, a description is old until the next; buffers are told again; of a reader that broke the rules or of a
+/// warning nobody hears, and an encoder that gave way is tried at the next opening already.
 const EVENTS: usize = 16;
 
 /// What the control loop wants of a running device. Latest values, not a queue.
@@ -137,6 +137,8 @@ pub enum Event {
     Key,
     /// A speaker's reader broke the rules of its ring, and how.
     Violated(ReaderId, String),
+    /// A line for the log, of a thread that must not wait for it.
+    Warned(String),
     /// The thread's last word.
     Lost(Failure),
 }

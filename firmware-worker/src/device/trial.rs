@@ -71,7 +71,8 @@ impl Trial {
                     Event::Running { description, .. } | Event::Described { description, .. } => {
                         self.description = description;
                     }
-                    Event::GaveWay(_) | Event::Key | Event::Mapped(_) | Event::Violated(..) => {}
+                    Event::GaveWay(_) | Event::Key | Event::Mapped(_) => {}
+                    Event::Violated(..) | Event::Warned(_) => {}
                     Event::Lost(failure) => return Err(failure),
                 }
             }

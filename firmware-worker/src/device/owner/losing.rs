@@ -33,7 +33,7 @@ impl Owner {
     fn hear_out(&mut self, mut pipeline: Pipeline) {
         while let Some(event) = pipeline.try_event() {
             match event {
-                Event::GaveWay(_) | Event::Mapped(_) => self.device_event(event),
+                Event::GaveWay(_) | Event::Mapped(_) | Event::Warned(_) => self.device_event(event),
                 // Its last word.
                 Event::Lost(_) => return,
                 Event::Running { .. } | Event::Described { .. } | Event::Key | Event::Violated(..) => {}

@@ -4,6 +4,7 @@ mod hangs;
 
 use super::*;
 use crate::config::{Microphone, MicrophoneDevice};
+use crate::device::tests::log::Log;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
@@ -72,4 +73,26 @@ async fn what_is_opened_after_a_slow_close_has_its_whole_time_to_open() {
     act(&mut owner);
     assert!(owner.pipeline.is_some(), "it was opened");
     assert!(owner.heartbeat.deadline() >= began + SLOW + policy::OPEN_LIMIT, "{:?}", owner.heartbeat);
+}
+
+#[tokio::test]
+async fn what_a_devices_thread_has_no_time_to_log_is_logged_even_when_the_device_is_closed() {
+    let (mut owner, _supervisor) = start().await;
+    let log = Log::default();
+    let speaks = |what: &'static str| {
+        Pipeline::launch("speaks", move |_, events| {
+            events.tell(Event::Warned(what.into()));
+            Ok::<(), String>(())
+        })
+    };
+    owner.started(speaks("hw:0: a gap"));
+    let event = next_event(&mut owner.pipeline).await;
+    log.of(|| owner.device_event(event));
+    owner.started(speaks("hw:0: another gap"));
+    log.of(|| owner.lost("unplugged"));
+    let lines = log.lines("WARN");
+    assert!(
+        lines.len() == 2 && lines[0].ends_with(" hw:0: a gap") && lines[1].ends_with(" hw:0: another gap"),
+        "{lines:?}"
+    );
 }

@@ -10,6 +10,7 @@ pub use inlet::Inlet;
 pub use trial::{Heard, SpeakerTrial};
 
 use super::pipeline::{Event, Events, Failure, Pipeline, Wanted};
+use super::told::Told;
 use super::urgency;
 use crate::config::{self, SpeakerDevice};
 use hal::audio::{Identity, Playback, Turn, Use, auto, find, mixer, set_playback};
@@ -18,7 +19,7 @@ use protocol::device::Keying;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use voice::Beat;
 
 /// How often a thread whose card takes nothing looks whether it is to stop; bounds how long closing takes.
@@ -66,7 +67,7 @@ fn apply(name: &str, speaker: &config::Speaker) -> String {
 
 fn run(name: &str, mut playback: Playback, inlet: &Inlet, wanted: &Wanted, events: &Events) -> Result<(), String> {
     let mut frames = vec![[0; 2]; playback.period()];
-    let mut stuck = Duration::ZERO;
+    let (mut stuck, mut underruns) = (Duration::ZERO, Told::default());
     while !wanted.stop() {
         wanted.turned();
         let mut turn = playback.wait(STOP_CHECK);
@@ -86,6 +87,9 @@ fn run(name: &str, mut playback: Playback, inlet: &Inlet, wanted: &Wanted, event
             Turn::Xrun => {
                 inlet.counters.xruns.fetch_add(1, Relaxed);
                 inlet.missed();
+                if let Some(count) = underruns.note(1, Instant::now()) {
+                    events.tell(Event::Warned(underrun(name, count)));
+                }
             }
             Turn::Stuck => {
                 stuck += STOP_CHECK;
@@ -97,6 +101,11 @@ fn run(name: &str, mut playback: Playback, inlet: &Inlet, wanted: &Wanted, event
         }
     }
     Ok(())
+}
+
+fn underrun(name: &str, count: u64) -> String {
+    let late = urgency::LATE;
+    format!("{name}: gaps in what it plays, as the card ran dry or slept ({late}); {count} since this was told last")
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use super::*;
 use hal::audio::Card;
+use hal::audio::playback::fake;
 use hal::doorbell::Doorbell;
 use hal::ring::pcm::{Frame, Writer};
 use protocol::device::ReaderId;
@@ -9,6 +10,9 @@ use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering::Relaxed;
 
 const PERIOD: usize = 480;
+
+/// Far above what anything here takes.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Frames: 40 ms.
 const TARGET_US: u32 = 40_000;
@@ -258,4 +262,30 @@ fn the_meter_shows_what_is_played_and_not_what_one_job_writes() {
     inlet.detach(ReaderId(2));
     play(&inlet, &mut [], 10);
     assert_eq!(inlet.meter.take().map(|level| level.peak), Some(-12_000), "silence");
+}
+
+#[test]
+fn underruns_are_told_with_their_card_and_not_each_of_them() {
+    let card = fake::Card::plug_in("told-underruns", 0.0);
+    let inlet = Arc::new(Inlet::create().unwrap());
+    let device = SpeakerDevice::Card("told-underruns".into());
+    let speaker = config::Speaker { device, ..config::Speaker::default() };
+    let mut pipeline = start(&speaker, inlet.clone()).unwrap();
+    for underruns in 1..=3 {
+        card.fail(fake::Call::Room, libc::EPIPE);
+        let failed = Instant::now();
+        while inlet.counters.xruns.load(Relaxed) < underruns {
+            assert!(failed.elapsed() < PATIENCE, "{underruns} underruns");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+    pipeline.end();
+    let events = std::iter::from_fn(|| pipeline.try_event()).take_while(|event| *event != Event::ended());
+    let told: Vec<_> = events.filter(|event| matches!(event, Event::Warned(_))).collect();
+    assert_eq!(told, [Event::Warned(underrun("told-underruns", 1))]);
+    let first = underrun("hw:CARD=Box,DEV=0", 7);
+    assert!(
+        first.starts_with("hw:CARD=Box,DEV=0: gaps in what it plays")
+            && first.ends_with("; 7 since this was told last")
+    );
 }

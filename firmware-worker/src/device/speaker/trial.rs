@@ -71,6 +71,8 @@ impl SpeakerTrial {
                 Event::Violated(_, why) => return Err(why.into()),
                 Event::Lost(failure) => return Err(failure),
                 Event::Key | Event::Described { .. } | Event::GaveWay(_) | Event::Mapped(_) => {}
+                // As [`SpeakerTrial::heard`] has them.
+                Event::Warned(_) => {}
             }
         }
         Ok(self.description.as_deref())

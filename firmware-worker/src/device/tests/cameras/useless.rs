@@ -3,6 +3,8 @@
 use super::*;
 use crate::config::EncoderWish;
 use hal::ring::{Meta, Stamped};
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
 
 /// Three times what a camera may take to be lost.
 const LONG: Duration = Duration::from_secs(30);
@@ -20,6 +22,26 @@ async fn lost(pipeline: &mut Pipeline) -> String {
 /// Pictures with these stamps, 100 times a second.
 fn stamped(stamp: fn(u32) -> Stamp) -> Device {
     jpegs(move |number| Frame::Picture { bytes: Some(BARS.to_vec()), stamp: stamp(number), lost: 0, damaged: false })
+}
+
+#[tokio::test]
+async fn a_camera_that_falls_silent_is_lost_after_three_seconds_and_starts_again() {
+    let silent = Arc::new(AtomicBool::new(false));
+    let falls = silent.clone();
+    let device = jpegs(move |_| if falls.load(Relaxed) { Frame::Silence } else { Frame::of(BARS.to_vec()) });
+    for _ in 0..2 {
+        silent.store(false, Relaxed);
+        let (mut pipeline, _outlet, mut reader) = start(&device, &Camera { fps: 100, ..config() });
+        running(&mut pipeline).await;
+        units(&mut reader, 1).await;
+        let last = Instant::now();
+        silent.store(true, Relaxed);
+        assert_eq!(lost(&mut pipeline).await, "/dev/video7: no picture for 3 s");
+        // The last one may have come a moment before.
+        assert!(last.elapsed() >= Duration::from_millis(2_900), "{:?}", last.elapsed());
+        drop(pipeline);
+        assert_eq!(device.in_use(), (0, 0));
+    }
 }
 
 #[tokio::test]

@@ -4,8 +4,12 @@ use crate::mutate::{Random, damage};
 use protocol::room::rtp::h264::{
     Assembled, Assembler, Gate, Losses, ParameterSets, Passed, Rate, is_keyframe, nals, picture_size, rewrite,
 };
+use std::time::Duration;
 
 const RATE: Rate = Rate { milli_fps: 30_000, bitrate: 2_000_000 };
+
+/// From one picture to the next.
+const INTERVAL: Duration = Duration::from_millis(33);
 
 /// Bytes of the largest unit.
 const LIMIT: usize = 2_000;
@@ -52,7 +56,7 @@ fn the_streams_are_whole_before_they_are_damaged() {
     // The delimiter before the first parameter set of all is part of no unit.
     for (stream, garbage) in STREAMS.into_iter().zip([3, 0]) {
         for bytes in [1, 7, CHUNK] {
-            let (mut assembler, mut sets) = (Assembler::new(LIMIT), ParameterSets::new(RATE));
+            let (mut assembler, mut sets) = (Assembler::new(LIMIT, INTERVAL), ParameterSets::new(RATE));
             let (mut gate, mut given) = (Gate::new(LIMIT), 0);
             let mut take = |unit: Assembled<'_>| {
                 check(unit.data, unit.key, &mut sets);
@@ -80,7 +84,7 @@ fn a_damaged_stream_gives_whole_units_and_takes_no_memory() {
     let mut random = crate::random("annex_b");
     let (mut given, mut now) = (0u64, 0);
     for _ in 0..crate::count() / 10 {
-        let mut assembler = Assembler::new(LIMIT);
+        let mut assembler = Assembler::new(LIMIT, INTERVAL);
         let mut sets = ParameterSets::new(RATE);
         for _ in 0..10 {
             let mut stream = random.pick(&STREAMS).to_vec();

@@ -44,7 +44,7 @@ pub fn run(stage: &Stage, camera: &config::Camera, mut program: Program) -> Resu
     let limit = layout(camera).arena as usize;
     let offset_ns = u64::try_from(offset.as_nanos()).unwrap_or(u64::MAX);
     let mut pictures = Pictures { stage, camera, name, offset_ns, last_ns: 0, frames: None };
-    let mut stream = Stream::new(Assembler::new(limit));
+    let mut stream = Stream::new(Assembler::new(limit, Duration::from_secs(1) / camera.fps.max(1)));
     let mut complaints = Complaints::default();
     let mut buffer = vec![0; READ];
     while !stage.wanted.stop() {
@@ -220,6 +220,7 @@ mod tests {
 
     /// Bytes of the pictures of these tests at most.
     const LIMIT: usize = 100;
+    const INTERVAL: Duration = Duration::from_millis(33);
 
     /// A keyframe, and then a picture that is cut in half by a pause.
     fn tear(stream: &mut Stream, from_ns: u64) {
@@ -236,7 +237,7 @@ mod tests {
 
     #[test]
     fn pictures_that_a_pause_has_torn_are_told_with_their_command_once_a_minute() {
-        let (mut stream, log, start) = (Stream::new(Assembler::new(LIMIT)), Log::default(), Instant::now());
+        let (mut stream, log, start) = (Stream::new(Assembler::new(LIMIT, INTERVAL)), Log::default(), Instant::now());
         log.of(|| {
             stream.note("rpicam-vid", None, start);
             for second in [1, 2, 3, 62] {
@@ -252,7 +253,7 @@ mod tests {
 
     #[test]
     fn a_stream_of_pictures_that_are_too_large_does_not_flood_the_log() {
-        let (mut stream, log, now) = (Stream::new(Assembler::new(LIMIT)), Log::default(), Instant::now());
+        let (mut stream, log, now) = (Stream::new(Assembler::new(LIMIT, INTERVAL)), Log::default(), Instant::now());
         log.of(|| {
             for second in 1..=10 {
                 let large = [&b"\0\0\0\x01\x41\x88"[..], &[0xaa; 2 * LIMIT]].concat();

@@ -13,7 +13,8 @@ use super::{header, kind};
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// Silence that ends a unit, to start with. A writer that pauses for longer within a picture doubles it.
+/// Silence that ends a unit, to start with. A writer that pauses for longer within a picture doubles it, but to no more than
+/// half of the time from one picture to the next: beyond, each would come when the next does.
 pub const SILENCE: Duration = Duration::from_millis(3);
 
 /// Units, some seconds of them, without a pause of more than a quarter of it inside: then it is halved again, so that a writer
@@ -66,6 +67,8 @@ pub struct Assembler {
     /// The last unit ended by silence, so what comes must be a new one.
     cut: bool,
     silence: Duration,
+    /// What it is at least and at most.
+    bounds: (Duration, Duration),
     /// Units since one was torn, or it was looked at last.
     calm: u32,
     /// The longest pause inside those, ns.
@@ -86,8 +89,10 @@ struct Current {
 }
 
 impl Assembler {
-    /// For units of up to `limit` bytes.
-    pub fn new(limit: usize) -> Self {
+    /// For units of up to `limit` bytes, of pictures that come at this `interval`.
+    pub fn new(limit: usize, interval: Duration) -> Self {
+        let most = LONGEST_SILENCE.min(interval / 2);
+        let least = SILENCE.min(most);
         Self {
             buffer: Vec::new(),
             limit,
@@ -97,7 +102,8 @@ impl Assembler {
             last_ns: 0,
             current: None,
             cut: false,
-            silence: SILENCE,
+            silence: least,
+            bounds: (least, most),
             calm: 0,
             longest_pause: 0,
             pause: None,
@@ -241,7 +247,7 @@ impl Assembler {
     fn tear(&mut self) {
         self.losses.torn += 1;
         self.synced = false;
-        self.silence = (self.silence * 2).min(LONGEST_SILENCE);
+        self.silence = (self.silence * 2).min(self.bounds.1);
         (self.calm, self.longest_pause) = (0, 0);
     }
 
@@ -260,7 +266,7 @@ impl Assembler {
             return;
         }
         if u128::from(self.longest_pause) <= self.silence.as_nanos() / 4 {
-            self.silence = (self.silence / 2).max(SILENCE);
+            self.silence = (self.silence / 2).max(self.bounds.0);
         }
         (self.calm, self.longest_pause) = (0, 0);
     }

@@ -1,6 +1,7 @@
 //! Byte streams cut at every place, torn, too large and full of garbage.
 
 use super::*;
+use std::time::Duration;
 
 const LIMIT: usize = 10_000;
 const MS: u64 = 1_000_000;
@@ -26,8 +27,14 @@ struct Sim {
 }
 
 impl Sim {
+    /// Of 20 pictures a second.
     fn new() -> Self {
-        Self { assembler: Assembler::new(LIMIT), now: 1_000 * MS }
+        Self::of(20)
+    }
+
+    /// Of so many pictures a second, as far as is known.
+    fn of(fps: u32) -> Self {
+        Self { assembler: Assembler::new(LIMIT, Duration::from_secs(1) / fps), now: 1_000 * MS }
     }
 
     /// What comes out at once, with the time of its first byte in ms since the start.
@@ -150,7 +157,30 @@ fn a_pause_within_a_picture_tears_it_and_silence_is_given_more_time() {
     }
 }
 
-/// Three pictures torn by pauses, at 60 a second: silence lasts longer than from one picture to the next.
+#[test]
+fn silence_lasts_for_half_of_an_interval_at_most_so_that_no_picture_waits_for_the_next() {
+    for (fps, longest) in [(15, 24), (30, 16), (60, 8), (120, 4), (1_000, 0)] {
+        let mut sim = Sim::of(fps);
+        for tag in 1..6 {
+            sim.push(&key(tag));
+            assert!(sim.wait(100).is_some());
+            let unit = delta(tag);
+            sim.push(&unit[..8]);
+            assert!(sim.wait(100).is_some());
+            sim.push(&[&unit[8..], &delta(tag)].concat());
+            assert_eq!(sim.wait(100), None, "a keyframe must come");
+            assert_eq!(sim.assembler.losses().torn, u64::from(tag));
+        }
+        for tag in 6..9 {
+            let unit = key(tag);
+            assert_eq!(sim.push(&unit), []);
+            assert_eq!(sim.wait(u64::from(1_000 / fps)), Some((unit, longest)), "{fps} a second");
+        }
+    }
+}
+
+/// Three pictures torn by pauses, at 60 a second where 20 were expected: silence lasts longer than from one picture to the
+/// next.
 fn torn_thrice() -> Sim {
     let mut sim = Sim::new();
     for _ in 0..3 {

@@ -1,5 +1,6 @@
 //! Encoding on made-up encoders: what drivers do, and a failure at every call.
 
+mod drivers;
 mod pictures;
 
 use super::{Codec, Encoder, Error, Settings, Taken};

@@ -1,6 +1,6 @@
 //! The camera's thread with a made-up encoder of the board.
 
-use super::{PATIENCE, camera as configured};
+use super::{PATIENCE, camera as configured, is_fit};
 use crate::config::{Camera, CameraDevice, DeviceKind, EncoderWish};
 use crate::control::{DriverBuffers, Encoder};
 use crate::device::camera;
@@ -73,12 +73,16 @@ impl Run {
         (description, encoder)
     }
 
+    /// That many; whoever codes them, each keyframe has a parameter set for real time.
     async fn units(&mut self, count: usize) -> Vec<Meta> {
         let (mut units, mut payload) = (Vec::new(), Vec::new());
         let collect = async {
             while units.len() < count {
                 match self.reader.next(&mut payload) {
-                    Next::Unit(meta) => units.push(meta),
+                    Next::Unit(meta) => {
+                        assert!(meta.flags & KEY == 0 || is_fit(&payload), "{meta:?}: {payload:x?}");
+                        units.push(meta);
+                    }
                     Next::Lapped(lost) => panic!("{lost} lost"),
                     Next::Empty => tokio::time::sleep(Duration::from_millis(1)).await,
                 }
@@ -115,7 +119,9 @@ fn check(units: &[Meta]) {
 
 #[tokio::test]
 async fn the_boards_encoder_codes_what_every_camera_gives_with_the_times_of_its_pictures() {
-    // The encoder takes NV12 and YU12.
+    let own = coded(&Pictured { number: 0, key: true, bytes: &[] });
+    assert!(matches!(own, Coded::Unit(unit) if !is_fit(&unit)), "the encoder itself does not write it so");
+    // It takes NV12 and YU12.
     for format in [PixelFormat::Nv12, PixelFormat::Yuyv, PixelFormat::Mjpeg] {
         let (source, board) = (source(format), fake::Encoder::device(Coding::default()));
         let mut run = Run::start(&config(EncoderWish::Auto), &source, &board);

@@ -14,6 +14,8 @@ use crate::device::pipeline::{Event, Failure, Pipeline, Stage};
 use hal::ring::{Next, Reader};
 use hal::video::fake::{self, Device, Frame, Knob, Script, Stamp};
 use hal::video::{Mode, PixelFormat};
+use openh264::decoder::Decoder;
+use openh264::formats::YUVSource;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -146,7 +148,8 @@ async fn numbers_that_are_left_out_are_told_as_missing_pictures_and_those_that_i
 /// How many pictures were told as missing, each time.
 fn missing(log: &Log) -> Vec<u64> {
     let lines = log.lines("WARN");
-    let told = lines.iter().filter_map(|line| line.split_once("/dev/video7: pictures that are missing, by their numbers ("));
+    let told =
+        lines.iter().filter_map(|line| line.split_once("/dev/video7: pictures that are missing, by their numbers ("));
     let counts = told.map(|(_, rest)| rest.split_once("); ").expect("a count").1.split(' ').next().expect("a number"));
     counts.map(|count| count.parse().expect("a number")).collect()
 }
@@ -217,5 +220,33 @@ async fn controls_and_flips_are_set_at_each_start_and_what_came_instead_is_said(
         let set = device.knobs();
         let set: Vec<_> = set.iter().map(|(name, value)| (name.as_str(), *value)).collect();
         assert_eq!(set, [("Gain", 7), ("Horizontal Flip", 1)].repeat(start_number));
+    }
+}
+
+/// Luma in the middle of the left and of the right half, as the first unit shows them.
+async fn halves(device: &Device, hflip: bool) -> [u8; 2] {
+    let (mut pipeline, _outlet, mut reader) = start(device, &Camera { hflip, ..config() });
+    running(&mut pipeline).await;
+    let mut unit = Vec::new();
+    let first = async {
+        while !matches!(reader.next(&mut unit), Next::Unit(_)) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    timeout(PATIENCE, first).await.unwrap();
+    let mut decoder = Decoder::new().unwrap();
+    let picture = decoder.decode(&unit).unwrap().expect("the first unit is a keyframe");
+    assert_eq!(picture.dimensions(), (32, 16));
+    let stride = picture.strides().0;
+    [8, 24].map(|column| picture.y()[8 * stride + column])
+}
+
+#[tokio::test]
+async fn pictures_are_mirrored_here_where_the_driver_cannot_and_only_there() {
+    let (plain, flips) = (at_once(|_| Frame::of(BARS.to_vec())), jpegs(|_| Frame::of(BARS.to_vec())));
+    for (device, hflip, mirrored) in [(&plain, false, false), (&plain, true, true), (&flips, true, false)] {
+        let [left, right] = halves(device, hflip).await;
+        let (white, red) = if mirrored { (right, left) } else { (left, right) };
+        assert!(white > 200 && (50..130).contains(&red), "{left} and {right}, mirrored: {mirrored}");
     }
 }

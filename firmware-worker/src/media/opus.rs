@@ -185,18 +185,66 @@ mod tests {
         }
     }
 
-    /// How many of five seconds' packets of noise or silence are sent.
-    fn sent(dtx: bool, amplitude: i16) -> usize {
-        let settings = Settings { dtx, ..settings(1, 20) };
-        let mut encoder = Encoder::new(&settings).unwrap();
-        let (mut packet, mut random) = (Vec::new(), 1_u32);
-        let mut noise = || {
+    /// Samples that nobody can foresee.
+    fn noise(amplitude: i16) -> impl FnMut() -> i16 {
+        let mut random = 1_u32;
+        move || {
             random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             ((random >> 16) as i32 % (2 * i32::from(amplitude) + 1) - i32::from(amplitude)) as i16
+        }
+    }
+
+    /// Bytes of each of five seconds' packets of noise or silence, and whether it is sent.
+    fn packets(settings: &Settings, amplitude: i16) -> Vec<(usize, bool)> {
+        let (mut encoder, mut noise) = (Encoder::new(settings).unwrap(), noise(amplitude));
+        let mut packet = Vec::new();
+        let encode = |_| {
+            let sent = encoder.encode(&std::array::from_fn::<_, 960, _>(|_| noise()), &mut packet).unwrap();
+            (packet.len(), sent)
         };
-        (0..250)
-            .filter(|_| encoder.encode(&std::array::from_fn::<_, 960, _>(|_| noise()), &mut packet).unwrap())
-            .count()
+        (0..250).map(encode).collect()
+    }
+
+    fn sent(dtx: bool, amplitude: i16) -> usize {
+        packets(&Settings { dtx, ..settings(1, 20) }, amplitude).iter().filter(|(_, sent)| *sent).count()
+    }
+
+    #[test]
+    fn packets_are_as_large_as_the_bitrate_allows_and_no_larger_on_average() {
+        for bitrate in [16_000, 32_000, 64_000] {
+            let packets = packets(&Settings { bitrate, ..settings(1, 20) }, 8_000);
+            let bits = packets.iter().map(|(bytes, _)| bytes * 8).sum::<usize>() / 5;
+            let part = bits as f64 / f64::from(bitrate);
+            assert!((0.8..1.1).contains(&part), "{bits} bit/s of {bitrate}");
+        }
+    }
+
+    /// What a packet holds of the one before it, in which a tone begins after a second of silence, and which is lost.
+    fn rescued(fec: bool) -> Vec<i16> {
+        let mut encoder = Encoder::new(&Settings { fec, ..Settings::default() }).unwrap();
+        let mut decoder = opusic_c::Decoder::new(Channels::Mono, SampleRate::Hz48000).unwrap();
+        let (mut tone, mut packet) = (Tone::default(), Vec::new());
+        let (mut pcm, mut decoded) = ([0; PACKET_SAMPLES], [0; PACKET_SAMPLES]);
+        for _ in 0..50 {
+            encoder.encode(&pcm, &mut packet).unwrap();
+            decoder.decode_to_slice(&packet, &mut decoded, false).unwrap();
+        }
+        for _ in 0..2 {
+            tone.fill(&mut pcm, 1);
+            encoder.encode(&pcm, &mut packet).unwrap();
+        }
+        assert_eq!(decoder.decode_to_slice(&packet, &mut decoded, true).unwrap(), PACKET_SAMPLES);
+        // Before, the codec's delay.
+        decoded[PACKET_SAMPLES / 2..].iter().map(|bits| bits.cast_signed()).collect()
+    }
+
+    #[test]
+    fn a_lost_packet_is_heard_from_the_next_one_where_error_correction_is_on() {
+        let (with, without) = (rescued(true), rescued(false));
+        // 10 ms of 440 Hz.
+        assert!((4..=5).contains(&rising_edges(with.iter().copied())), "{with:?}");
+        assert!((20..30).contains(&level(&with)), "-{} dBov", level(&with));
+        assert!(level(&without) > 60, "-{} dBov", level(&without));
     }
 
     #[test]

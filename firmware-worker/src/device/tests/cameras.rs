@@ -2,6 +2,7 @@
 
 mod bandwidth;
 mod encoded;
+mod saving;
 mod useless;
 
 use super::log::Log;

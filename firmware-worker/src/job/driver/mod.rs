@@ -183,7 +183,8 @@ impl Driver {
     async fn wait(&mut self) -> Wake {
         let armed = self.arm();
         let leaving = matches!(self.phase, Phase::Leaving { .. });
-        let full = self.session.as_ref().is_some_and(Session::is_full);
+        let running = matches!(self.phase, Phase::Running);
+        let full = running && self.session.as_ref().is_some_and(Session::is_full);
         tokio::select! {
             message = self.link.receive(), if !leaving => Wake::Control(message),
             Some(result) = self.ends.1.recv() => Wake::End(result),
@@ -209,10 +210,11 @@ impl Driver {
     }
 
     fn act(&mut self, wake: Wake) {
-        let now = Instant::now();
         if let Some(session) = &mut self.session {
-            session.begin_turn(now);
+            session.begin_turn(Instant::now());
         }
+        // After the packets that this has read: what is due by their time is due.
+        let now = Instant::now();
         match wake {
             Wake::Control(Ok((message, fds))) => self.control(message, fds, now),
             Wake::Control(Err(error)) => self.orphaned(&error, now),

@@ -25,7 +25,7 @@ const TURN: Duration = Duration::from_millis(5);
 /// it: a server that was not listened to is not silent.
 const LATE: Duration = Duration::from_millis(250);
 
-/// While the room is behind, one turn in so many takes new media. The others get rid of what it has: what is not read in time
+/// While the room is behind, one turn in so many may take new media. The others get rid of what it has: what is not read in time
 /// the ring drops, and what is would lie in the room's queue, which knows no end.
 const RELIEF: u32 = 8;
 
@@ -122,7 +122,7 @@ impl Session {
 
     /// The processor is too slow for what the room has already: it should get no more for now.
     pub fn is_full(&self) -> bool {
-        !self.behind.is_multiple_of(RELIEF)
+        self.cut && !self.behind.is_multiple_of(RELIEF)
     }
 
     /// The rest of the driver is due. What began this turn is done by then, so that each turn gets on.

@@ -9,6 +9,7 @@ use hal::process::monotonic_ns;
 use protocol::room::Frame;
 use std::collections::VecDeque;
 use std::future::poll_fn;
+use std::ops::ControlFlow;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
@@ -94,7 +95,7 @@ impl View {
             let waiting = &mut self.waiting;
             let keep = |frame: Frame<'_>| {
                 waiting.push_back(frame.data.to_vec());
-                true
+                ControlFlow::Continue(())
             };
             if self.source.read(&self.anchor, &mut self.buffer, keep) {
                 self.source.keyframe();

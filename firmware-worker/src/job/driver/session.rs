@@ -134,7 +134,7 @@ impl Session {
     pub fn handle(&mut self, ready: Ready) {
         match ready {
             Ready::Signal(event) => self.signal_event(event),
-            Ready::Udp(index) => self.datagrams(index),
+            Ready::Udp(index) => self.datagrams(index, Self::drain),
             Ready::Tcp(event) => self.tcp_event(event),
         }
     }
@@ -214,11 +214,12 @@ impl Session {
         self.drain();
     }
 
-    fn datagrams(&mut self, index: usize) {
+    /// Datagrams that wait, as far as this turn goes; `then` comes after each.
+    fn datagrams(&mut self, index: usize, then: fn(&mut Self)) {
         for _ in 0..RECEIVE_BATCH {
             let Some((source, local, payload)) = self.udp.receive(index) else { return };
             self.room.packet(Proto::Udp, source, local, payload, Instant::now());
-            self.drain();
+            then(self);
             if self.turn_is_over() {
                 return;
             }
@@ -244,22 +245,12 @@ impl Session {
 
     /// Packets that wait, and no timeout.
     fn take_in(&mut self) {
-        for index in 0..self.udp.count() {
-            for _ in 0..RECEIVE_BATCH {
-                let Some((source, local, payload)) = self.udp.receive(index) else { break };
-                self.room.packet(Proto::Udp, source, local, payload, Instant::now());
-                self.obey();
-                if self.turn_is_over() {
-                    return;
-                }
-            }
-        }
-        while let Some(event) = self.tcp.waiting() {
+        (0..self.udp.count()).for_each(|index| self.datagrams(index, Self::obey));
+        while !self.turn_is_over()
+            && let Some(event) = self.tcp.waiting()
+        {
             self.feed(event);
             self.obey();
-            if self.turn_is_over() {
-                return;
-            }
         }
     }
 

@@ -11,6 +11,7 @@ use hal::process::{Socket, monotonic_ns};
 use hal::ring::{self, Next, Reader, Stamped};
 use protocol::backoff::Backoff;
 use protocol::room::Frame;
+use std::ops::ControlFlow;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::pin::Pin;
@@ -244,9 +245,12 @@ impl Source {
         }
     }
 
-    /// Reads what has come and hands it on as frames, until `send` has had enough for now (`false`). `true` when a keyframe
-    /// must be asked for to go on.
-    pub fn read(&mut self, anchor: &Anchor, buffer: &mut Vec<u8>, mut send: impl FnMut(Frame<'_>) -> bool) -> bool {
+    /// Reads what has come and hands it on as frames, until `send` has had enough for now. `true` when a keyframe must be asked
+    /// for to go on.
+    pub fn read<S>(&mut self, anchor: &Anchor, buffer: &mut Vec<u8>, mut send: S) -> bool
+    where
+        S: FnMut(Frame<'_>) -> ControlFlow<()>,
+    {
         let State::Reading { ring, .. } = &mut self.state else { return false };
         let mut keyframe = false;
         ring.more = true;
@@ -291,7 +295,8 @@ impl Source {
                     };
                     let discontinuity = gap || place.discontinuity;
                     let level = meta.level;
-                    if !send(Frame { data: buffer, captured, samples: place.samples, discontinuity, level }) {
+                    let frame = Frame { data: buffer, captured, samples: place.samples, discontinuity, level };
+                    if send(frame).is_break() {
                         break;
                     }
                 }
@@ -388,4 +393,4 @@ fn largest(format: Format) -> usize {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

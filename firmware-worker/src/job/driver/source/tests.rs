@@ -13,7 +13,7 @@ const AUDIO: Format = Format::Opus { channels: 1, frame_ms: 20, dtx: false, fec:
 /// What was handed on: first payload byte, samples, discontinuity.
 type Sent = (u8, u64, bool);
 
-struct Owner {
+pub struct Owner {
     link: Link,
     writer: Writer,
     bell: Doorbell,
@@ -21,7 +21,7 @@ struct Owner {
 
 impl Owner {
     /// Gives the source a socket and answers its attachment.
-    async fn attach(source: &mut Source, format: Format) -> Self {
+    pub async fn attach(source: &mut Source, format: Format) -> Self {
         Self::with_ring(source, format, 64 * 1024).await
     }
 
@@ -59,7 +59,7 @@ async fn read(source: &mut Source) -> (Vec<Sent>, bool) {
     let mut sent = Vec::new();
     let keyframe = source.read(&anchor, &mut Vec::new(), |f| {
         sent.push((f.data[0], f.samples, f.discontinuity));
-        true
+        ControlFlow::Continue(())
     });
     (sent, keyframe)
 }
@@ -192,7 +192,7 @@ async fn what_there_is_no_time_for_is_read_without_another_ring_of_the_bell() {
         let before = seen.len();
         source.read(&anchor, &mut Vec::new(), |frame| {
             seen.push(frame.data[0]);
-            false
+            ControlFlow::Break(())
         });
         assert_eq!(seen.len(), before + 1, "one at a time");
     }
@@ -346,7 +346,7 @@ async fn where_no_keyframe_can_be_asked_for_a_viewer_catches_up_from_the_last_on
     let mut sent = Vec::new();
     let keyframe = source.read(&anchor, &mut Vec::new(), |f| {
         sent.push((f.data[0], f.captured));
-        true
+        ControlFlow::Continue(())
     });
     let (first, times): (Vec<_>, Vec<_>) = sent.into_iter().unzip();
     assert_eq!((first, keyframe), (vec![2, 3, 4, 5, 6], false));

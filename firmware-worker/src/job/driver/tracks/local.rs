@@ -6,6 +6,7 @@ use super::{Feed, Local};
 use crate::control::Demand;
 use crate::job::Event as UserEvent;
 use protocol::room::{Command, LocalTrack};
+use std::ops::ControlFlow;
 
 impl Local {
     /// The track as the room must know it.
@@ -79,9 +80,9 @@ impl Local {
         let keyframe = source.read(anchor, buffer, |frame| {
             flows = true;
             seen |= self.viewers.show(frame.data);
-            let Some(session) = session.as_deref_mut().filter(|_| self.shown) else { return true };
+            let Some(session) = session.as_deref_mut().filter(|_| self.shown) else { return ControlFlow::Continue(()) };
             session.write(&self.track.id, frame);
-            !session.turn_is_over()
+            if session.turn_is_over() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
         if keyframe {
             source.keyframe();
@@ -99,9 +100,11 @@ impl Local {
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::source::tests::Owner;
     use super::super::Tracks;
     use super::*;
     use crate::control::{Format, Granted};
+    use std::future::poll_fn;
     use std::time::Instant;
     use tokio::sync::oneshot;
 
@@ -119,6 +122,26 @@ mod tests {
 
     fn local(tracks: &mut Tracks) -> &mut Local {
         tracks.locals.values_mut().next().expect("the camera")
+    }
+
+    #[tokio::test]
+    async fn a_source_that_always_has_something_leaves_the_others_their_turn() {
+        let now = Instant::now();
+        let mut tracks = published();
+        let sound = Format::Opus { channels: 1, frame_ms: 20, dtx: false, fec: true, bitrate: 48_000 };
+        let microphone = Granted { name: "microphone".into(), format: sound };
+        assert!(tracks.add_source(&microphone, oneshot::channel().0, None, now));
+        let mut owners = Vec::new();
+        for local in tracks.locals.values_mut() {
+            let Feed::Source(source) = &mut local.feed else { panic!("an own track") };
+            owners.push(Owner::attach(source, if local.track.name == "door" { door().format } else { sound }).await);
+        }
+        // Nobody reads what they have.
+        let mut heard = Vec::new();
+        for _ in 0..4 {
+            heard.push(poll_fn(|context| tracks.poll(context)).await.0);
+        }
+        assert!(heard[0] != heard[1] && heard[..2] == heard[2..], "{heard:?}");
     }
 
     #[test]

@@ -18,7 +18,7 @@ use super::pulse::{Check, PING_INTERVAL};
 use super::reload::{self, Judging, Reload};
 use super::report::Totals;
 use super::resolver::Resolver;
-use super::system::Sign;
+use super::system::{SIGN, Sign};
 use super::upgrade::Upgrade;
 use super::uplink::{Link, Uplink, Uplinks};
 use super::{Event, Events, Mode, devices, http, stuck};
@@ -85,6 +85,8 @@ pub(super) struct Supervisor {
     pub(super) signals: u32,
     /// That the system stays up.
     pub(super) sign: Sign,
+    /// Where that is looked for.
+    pub(super) sign_at: PathBuf,
     pub(super) next_tick: Instant,
     /// Registered, and without a job.
     rests: bool,
@@ -194,6 +196,7 @@ impl Supervisor {
             registered: None,
             signals: 0,
             sign: Sign::default(),
+            sign_at: SIGN.into(),
             next_tick: now + PING_INTERVAL,
             rests: false,
             next_rescan: now + RESCAN_INTERVAL,

@@ -67,28 +67,27 @@ impl fmt::Display for Source {
 impl Supervisor {
     /// Before the end, so that it is known then whether there is a sign at all.
     pub(super) fn look_for_the_sign(&mut self) {
-        self.sign = self.sign.after_look(sign::is_up(Path::new(SIGN)));
+        self.sign = self.sign.after_look(sign::is_up(&self.sign_at));
     }
 
     /// Acts on it at once, or when it comes as an event; no answer means that it does not.
     pub(super) fn find_out_whether_the_system_goes_down(&mut self) {
-        match self.sign.at_the_end(sign::is_up(Path::new(SIGN))) {
+        match self.sign.at_the_end(sign::is_up(&self.sign_at)) {
             Verdict::GoesDown => self.system_goes_down(Source::Sign, Instant::now()),
-            Verdict::Alone => self.be_told_in_a_drain(Some(Path::new(SIGN))),
-            Verdict::Unknown => self.be_told_in_a_drain(None),
+            Verdict::Alone => self.be_told_in_a_drain(true),
+            Verdict::Unknown => self.be_told_in_a_drain(false),
         }
     }
 
     /// The same in a drain that the program before has begun: its signal is not the one that the sign goes with.
     pub(super) fn find_out_further_whether_the_system_goes_down(&self) {
-        let has_sign = self.sign.is_seen() || sign::is_up(Path::new(SIGN));
-        self.be_told_in_a_drain(has_sign.then(|| Path::new(SIGN)));
+        self.be_told_in_a_drain(self.sign.is_seen() || sign::is_up(&self.sign_at));
     }
 
-    fn be_told_in_a_drain(&self, sign: Option<&'static Path>) {
-        let events = self.events.clone();
+    fn be_told_in_a_drain(&self, has_sign: bool) {
+        let (events, sign) = (self.events.clone(), has_sign.then(|| self.sign_at.clone()));
         tokio::spawn(async move {
-            let (source, asked) = told(sign, manager_says()).await;
+            let (source, asked) = told(sign.as_deref(), manager_says()).await;
             // The loop is gone when the worker has ended; then nobody needs to know.
             let _ = events.send(Event::SystemGoesDown { source, asked }).await;
         });

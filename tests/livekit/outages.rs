@@ -1,13 +1,17 @@
 //! Connections that break and servers that go away.
 
 use crate::SOON;
+use rustix::process::Signal;
 use serde_json::json;
 use std::time::{Duration, Instant};
 use tests::worker::{AGENT, Setup};
-use tests::{Judge, Proxy, Server, poll, procfs};
+use tests::{Judge, Proxy, Server, poll, process, procfs};
 
 /// From a server's start until all jobs are back; it takes a fraction of it.
 const BACK: Duration = Duration::from_secs(3);
+
+/// Longer than a job's room waits for a packet of its server, and shorter than the supervisor for a pong.
+const STOOD: Duration = Duration::from_secs(6);
 
 /// Full reconnects in a row, at each of which the server may take the job for ended (livekit#4887);
 /// `tools/test soak full_reconnects` makes a hundred.
@@ -50,6 +54,27 @@ fn a_job_whose_signal_connection_is_away_rejoins_for_its_worker_until_it_is_resu
     proxy.refuse(false);
     poll::until("the job is back", SOON, || is("running"));
     assert_eq!(worker.metric("firmware_worker_job_rejoins_total"), 0.0, "it was resumed");
+    assert!(!judge.events().iter().any(|event| event.name() == "participant_left"));
+}
+
+#[test]
+fn a_job_that_stood_still_as_its_board_may_does_not_take_its_server_for_gone() {
+    let server = Server::start();
+    let worker = Setup::new(&server).start();
+    server.api().dispatch("studio", AGENT, "");
+    let judge = Judge::join(&server, "studio", "judge");
+    judge.sees_and_hears(0, 13.0, SOON);
+    let job = worker.started("studio").1;
+    // Who wakes it first when it goes on is left to chance.
+    for _ in 0..3 {
+        process::kill(job, Signal::STOP);
+        let stopped = poll::monotonic();
+        poll::until("its time", 2 * STOOD, || (poll::monotonic() - stopped > STOOD.as_secs_f64()).then_some(()));
+        process::kill(job, Signal::CONT);
+        let mark = judge.mark();
+        judge.sees_and_hears(mark, 13.0, SOON);
+    }
+    assert_eq!(worker.metric("firmware_worker_job_resumes_total"), 0.0, "the server's packets waited to be read");
     assert!(!judge.events().iter().any(|event| event.name() == "participant_left"));
 }
 

@@ -160,6 +160,10 @@ impl Driver {
             if waited {
                 looked = Instant::now();
             }
+            if self.session.as_ref().is_some_and(|session| session.is_late(Instant::now())) {
+                // The wait may have been over for the clock alone, with nothing looked at since the board went on.
+                tokio::task::yield_now().await;
+            }
             self.act(wake);
             self.settle();
             if let Phase::Over(code) = self.phase {

@@ -115,9 +115,14 @@ impl Session {
     pub fn begin_turn(&mut self, now: Instant) {
         self.turn_ends = now + TURN;
         self.behind = if std::mem::take(&mut self.cut) { self.behind.wrapping_add(1) } else { 0 };
-        if self.behind > 0 || self.room.deadline().is_some_and(|deadline| deadline + LATE <= now) {
+        if self.behind > 0 || self.is_late(now) {
             self.take_in();
         }
+    }
+
+    /// A deadline was missed by so much that what has come meanwhile is to be read first.
+    pub fn is_late(&self, now: Instant) -> bool {
+        self.room.deadline().is_some_and(|deadline| deadline + LATE <= now)
     }
 
     /// The processor is too slow for what the room has already: it should get no more for now.

@@ -3,6 +3,7 @@
 //! The caller polls after every mutation until nothing is left and then waits for [`Peer::deadline`]; this module
 //! keeps str0m's rule of draining after each input for it.
 
+mod handshake;
 mod media;
 mod sdp;
 
@@ -178,6 +179,7 @@ impl Peer {
     /// `bandwidth` is the first estimate in bit/s. Estimation cannot be switched on later, so it is always there, and
     /// rests until [`Peer::set_bandwidth`] desires some.
     pub(super) fn new(addresses: &[LocalAddress], bandwidth: u32, now: Instant) -> Self {
+        handshake::offer_what_servers_take();
         let mut config = Rtc::builder()
             .clear_codecs()
             .enable_opus(true, false)

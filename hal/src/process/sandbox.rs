@@ -11,11 +11,13 @@ mod cover;
 mod filter;
 mod landlock;
 mod layers;
+mod read_only;
 mod rights;
 mod tally;
 mod view;
 
 pub use layers::{Layer, Missing, Sandbox, is_call};
+use read_only::read_only;
 pub use rights::Limit;
 pub(super) use rights::keep_only_reading;
 pub use tally::Tally;
@@ -25,7 +27,6 @@ use super::check;
 use std::ffi::CString;
 use std::fs;
 use std::io::{self, Error};
-use std::mem::size_of;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::ptr::null;
@@ -113,7 +114,7 @@ pub fn confine() -> Vec<String> {
     if unsafe { libc::getpid() } != 1 {
         layer("not apart from other processes", root, Err(io::ErrorKind::PermissionDenied.into()));
     }
-    layer("files can be written, all devices are there", &format!("{root} on Linux 5.12 or newer"), files());
+    layer("files can be written, all devices are there", root, files());
     layer("the network is there", root, unshare(libc::CLONE_NEWNET | libc::CLONE_NEWIPC));
     let files = rights::Limit::Files(MAX_FILES).set();
     layer("it may open as many files as the worker", "allow the worker setrlimit", files);
@@ -193,38 +194,6 @@ fn unmount(path: &Path) -> io::Result<()> {
     let path = CString::new(path.as_os_str().as_encoded_bytes())?;
     // SAFETY: a string that ends in NUL.
     check(unsafe { libc::umount2(path.as_ptr(), libc::MNT_DETACH) }).map(drop)
-}
-
-/// `struct mount_attr` of linux/mount.h
-#[repr(C)]
-#[derive(Default)]
-struct Attributes {
-    set: u64,
-    clear: u64,
-    propagation: u64,
-    userns_fd: u64,
-}
-
-/// `path` and every mount below it.
-fn read_only(path: &str) -> io::Result<()> {
-    /// `AT_RECURSIVE`
-    const RECURSIVE: libc::c_uint = 0x8000;
-    /// `MOUNT_ATTR_RDONLY`, `MOUNT_ATTR_NOSUID`
-    const READ_ONLY: u64 = 0x1 | 0x2;
-    let path = CString::new(path)?;
-    let attributes = Attributes { set: READ_ONLY, ..Default::default() };
-    // SAFETY: a string that ends in NUL, and a structure with its size.
-    let answer = unsafe {
-        libc::syscall(
-            libc::SYS_mount_setattr,
-            libc::AT_FDCWD,
-            path.as_ptr(),
-            RECURSIVE,
-            &raw const attributes,
-            size_of::<Attributes>(),
-        )
-    };
-    check(answer as libc::c_int).map(drop)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The attacks, and what must go on working.
 
-use super::board::{self, GRANTED, SECRETS, VICTIM};
+use super::board::{self, GRANTED, GRANTED_BELOW, SECRETS, VICTIM};
 use super::{Role, landlock, start, urgency};
 use hal::process::{Socket, await_readable};
 use std::fs::{self, File, Permissions};
@@ -33,7 +33,7 @@ const fn refused(name: &'static str, role: Role, call: &'static str, act: fn() -
     Attack { name, role, error: libc::EPERM, counted: Some(call), act }
 }
 
-use Role::{Job, Sockets, Sound};
+use Role::{Job, Older, Sockets, Sound};
 
 pub const ATTACKS: &[Attack] = &[
     attack("a job opens a camera", Job, libc::ENOENT, || open("/dev/video0")),
@@ -50,6 +50,11 @@ pub const ATTACKS: &[Attack] = &[
     attack("a job reads who has an account", Job, libc::EACCES, || open("/etc/passwd")),
     attack("a job lists another service's configuration", Job, libc::EACCES, || fs::read_dir("/etc/ssh").map(drop)),
     attack("a job changes what it was given", Job, libc::EROFS, || write(&format!("{GRANTED}/mine"))),
+    attack("a job changes what lies in it", Job, libc::EROFS, || write(&format!("{GRANTED_BELOW}/mine"))),
+    attack("a job changes what lies in it, on Linux 5.11", Older, libc::EROFS, || {
+        write(&format!("{GRANTED_BELOW}/mine"))
+    }),
+    attack("a job changes the system, on Linux 5.11", Older, libc::EROFS, || write("/etc/mine")),
     attack("a job changes the system", Job, libc::EROFS, || write("/etc/mine")),
     attack("a job looks for a cgroup", Job, libc::ENOENT, || open("/sys/fs/cgroup")),
     attack("the owner of a card looks for a cgroup", Sound, libc::ENOENT, || open("/sys/fs/cgroup")),

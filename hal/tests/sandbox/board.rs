@@ -10,6 +10,8 @@ use std::ptr::null;
 pub const AUDIO: u32 = 29;
 /// A directory that the configuration grants.
 pub const GRANTED: &str = "/run/granted";
+/// A file system in it that everybody may write to.
+pub const GRANTED_BELOW: &str = "/run/granted/below";
 /// Another, among the configuration of others.
 pub const GRANTED_IN_ETC: &str = "/etc/granted";
 /// Where a token is.
@@ -45,9 +47,11 @@ pub fn build() {
     for (name, major, minor, mode, group) in NODES {
         node(name, major, minor, mode, group);
     }
-    for directory in [GRANTED, GRANTED_IN_ETC, SECRETS, "/etc/ssl", "/etc/ssh", "/run/systemd/resolve"] {
+    for directory in [GRANTED_BELOW, GRANTED_IN_ETC, SECRETS, "/etc/ssl", "/etc/ssh", "/run/systemd/resolve"] {
         fs::create_dir_all(directory).expect("an empty tree");
     }
+    mount(c"tmpfs".as_ptr(), GRANTED_BELOW, 0);
+    fs::set_permissions(GRANTED_BELOW, Permissions::from_mode(0o777)).expect("it is ours");
     fs::write("/run/systemd/resolve/stub-resolv.conf", "nameserver 192.0.2.1").expect("an empty /run");
     symlink("../run/systemd/resolve/stub-resolv.conf", "/etc/resolv.conf").expect("an empty /etc");
     fs::write("/etc/hosts", "192.0.2.9 board").expect("an empty /etc");

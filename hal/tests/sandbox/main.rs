@@ -7,6 +7,7 @@
 mod attacks;
 mod board;
 mod landlock;
+mod older;
 mod urgency;
 
 use attacks::{ATTACKS, Attack};
@@ -37,6 +38,8 @@ pub enum Role {
     Free,
     /// What a job keeps.
     Job,
+    /// What a job keeps on a kernel that cannot change many mounts at once.
+    Older,
     /// What the owner of a card keeps.
     Sound,
     /// What the owner of a card keeps, and the system call that makes sockets of any kind.
@@ -165,10 +168,14 @@ fn child(attack: &str, uid: &str, role: &str) -> ExitCode {
     let (_, mut fds) = control.receive(&mut packet).expect("sent before the start");
     let tally = Tally::from(fds.remove(0));
     let uid = uid.parse().expect("a number");
-    let all = [Role::Free, Role::Job, Role::Sound, Role::Sockets, Role::Urgent, Role::User, Role::Landlock];
+    use Role::{Free, Job, Landlock, Older, Sockets, Sound, Urgent, User};
+    let all = [Free, Job, Older, Sound, Sockets, Urgent, User, Landlock];
     let role = all.into_iter().find(|kept| format!("{kept:?}") == role).expect("a role");
     if matches!(role, Role::User | Role::Landlock) {
         be_anybody(uid);
+    }
+    if role == Role::Older {
+        older::hide(libc::SYS_mount_setattr);
     }
     if let Some(sandbox) = sandbox(role, uid, tally) {
         let hoped_for = |layer| layer == Layer::Landlock || role == Role::Landlock && OF_NAMESPACES.contains(&layer);
@@ -193,7 +200,7 @@ fn be_anybody(uid: u32) {
 fn sandbox(role: Role, uid: u32, tally: Tally) -> Option<Sandbox> {
     let sound = match role {
         Role::Free | Role::User => return None,
-        Role::Job | Role::Landlock => false,
+        Role::Job | Role::Older | Role::Landlock => false,
         Role::Sound | Role::Sockets | Role::Urgent => true,
     };
     let mut limits = vec![Limit::Files(64), Limit::Processes(16)];

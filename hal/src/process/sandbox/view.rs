@@ -5,7 +5,8 @@
 
 use crate::process::check;
 use crate::process::sandbox::cover::cover;
-use crate::process::sandbox::{PLAIN, Sandbox, mount, read_only};
+use crate::process::sandbox::read_only::read_only;
+use crate::process::sandbox::{PLAIN, Sandbox, mount};
 use std::fs::{self, File, Permissions};
 use std::io::{self, Error, ErrorKind};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -164,7 +165,7 @@ impl Source {
         }
         self.bind(&target)?;
         match access {
-            Access::Read => read_only(&target.to_string_lossy()).or_else(|_| only_this_mount(&target)),
+            Access::Read => read_only(&target.to_string_lossy()),
             Access::Device | Access::Write => Ok(()),
         }
     }
@@ -174,12 +175,6 @@ impl Source {
         let source = format!("/proc/self/fd/{}", fd.as_raw_fd());
         mount(&source, &target.to_string_lossy(), "", libc::MS_BIND | libc::MS_REC, "")
     }
-}
-
-/// Before Linux 5.12: without the mounts below it.
-fn only_this_mount(target: &Path) -> io::Result<()> {
-    let flags = libc::MS_REMOUNT | libc::MS_BIND | libc::MS_RDONLY | libc::MS_NOSUID | libc::MS_NODEV;
-    mount("none", &target.to_string_lossy(), "", flags, "")
 }
 
 /// While it lives, everybody may enter the directories that are made: the umask comes from whoever started the worker, and

@@ -51,6 +51,7 @@ async fn entrypoint(context: JobContext) -> Result<(), BoxError> {
         "complain" => offender::complain(),
         "babble" => offender::babble(),
         "defy" => return offender::defy(&context),
+        "daemon" => offender::daemon()?,
         _ => {}
     }
     for source in context.sources().to_vec() {

@@ -3,6 +3,7 @@
 use firmware_worker::{BoxError, JobContext};
 use rustix::process::{Signal, getpid, kill_process};
 use std::hint::spin_loop;
+use std::process::Command;
 use std::thread;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
@@ -57,6 +58,12 @@ pub fn babble() {
             eprintln!("so much light");
         }
     });
+}
+
+/// Starts a program as daemons do: in a session of its own, by a parent that is gone, so that nobody waits for it.
+pub fn daemon() -> Result<(), BoxError> {
+    let started = Command::new("/bin/sh").args(["-c", "(setsid sleep 600 &)"]).status()?;
+    if started.success() { Ok(()) } else { Err(format!("a daemon: {started}").into()) }
 }
 
 /// Ignores SIGTERM; asked to end, it stops the whole process, room driver and all.

@@ -6,6 +6,7 @@ use super::agents::{Agents, Connection, SOON};
 use super::job_pid;
 use firmware_worker::supervisor::kill_one_by_one;
 use livekit_protocol as lk;
+use lk::server_message::Message as ToWorker;
 use rustix::process::Signal;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
@@ -53,6 +54,36 @@ fn a_killed_job_takes_all_that_it_has_started_with_it_and_leaves_no_cgroup() {
     println!("status sent and leaf removed {} ms after the kill", killed.elapsed().as_millis());
     assert!(stray.wait().expect("our child").code().is_none(), "killed");
     assert_eq!(worker.state()["active_jobs"], 0);
+}
+
+/// The program that a job has forked twice for, if that is all it has started.
+fn daemon_of(job: u32, leaf: &Path) -> Option<u32> {
+    let members = std::fs::read_to_string(leaf.join("cgroup.procs")).ok()?;
+    let mut others = members.lines().filter_map(|pid| pid.parse().ok()).filter(|pid| *pid != job);
+    let (daemon, more) = (others.next()?, others.next());
+    (more.is_none() && procfs::command_line(daemon).contains("sleep 600")).then_some(daemon)
+}
+
+#[test]
+fn what_a_job_has_forked_twice_for_ends_with_it_however_it_ends() {
+    let agents = Agents::listen();
+    let setup = Setup::with_url(&agents.url()).binary(env!("CARGO_BIN_EXE_participant").into());
+    let programs = "[isolation]\nsyscalls = [\"execve\", \"setsid\"]\n";
+    let worker = setup.toml(&format!("{NO_RESTART}{programs}")).launch();
+    let (mut connection, _) = agents.registered();
+    for (job, status) in [("AJ_1", lk::JobStatus::JsFailed), ("AJ_2", lk::JobStatus::JsSuccess)] {
+        connection.run_job_with(job, job, "daemon");
+        let pid = job_pid(&worker, job);
+        let leaf = procfs::leaf(pid).expect("the child has a leaf of its own");
+        let daemon = poll::until("the daemon runs", SOON, || daemon_of(pid, &leaf));
+        match status {
+            lk::JobStatus::JsFailed => process::kill(pid, Signal::KILL),
+            _ => connection.send(ToWorker::Termination(lk::JobTermination { job_id: job.into() })),
+        }
+        assert_eq!(connection.status(job).status(), status);
+        poll::until("the daemon is gone", SOON, || (!procfs::alive(daemon)).then_some(()));
+        wait_gone(&leaf);
+    }
 }
 
 #[test]

@@ -32,6 +32,11 @@ pub fn soaks() -> bool {
     std::env::var_os("SOAK").is_some()
 }
 
+/// Whether the board has the oldest kernel that the worker is written for, as `tools/test soak oldest_kernel` gives it.
+pub fn is_oldest() -> bool {
+    std::env::var_os("GUEST_OLDEST").is_some()
+}
+
 /// The table of the camera.
 pub fn camera() -> &'static str {
     if soaks() { CAMERA_SOAK } else { CAMERA }

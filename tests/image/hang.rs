@@ -1,6 +1,7 @@
 //! A new slot that stands still: its first process, then the kernel under it.
 
-use crate::update::{Release, new_card, parts, run, wait_later};
+use crate::release::Release;
+use crate::update::{new_card, parts, run, wait_later};
 use crate::{KERNELS, ROOTS};
 use protocol::update::{COPY_OFFSETS, RECORD_LEN, Record, Slot};
 use std::fs;

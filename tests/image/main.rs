@@ -6,6 +6,7 @@ mod hang;
 mod media;
 mod raspberry;
 mod recording;
+mod release;
 mod rpi_os;
 mod rule;
 mod stuck;

@@ -4,17 +4,17 @@ use crate::recording::{
     Event, Recording, Replay, boot_file, check_boot_partition, check_file_system, is_of_boot_partition, thinned,
     write_with_holes,
 };
+use crate::release::Release;
 use crate::{DATA, KERNELS, ROOTS};
 use protocol::update::{COPY_OFFSETS, Copies, RECORD_LEN, Slot, rule};
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 use tests::card::{BOOT, Board, Card, Conditions, Machine};
-use tests::process::Process;
 use tests::server::SECRET;
-use tests::{Server, guest, paths, poll};
+use tests::{Server, paths, poll};
 
 const BLOCK: u64 = 512;
 const PAGE: u64 = 4096;
@@ -48,89 +48,6 @@ const CUTS: usize = 200;
 /// What a power cut leaves of what was not flushed, drawn so many times after each event: with those, more than a thousand cuts.
 const TEARS: usize = 4;
 
-/// Updates for the image of a card, and who serves them.
-pub struct Release {
-    pub folder: PathBuf,
-    server: Process,
-}
-
-impl Drop for Release {
-    fn drop(&mut self) {
-        // A leftover in the temporary directory is no failure.
-        let _ = fs::remove_dir_all(&self.folder);
-    }
-}
-
-impl Release {
-    pub fn new(name: &str) -> Self {
-        let folder = std::env::temp_dir().join(format!("release-{}-{name}", std::process::id()));
-        fs::create_dir_all(&folder).expect("the temporary directory is writable");
-        let mut command = Command::new(paths::python());
-        command.args(["-u", "-m", "http.server", "0", "--bind", "127.0.0.1", "--directory"]).arg(&folder);
-        let server = Process::start("release", &mut command);
-        Self { folder, server }
-    }
-
-    /// What slot A of the card has, as an update; with a root that is none where it is to fail.
-    fn publish(&self, card: &Card, version: &str, broken: bool) {
-        let (kernel, root) = parts(card);
-        let (kernel, root) = (self.cut(card, "kernel", KERNELS[0], kernel), self.cut(card, "root", ROOTS[0], root));
-        if broken {
-            fs::write(&root, [0x5a; 1 << 20]).expect("the folder is ours");
-        }
-        self.bundle("virt", version, &kernel, &root, &paths::update_key());
-    }
-
-    fn bundle(&self, board: &str, version: &str, kernel: &Path, root: &Path, key: &Path) {
-        let mut bundle = Command::new(paths::root().join("tools/bundle"));
-        bundle.args([board, version]).args([kernel, root, key]);
-        run(bundle.arg(self.file(version)));
-    }
-
-    fn file(&self, version: &str) -> PathBuf {
-        self.folder.join(format!("{version}.fwu"))
-    }
-
-    /// One for another board, one that somebody else has signed, and one whose end is missing.
-    fn publish_impostors(&self) {
-        let [kernel, root, foreign] = ["kernel", "root", "foreign"].map(|name| self.folder.join(name));
-        run(Command::new("openssl").args(["genpkey", "-algorithm", "ed25519", "-out"]).arg(&foreign));
-        self.bundle("rpi-64", "9.7", &kernel, &root, &paths::update_key());
-        self.bundle("virt", "9.8", &kernel, &root, &foreign);
-        self.bundle("virt", "9.9", &kernel, &root, &paths::update_key());
-        let whole = self.file("9.9");
-        let length = fs::metadata(&whole).expect("just made").len();
-        let file = fs::File::options().write(true).open(whole).expect("just made");
-        file.set_len(length - 1000).expect("it is ours");
-    }
-
-    pub fn cut(&self, card: &Card, name: &str, offset: u64, bytes: u64) -> PathBuf {
-        let out = self.folder.join(name);
-        let blocks = [("skip", offset / BLOCK), ("count", bytes / BLOCK), ("bs", BLOCK)];
-        let mut dd = Command::new("dd");
-        dd.args(blocks.map(|(key, value)| format!("{key}={value}")));
-        run(dd.arg(option("if", &card.path())).arg(option("of", &out)));
-        out
-    }
-
-    fn url(&self, version: &str) -> String {
-        let line = poll::until("the server of updates listens", BOOT, || self.server.log.find(&["Serving HTTP"])).text;
-        let port = line.split(' ').skip_while(|word| *word != "port").nth(1).expect("it says where");
-        format!("http://{}:{port}/{version}.fwu", guest::HOST)
-    }
-
-    /// Begins to; the board restarts when it is done.
-    fn install(&self, board: &mut Board, version: &str) {
-        let url = self.url(version);
-        board.must(&format!("true; (firmware-worker update {url} >/run/update.log 2>&1 &)"));
-    }
-
-    /// What the board says to it.
-    fn refused(&self, board: &mut Board, version: &str) -> String {
-        board.must(&format!("! firmware-worker update {}", self.url(version)))
-    }
-}
-
 /// Bytes of slot A's kernel slot and root.
 pub fn parts(card: &Card) -> (u64, u64) {
     let blocks = u32::from_le_bytes(card.read_at(KERNELS[0] + 8));
@@ -139,7 +56,7 @@ pub fn parts(card: &Card) -> (u64, u64) {
     ((1 + u64::from(blocks)) * BLOCK, root)
 }
 
-fn option(key: &str, path: &Path) -> String {
+pub fn option(key: &str, path: &Path) -> String {
     format!("{key}={}", path.display())
 }
 
@@ -197,13 +114,16 @@ fn an_update_from_a_server_is_kept_and_a_power_cut_at_any_point_of_it_leaves_a_b
     let server = Server::start_for_guest();
     let card = new_card(&server, "update");
     card.configure(&server, &format!("{WITH_A_JOB}{}", format!("{COMMENT}\n").repeat(20)));
-    let release = Release::new("update");
+    let release = Release::secure("update");
     release.publish(&card, "9.1", false);
     let before = fs::read(card.path()).expect("the card is ours");
     let mut board = start_under(Conditions { recorded: true, ..Conditions::default() }, card);
     assert!(board.must("firmware-worker update --status").contains("slot a runs: virt"));
     server.api().dispatch(ROOM, "board", "");
     poll::until("the job is in its room", UPDATE, || server.api().identities(ROOM).pop());
+    let said = release.refused(&mut board, "9.1");
+    assert!(said.contains("unknown authority") && said.contains("--ca-file"), "{said}");
+    release.introduce(&mut board);
     let began = poll::monotonic();
     release.install(&mut board, "9.1");
     let end = server.job_end(ROOM, UPDATE);

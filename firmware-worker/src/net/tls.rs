@@ -69,8 +69,8 @@ fn in_plain_words(error: &io::Error) -> String {
                 format!("the server's certificate is for another name ({names}): use that in the URL, {UNLESS_LOGIN}")
             }
             CertificateError::UnknownIssuer => format!(
-                "the server's certificate is from an unknown authority: a private one goes into server.ca_file, \
-                 {UNLESS_LOGIN}"
+                "the server's certificate is from an unknown authority: a private one goes into server.ca_file, or for an \
+                 update to --ca-file, {UNLESS_LOGIN}"
             ),
             other => format!("the server's certificate is refused: {other}"),
         },

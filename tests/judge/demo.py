@@ -5,12 +5,11 @@ Reads LIVEKIT_URL, LIVEKIT_API_KEY and LIVEKIT_API_SECRET. Exit code 0 only if v
 
 import asyncio
 import datetime
-import sys
 from urllib.parse import urlencode
 
 from livekit import api
 
-from judge import Judge, run
+from judge import Judge, leave, run
 from options import options_parser
 
 # Long enough to look at the demo the whole day.
@@ -43,6 +42,8 @@ def narrate(event, at=None, **fields):
 
 
 def track_line(track):
+    if track["kind"] == "video" and not track["width"]:
+        return "video: no picture yet"
     if track["kind"] == "video":
         return (
             f"video {track['width']}x{track['height']} {track['fps']:4.1f} fps {track['kbit_s']:5d} kbit/s"
@@ -85,4 +86,4 @@ def arguments():
 
 
 if __name__ == "__main__":
-    sys.exit(asyncio.run(main(arguments())))
+    leave(asyncio.run(main(arguments())))

@@ -61,7 +61,7 @@ fn daemon_of(job: u32, leaf: &Path) -> Option<u32> {
     let members = std::fs::read_to_string(leaf.join("cgroup.procs")).ok()?;
     let mut others = members.lines().filter_map(|pid| pid.parse().ok()).filter(|pid| *pid != job);
     let (daemon, more) = (others.next()?, others.next());
-    (more.is_none() && procfs::command_line(daemon).contains("sleep 600")).then_some(daemon)
+    (more.is_none() && procfs::command_line(daemon) == "sleep 600").then_some(daemon)
 }
 
 #[test]

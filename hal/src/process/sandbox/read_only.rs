@@ -2,14 +2,19 @@
 
 use crate::process::check;
 use crate::process::sandbox::mount;
+use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::fs;
-use std::io;
+use std::io::{self, Error};
 use std::mem::size_of;
 use std::path::Path;
 
 /// What the kernel tells of a mount that a change of it must keep, and the flag of mount(2).
-const KEPT: [(&str, libc::c_ulong); 2] = [("nodev", libc::MS_NODEV), ("noexec", libc::MS_NOEXEC)];
+const KEPT: [(&str, libc::c_ulong); 3] =
+    [("nodev", libc::MS_NODEV), ("noexec", libc::MS_NOEXEC), ("nosymfollow", MS_NOSYMFOLLOW)];
+
+/// Of linux/mount.h, since Linux 5.10.
+const MS_NOSYMFOLLOW: libc::c_ulong = 1 << 8;
 
 /// How the kernel says that a place is not to be reached, or is no mount: another one lies over it.
 const HIDDEN: [io::ErrorKind; 2] = [io::ErrorKind::NotFound, io::ErrorKind::InvalidInput];
@@ -54,10 +59,16 @@ fn at_once(path: &str) -> io::Result<()> {
     check(answer as libc::c_int).map(drop)
 }
 
-/// As before: what mount_setattr(2) does, for each mount that the kernel tells of.
+/// Before Linux 5.12: the same, one mount after the other; what lies under another mount stays as it is.
 fn one_by_one(path: &Path) -> io::Result<()> {
-    let table = fs::read_to_string("/proc/self/mountinfo")?;
-    for (place, kept) in table.lines().filter_map(told).filter(|(place, _)| Path::new(place).starts_with(path)) {
+    let path = fs::canonicalize(path)?;
+    let table = fs::read("/proc/self/mountinfo")?;
+    // Of what is mounted over each other, the last lies on top and is what a path leads to.
+    let mounts: BTreeMap<_, _> = String::from_utf8_lossy(&table).lines().filter_map(told).collect();
+    if !mounts.keys().any(|place| Path::new(place) == path) {
+        return Err(Error::from_raw_os_error(libc::EINVAL));
+    }
+    for (place, kept) in mounts.into_iter().filter(|(place, _)| Path::new(place).starts_with(&path)) {
         let flags = libc::MS_REMOUNT | libc::MS_BIND | libc::MS_RDONLY | libc::MS_NOSUID | kept;
         match mount("none", &place, "", flags, "") {
             // Nobody comes there.

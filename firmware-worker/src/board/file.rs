@@ -49,6 +49,16 @@ impl Boot {
         }
     }
 
+    /// The text of another file beside it; nothing without that file.
+    pub(super) fn beside(&self, name: &str) -> Result<Option<String>, String> {
+        let path = self.folder.join(name);
+        match fs::metadata(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Ok(meta) if meta.len() > LONGEST => Err(format!("{name}: is longer than {} kB", LONGEST / 1024)),
+            _ => fs::read_to_string(&path).map(Some).map_err(|e| format!("{name}: cannot be read: {e}")),
+        }
+    }
+
     pub(super) fn replace(&self, text: &str, remount: Remount<'_>) -> Result<(), Error> {
         self.write(NAME, text, remount)
     }

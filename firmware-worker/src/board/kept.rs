@@ -1,8 +1,9 @@
 //! What is kept on the data partition: the last good settings, and the secrets that came with them.
 
-use super::file::PRIVATE;
+use super::file::{Boot, PRIVATE};
 use super::{Error, file};
 use crate::config::{Board, Wifi, Written};
+use crate::net::Tls;
 use protocol::secret::Secret;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -98,6 +99,25 @@ impl Kept {
             self.put(&self.folder.join(BEFORE), &last)?;
         }
         self.put(&self.folder.join(file::NAME), settings)
+    }
+
+    /// Keeps the certificates that the settings name by a file beside them, where the worker looks for it: beside the settings
+    /// that are kept.
+    pub(super) fn save_authority(&self, boot: &Boot, written: &Written) -> Result<(), String> {
+        let Some(path) = written.server.ca_file.as_deref().filter(|path| path.is_relative()) else { return Ok(()) };
+        let wrong = |why: &str| format!("server ca_file {:?}: {why}", path.display());
+        let name =
+            path.to_str().filter(|name| !name.contains('/') && ![CREDENTIALS, BEFORE, file::NAME].contains(name));
+        let name = name.ok_or_else(|| wrong("must be the name of a file beside firmware-worker.toml"))?;
+        match boot.beside(name)? {
+            Some(text) if text.trim().is_empty() => Err(wrong("is empty")),
+            Some(text) => {
+                Tls::new(&text).map_err(|error| wrong(&error.to_string()))?;
+                self.put(&self.folder.join(name), &text).map_err(|error| error.to_string())
+            }
+            None if self.folder.join(name).exists() => Ok(()),
+            None => Err(wrong("there is no such file beside firmware-worker.toml")),
+        }
     }
 
     /// A network whose password is not given must be one that is known.

@@ -7,6 +7,7 @@
 //! /data/board/firmware-worker.toml           the last good one, for the worker
 //! /data/board/before.toml                    the good one before it
 //! /data/board/credentials                    its secrets, as variables of its environment
+//! /data/board/NAME                           what its `ca_file` names, if that lies beside it
 //! ```
 //!
 //! A file that is wrong changes nothing: the last good one goes on. Everything is kept before it leaves the boot partition, and
@@ -137,6 +138,7 @@ fn take(
     let config =
         config::check(secrets.fill(written.clone()).over(below), &|_| None, defaults).map_err(|e| e.to_string())?;
     kept.network_is_known(&written, &config.board)?;
+    kept.save_authority(boot, &written)?;
     keep(kept, &text, &written, &secrets, &config).map_err(|e| e.to_string())?;
     report.notes.push(format!("The worker connects to {}.", shown(&config.server.url)));
     report.notes.extend(config.doubts);

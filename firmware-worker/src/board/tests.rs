@@ -2,6 +2,8 @@
 
 use super::*;
 use crate::config::{Defaults, Outline};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use protocol::worker::{Limits, RestartPolicy};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -185,6 +187,35 @@ fn settings_that_only_a_newer_program_understands_give_way_to_those_before() {
     assert_eq!(disk.read("run/systemd/timesyncd.conf.d/board.conf"), "[Time]\nNTP=old.example\n");
     assert_eq!(disk.read("data/board/firmware-worker.toml"), old, "the worker reads them too");
     assert_eq!(disk.start().mistakes.len(), 1, "and the next start finds them");
+}
+
+#[test]
+fn certificates_beside_the_settings_are_kept_where_the_worker_looks_for_them() {
+    let signed = rcgen::generate_simple_self_signed(["an authority".to_owned()]).expect("made");
+    let certificate =
+        format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", STANDARD.encode(signed.cert.der()));
+    let settings =
+        |name: &str| format!("[server]\nurl = \"wss://lan\"\nca_file = {name:?}\n[board]\ntoken = \"{TOKEN}\"\n");
+    let disk = Disk::with(settings("authority.pem"));
+    assert!(disk.mistake().ends_with("there is no such file beside firmware-worker.toml"), "{}", disk.mistake());
+    let beside = disk.0.join("boot/firmware/authority.pem");
+    for (text, why) in [("", "is empty"), ("what is this?", "no certificate in the PEM text")] {
+        fs::write(&beside, text).expect("writable");
+        assert!(disk.mistake().starts_with("server ca_file \"authority.pem\": ") && disk.mistake().ends_with(why));
+    }
+    assert!(!disk.has("data/board/authority.pem") && !disk.has("data/board/credentials"), "nothing is taken over");
+    fs::write(&beside, &certificate).expect("writable");
+    disk.good();
+    assert_eq!(disk.read("data/board/authority.pem"), certificate);
+    // As with all that was kept, the card need not have it any more.
+    fs::remove_file(&beside).expect("it is there");
+    disk.good();
+    for elsewhere in ["../ca.pem", "folder/ca.pem", "credentials"] {
+        disk.edit(settings(elsewhere));
+        assert!(disk.mistake().ends_with("must be the name of a file beside firmware-worker.toml"), "{elsewhere}");
+    }
+    disk.edit(settings("/etc/ssl/certs/ca-certificates.crt"));
+    disk.good();
 }
 
 #[test]

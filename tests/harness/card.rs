@@ -6,7 +6,7 @@ use crate::{Server, guest, paths, poll, procfs};
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, Command, Stdio};
 use std::time::Duration;
 
@@ -43,6 +43,11 @@ impl Card {
         run(Command::new("cp").arg("--sparse=always").arg(&card.image).arg(card.path()));
         card.open().set_len(mib << 20).expect("the temporary directory has room");
         card
+    }
+
+    /// A folder that is gone with it.
+    pub fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// The card as QEMU takes it.

@@ -1,8 +1,8 @@
 //! A time server (RFC 4330) that is silent until it is told to answer.
 
 use std::net::UdpSocket;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
@@ -22,26 +22,31 @@ const SILENT: u8 = 0;
 const ANSWERING: u8 = 1;
 const ENDED: u8 = 2;
 
+/// Held by the one who has the port: tests of a process take turns.
+static PORT: Mutex<()> = Mutex::new(());
+
 /// Tells the time of this machine. It ends when it is dropped.
 #[derive(Debug)]
 pub struct TimeServer {
     state: Arc<AtomicU8>,
     thread: Option<JoinHandle<()>>,
+    _port: MutexGuard<'static, ()>,
 }
 
 impl TimeServer {
-    /// Hears questions from now on, and answers none.
+    /// Hears questions from now on, and answers none. It waits for the end of another in this process.
     ///
     /// # Panics
     ///
     /// Where the port is taken, or not ours to take: it wants root.
     pub fn start() -> Self {
+        let port = PORT.lock().unwrap_or_else(PoisonError::into_inner);
         let socket = UdpSocket::bind(ADDRESS).unwrap_or_else(|error| panic!("{ADDRESS}, for root only: {error}"));
         socket.set_read_timeout(Some(LOOK)).expect("not zero");
         let state = Arc::new(AtomicU8::new(SILENT));
         let seen = state.clone();
         let thread = std::thread::spawn(move || serve(&socket, &seen));
-        Self { state, thread: Some(thread) }
+        Self { state, thread: Some(thread), _port: port }
     }
 
     /// Answers from now on.

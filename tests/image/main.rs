@@ -9,6 +9,7 @@ mod recording;
 mod release;
 mod rpi_os;
 mod rule;
+mod secure;
 mod stuck;
 mod update;
 mod virt;

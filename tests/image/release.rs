@@ -1,5 +1,6 @@
 //! Updates, and the server that boards have them from.
 
+use crate::secure::Authority;
 use crate::update::{option, parts, run};
 use crate::{KERNELS, ROOTS};
 use std::fs;
@@ -31,7 +32,7 @@ const AUTHORITY: &str = "/run/authority.pem";
 pub struct Release {
     pub folder: PathBuf,
     server: Process,
-    authority: Option<PathBuf>,
+    authority: Option<Authority>,
 }
 
 impl Drop for Release {
@@ -51,19 +52,8 @@ impl Release {
     /// Behind TLS, with a certificate of an authority of its own.
     pub fn secure(name: &str) -> Self {
         let folder = folder(name);
-        let [key, authority, certificate] = ["server.key", "authority.pem", "server.pem"].map(|name| folder.join(name));
-        let make = |subject: &str, key: &Path, out: &Path, more: &[&str]| {
-            let mut openssl = Command::new("openssl");
-            openssl.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj"]);
-            run(openssl.args([subject, "-days", "2", "-keyout"]).arg(key).arg("-out").arg(out).args(more));
-        };
-        let secret = folder.join("authority.key");
-        make("/CN=an authority of this test", &secret, &authority, &[]);
-        let [by, with] = [&authority, &secret].map(|path| path.to_str().expect("a path of ours is text"));
-        let name = format!("subjectAltName=IP:{}", guest::HOST);
-        let leaf = ["-CA", by, "-CAkey", with, "-addext", &name, "-addext", "basicConstraints=critical,CA:FALSE"];
-        make("/CN=updates", &key, &certificate, &leaf);
-        let server = serve(&folder, &[&certificate, &key]);
+        let authority = Authority::new(&folder);
+        let server = serve(&folder, &[&authority.certificate, &authority.key]);
         Self { folder, server, authority: Some(authority) }
     }
 
@@ -118,8 +108,8 @@ impl Release {
 
     /// Brings the board the certificate of our authority, which it has not trusted before.
     pub fn introduce(&self, board: &mut Board) {
-        let authority = self.authority.as_deref().expect("a release behind TLS");
-        for line in fs::read_to_string(authority).expect("just made").lines() {
+        let authority = self.authority.as_ref().expect("a release behind TLS");
+        for line in authority.text().lines() {
             board.must(&format!("true; echo '{line}' >>{AUTHORITY}"));
         }
     }

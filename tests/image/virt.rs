@@ -1,5 +1,6 @@
 //! The board that QEMU plays best.
 
+use crate::secure::{Authority, Front};
 use crate::{DATA, media, serve_addresses, wifi};
 use std::time::SystemTime;
 use tests::card::{BOOT, Board, Card, Conditions, Machine};
@@ -172,7 +173,7 @@ fn a_board_without_data_network_and_clock_starts_from_memory_and_says_so() {
 }
 
 #[test]
-fn a_card_as_it_was_flashed_says_what_to_do_and_registers_once_that_is_done() {
+fn a_card_as_it_was_flashed_says_what_to_do_and_registers_once_that_is_done_and_its_clock_is_set() {
     let server = Server::start_for_guest();
     let card = Card::of("virt", "untouched", 512);
     let board = Board::start(Machine::Virt, card);
@@ -182,8 +183,21 @@ fn a_card_as_it_was_flashed_says_what_to_do_and_registers_once_that_is_done() {
     let report = card.text(REPORT);
     assert!(report.starts_with("The settings of this board are NOT taken over. What to mend:"), "{report}");
     assert!(report.contains("no credentials: ") && report.contains("`firmware-worker token`"), "{report}");
-    card.configure(&server, "");
-    let card = start(card).power_off();
+    // Its server shows a certificate of today, of an authority that the card brings along; the board has no clock.
+    let (authority, time) = (Authority::new(card.folder()), TimeServer::start());
+    let front = Front::of(&server, &authority);
+    card.configure(&server, NTP);
+    let trusting = format!("url = \"{}\"\nca_file = \"authority.pem\"\n", front.url());
+    let settings = card.text(SETTINGS);
+    let url = settings.lines().find(|line| line.starts_with("url = ")).expect("it was configured");
+    card.put(SETTINGS, &settings.replace(url, &trusting));
+    card.put("authority.pem", &authority.text());
+    let board = start_in("base=1970-01-02", card);
+    board.wait("not valid yet: this board's clock is probably not set", BOOT);
+    assert!(board.console().find(&["registered as"]).is_none(), "with a clock of another day");
+    time.answer();
+    board.wait("registered as", BOOT);
+    let card = board.power_off();
     assert!(card.text(REPORT).starts_with("The settings of this board are good."), "{}", card.text(REPORT));
 }
 

@@ -45,6 +45,13 @@ fn one_cryptography_is_built_and_no_openssl() {
 }
 
 #[test]
+fn what_handshakes_offer_is_set_in_the_library_that_makes_them() {
+    let lock = fs::read_to_string(paths::root().join("Cargo.lock")).expect("it is committed");
+    let count = lock.lines().filter(|line| *line == "name = \"dimpl\"").count();
+    assert_eq!(count, 1, "str0m and protocol have dimpl of two versions: take that of str0m in protocol/Cargo.toml");
+}
+
+#[test]
 fn unsafe_code_lives_in_hal_alone() {
     for (path, text) in sources(&["rs"]) {
         let outside = path.strip_prefix(paths::root()).is_ok_and(|path| !path.starts_with("hal"));

@@ -45,8 +45,8 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant, SystemTime};
 
-/// Does now what the first peer connection of a process would do while a room is being joined: it makes and checks all that
-/// cryptography needs once, which takes a board some tens of milliseconds.
+/// Does now what the first peer connection of a process would do while a room is being joined: what
+/// cryptography makes once per process takes a board some tens of milliseconds.
 pub fn warm_up(now: Instant) {
     drop(peer::Peer::new(&[], reconnect::FIRST_ESTIMATE, now));
 }

@@ -69,8 +69,8 @@ fn in_plain_words(error: &io::Error) -> String {
                 format!("the server's certificate is for another name ({names}): use that in the URL, {UNLESS_LOGIN}")
             }
             CertificateError::UnknownIssuer => format!(
-                "the server's certificate is from an unknown authority: a private one goes into server.ca_file, or for an \
-                 update to --ca-file, {UNLESS_LOGIN}"
+                "the server's certificate is from an unknown authority: if it is a private one, name its file in \
+                 server.ca_file, or with --ca-file for an update, {UNLESS_LOGIN}"
             ),
             other => format!("the server's certificate is refused: {other}"),
         },

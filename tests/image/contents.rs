@@ -5,6 +5,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 use tests::package::{self, TARGETS};
 use tests::{Card, paths};
@@ -34,7 +35,7 @@ const NAMES_NONE: [&str; 5] = ["arm_64bit", "upstream_kernel", "enable_uart", "g
 
 /// What the Pi's firmware looks for by itself; the device trees by the board's name in Debian's kernel.
 const FIRMWARE: [&str; 5] = ["bootcode.bin", "start.elf", "fixup.dat", "start4.elf", "fixup4.dat"];
-const TREES: [&str; 5] =
+pub const TREES: [&str; 5] =
     ["bcm2837-rpi-3-b", "bcm2837-rpi-3-b-plus", "bcm2837-rpi-zero-2-w", "bcm2711-rpi-4-b", "bcm2711-rpi-cm4-io"];
 
 /// Of the radios of Pi 3, Zero 2 W and 4, with the settings by board.
@@ -255,16 +256,22 @@ fn an_image_is_made_again_when_what_it_is_made_of_or_it_itself_is_another() {
 }
 
 /// A root slot, unpacked; deleted on drop.
-struct Root(PathBuf);
+pub struct Root(PathBuf);
 
 impl Root {
-    fn of(board: &str) -> Self {
-        let folder = std::env::temp_dir().join(format!("root-{}-{board}", std::process::id()));
+    pub fn of(board: &str) -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let folder = std::env::temp_dir().join(format!("root-{}-{number}", std::process::id()));
         let (_, _, start, _) = PARTITIONS[4];
         let mut command = Command::new("unsquashfs");
         command.args(["-quiet", "-no-progress", "-offset", &(start * MIB).to_string(), "-dest"]).arg(&folder);
         output(command.arg(paths::image(board)));
         Self(folder)
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
     }
 
     fn text(&self, file: &str) -> String {
@@ -298,7 +305,7 @@ fn visit(folder: &Path, look: &mut dyn FnMut(&Path, &fs::Metadata)) {
 }
 
 #[track_caller]
-fn output(command: &mut Command) -> String {
+pub fn output(command: &mut Command) -> String {
     let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}; run tools/setup image"));
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stdout).into_owned()

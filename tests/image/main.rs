@@ -4,6 +4,7 @@
 mod contents;
 mod hang;
 mod media;
+mod modules;
 mod raspberry;
 mod recording;
 mod release;

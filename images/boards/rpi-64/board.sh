@@ -5,11 +5,13 @@ uboot=usr/lib/u-boot/rpi_arm64/u-boot.bin
 # (gpio-regulator, fixed), both controllers of the others.
 watchdog_modules="bcm2835_wdt"
 disk_modules="fixed gpio-regulator sdhci-iproc bcm2835 phy-generic dwc2 xhci-pci reset-raspberrypi usb-storage uas"
-# As early, so that the network is among the first that udev sees: Ethernet of the boards, and QEMU's by USB.
-network_modules="genet broadcom smsc95xx lan78xx microchip cdc_ether rndis_host"
-# Of the root: other Ethernet by USB, Wi-Fi, the board's own sound, temperature, clock speed, random numbers.
+# As early, so that the network is among the first that udev sees: Ethernet of the boards, and QEMU's by USB. The Pi 4's looks for
+# its cable's end by another driver (a softdep, which the initramfs does not follow): without that first there is no network.
+network_modules="mdio-bcm-unimac genet broadcom smsc95xx lan78xx microchip cdc_ether rndis_host"
+# Of the root: other Ethernet by USB, Wi-Fi, the board's own sound, temperature, clock speed (whose two drivers do not name each
+# other), random numbers.
 modules="asix ax88179_178a r8152 brcmfmac brcmfmac-wcc brcmfmac-cyw snd-bcm2835 snd-soc-bcm2835-i2s
-  bcm2835_thermal raspberrypi-cpufreq bcm2835-rng i2c-bcm2835 spi-bcm2835"
+  bcm2835_thermal bcm2711_thermal raspberrypi-cpufreq cpufreq-dt bcm2835-rng iproc-rng200 i2c-bcm2835 spi-bcm2835"
 firmware_packages="raspi-firmware firmware-brcm80211"
 
 # add_board_files ROOT BOOT: what the board alone wants in its root and on its boot partition.

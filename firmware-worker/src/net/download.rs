@@ -1,7 +1,7 @@
 //! A file over HTTP/1.1, one byte after the other. A connection that breaks off is made again and asked for the rest.
 
 use super::dial::{self, Transport};
-use super::tls::Tls;
+use super::tls::{self, Tls};
 use super::url::{Target, shown};
 use protocol::backoff::Backoff;
 use std::hash::{BuildHasher, RandomState};
@@ -181,17 +181,17 @@ impl Download {
         };
         match timeout(PATIENCE, self.ask(&target)).await {
             Ok(Ok((head, body))) => self.judge(head, body).await,
-            Ok(Err(why)) => Try::Failed(why),
+            Ok(Err(failed)) => failed,
             Err(_) => Try::Failed(format!("no answer within {} s", PATIENCE.as_secs())),
         }
     }
 
-    async fn ask(&self, target: &Target) -> Result<(Head, BufReader<Box<dyn Transport>>), String> {
+    async fn ask(&self, target: &Target) -> Result<(Head, BufReader<Box<dyn Transport>>), Try> {
         let found = tokio::net::lookup_host((&*target.host, target.port)).await;
-        let addresses: Vec<SocketAddr> = found.map_err(|e| format!("{}: {e}", target.host))?.collect();
-        let tcp = dial::tcp(&addresses).await?;
+        let addresses: Vec<SocketAddr> = found.map_err(|e| Try::Failed(format!("{}: {e}", target.host)))?.collect();
+        let tcp = dial::tcp(&addresses).await.map_err(Try::Failed)?;
         let stream: Box<dyn Transport> = match target.secure {
-            true => Box::new(self.tls.handshake(&target.host, tcp).await?),
+            true => Box::new(self.tls.handshake(&target.host, tcp).await.map_err(|failed| self.untrusted(failed))?),
             false => Box::new(tcp),
         };
         let mut stream = BufReader::new(stream);
@@ -204,8 +204,14 @@ impl Download {
             }
         }
         request += "\r\n";
-        stream.write_all(request.as_bytes()).await.map_err(|e| e.to_string())?;
-        Ok((read_head(&mut stream).await?, stream))
+        stream.write_all(request.as_bytes()).await.map_err(|e| Try::Failed(e.to_string()))?;
+        Ok((read_head(&mut stream).await.map_err(Try::Failed)?, stream))
+    }
+
+    /// A server that was trusted before has somebody else in its place for a while, such as a network that wants a login.
+    fn untrusted(&self, failed: tls::Failed) -> Try {
+        let first = self.length.is_none();
+        if failed.lasts && first { Try::Refused(failed.why) } else { Try::Failed(failed.why) }
     }
 
     async fn judge(&mut self, head: Head, mut body: BufReader<Box<dyn Transport>>) -> Try {

@@ -144,7 +144,7 @@ async fn open(
 
     let tcp = dial::tcp(addresses).await.map_err(|why| target.broken(why))?;
     let transport: Box<dyn Transport> = if target.secure {
-        let why = |why| ConnectError::Tls { url: target.shown.clone(), why };
+        let why = |failed: tls::Failed| ConnectError::Tls { url: target.shown.clone(), why: failed.why };
         Box::new(tls.handshake(&target.host, tcp).await.map_err(why)?)
     } else {
         Box::new(tcp)

@@ -19,10 +19,12 @@ pub struct Tls {
 impl Tls {
     /// `ca_pem` may be empty.
     pub fn new(ca_pem: &str) -> Result<Self, String> {
+        // Some editors begin a text with this, and what the first line says would be overlooked.
+        let ca_pem = ca_pem.strip_prefix('\u{feff}').unwrap_or(ca_pem);
         let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
         for certificate in CertificateDer::pem_slice_iter(ca_pem.as_bytes()) {
             let certificate = certificate.map_err(|e| format!("extra certificates: not PEM: {e}"))?;
-            roots.add(certificate).map_err(|e| format!("extra certificates: {e}"))?;
+            roots.add(certificate).map_err(|e| format!("extra certificates: one is damaged ({e})"))?;
         }
         if !ca_pem.trim().is_empty() && roots.len() == webpki_roots::TLS_SERVER_ROOTS.len() {
             return Err("extra certificates: no certificate in the PEM text".into());
@@ -40,10 +42,28 @@ impl Tls {
         Ok(Self { config: Arc::new(config) })
     }
 
-    pub(super) async fn handshake(&self, host: &str, stream: TcpStream) -> Result<TlsStream<TcpStream>, String> {
-        let name = ServerName::try_from(host.to_owned()).map_err(|_| format!("{host:?} is no host name"))?;
-        TlsConnector::from(self.config.clone()).connect(name, stream).await.map_err(|e| in_plain_words(&e))
+    pub(super) async fn handshake(&self, host: &str, stream: TcpStream) -> Result<TlsStream<TcpStream>, Failed> {
+        let no_name = |_| Failed { why: format!("{host:?} is no host name"), lasts: true };
+        let name = ServerName::try_from(host.to_owned()).map_err(no_name)?;
+        let connected = TlsConnector::from(self.config.clone()).connect(name, stream).await;
+        connected.map_err(|error| Failed { why: in_plain_words(&error), lasts: lasts(&error) })
     }
+}
+
+/// A handshake that failed.
+#[derive(Debug, PartialEq)]
+pub(super) struct Failed {
+    /// In plain words.
+    pub(super) why: String,
+    /// Whether the same server will be refused again: a certificate of somebody else, which no clock makes right.
+    pub(super) lasts: bool,
+}
+
+fn lasts(error: &io::Error) -> bool {
+    use CertificateError::{NotValidForName, NotValidForNameContext, UnknownIssuer};
+    let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    let Some(rustls::Error::InvalidCertificate(reason)) = tls else { return false };
+    matches!(reason, NotValidForName | NotValidForNameContext { .. } | UnknownIssuer)
 }
 
 /// Certificate trouble has one of few causes on a board: say which, with the remedy.
@@ -112,7 +132,7 @@ mod tests {
         years: std::ops::Range<i32>,
         issuer: &CertifiedIssuer<'static, KeyPair>,
         trusted: &CertifiedIssuer<'static, KeyPair>,
-    ) -> Result<(), String> {
+    ) -> Result<(), Failed> {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new([NAME.to_owned()]).unwrap();
         params.not_before = date_time_ymd(years.start, 1, 1);
@@ -147,18 +167,22 @@ mod tests {
         assert_eq!(meet(NAME, 2020..2100, &ours, &ours).await, Ok(()));
         let refusal = async |host, years, issuer| meet(host, years, issuer, &ours).await.unwrap_err();
         let name = refusal("wrong.example", 2020..2100, &ours).await;
-        assert!(name.contains("for another name (media.example)") && name.contains("wants a login"), "{name}");
+        assert!(
+            name.why.contains("for another name (media.example)") && name.why.contains("wants a login"),
+            "{name:?}"
+        );
         let early = refusal(NAME, 2090..2100, &ours).await;
-        assert!(early.contains("not valid yet") && early.contains("clock is probably not set"), "{early}");
+        assert!(early.why.contains("not valid yet") && early.why.contains("clock is probably not set"), "{early:?}");
         let late = refusal(NAME, 2000..2001, &ours).await;
-        assert!(late.contains("expired") && late.contains("clock"), "{late}");
+        assert!(late.why.contains("expired") && late.why.contains("clock"), "{late:?}");
         let unknown = refusal(NAME, 2020..2100, &foreign).await;
         assert!(
-            unknown.contains("unknown authority")
-                && unknown.contains("server.ca_file")
-                && unknown.contains("wants a login"),
-            "{unknown}"
+            unknown.why.contains("unknown authority")
+                && unknown.why.contains("server.ca_file")
+                && unknown.why.contains("wants a login"),
+            "{unknown:?}"
         );
+        assert_eq!([&name, &early, &late, &unknown].map(|failed| failed.lasts), [true, false, false, true]);
     }
 
     #[test]

@@ -15,17 +15,21 @@ const REPORT: &str = "firmware-worker-report.txt";
 /// Bytes of a file that a person wrote.
 const LONGEST: u64 = 256 * 1024;
 
+/// What the name of a file that is being written ends with.
+pub(super) const UNFINISHED: &str = ".new";
+
 /// Mode of a file with a secret, and of its folder's other files.
 pub(super) const PRIVATE: u32 = 0o600;
 
 /// The boot partition.
 pub(super) struct Boot {
+    root: PathBuf,
     folder: PathBuf,
 }
 
 impl Boot {
     pub(super) fn under(root: &Path) -> Self {
-        Self { folder: root.join("boot/firmware") }
+        Self { root: root.to_owned(), folder: root.join("boot/firmware") }
     }
 
     /// The file's text, whatever editor wrote it; nothing without a file.
@@ -49,14 +53,14 @@ impl Boot {
         }
     }
 
-    /// The text of another file beside it; nothing without that file.
+    /// The certificates in another file beside it; nothing without that file.
     pub(super) fn beside(&self, name: &str) -> Result<Option<String>, String> {
-        let path = self.folder.join(name);
-        match fs::metadata(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Ok(meta) if meta.len() > LONGEST => Err(format!("{name}: is longer than {} kB", LONGEST / 1024)),
-            _ => fs::read_to_string(&path).map(Some).map_err(|e| format!("{name}: cannot be read: {e}")),
-        }
+        certificates(&self.folder.join(name))
+    }
+
+    /// The same elsewhere on the board.
+    pub(super) fn on_board(&self, path: &Path) -> Result<Option<String>, String> {
+        certificates(&self.root.join(path.strip_prefix("/").unwrap_or(path)))
     }
 
     pub(super) fn replace(&self, text: &str, remount: Remount<'_>) -> Result<(), Error> {
@@ -80,6 +84,19 @@ impl Boot {
     }
 }
 
+fn certificates(path: &Path) -> Result<Option<String>, String> {
+    match fs::metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Ok(meta) if meta.len() > LONGEST => Err(format!("is longer than {} kB", LONGEST / 1024)),
+        _ => match fs::read_to_string(path) {
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                Err("is not PEM text; export the certificates as that (Base-64)".into())
+            }
+            read => read.map(Some).map_err(|error| format!("cannot be read: {error}")),
+        },
+    }
+}
+
 /// Writes a file as a whole: whatever happens, it holds the old bytes or the new ones.
 ///
 /// On a FAT a name is written with the file that gets it, not with the folder. The temporary name goes before that: two for one
@@ -89,7 +106,7 @@ pub(crate) fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Error>
     let failed = |call| move |source| Error::File { call, path: path.to_owned(), source };
     let folder = path.parent().unwrap_or(Path::new("/"));
     let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".new");
+    name.push(UNFINISHED);
     let new = folder.join(name);
     let written = write_new(&new, bytes, mode).map_err(failed("write"));
     let old = File::open(path);

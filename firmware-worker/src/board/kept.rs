@@ -101,22 +101,27 @@ impl Kept {
         self.put(&self.folder.join(file::NAME), settings)
     }
 
-    /// Keeps the certificates that the settings name by a file beside them, where the worker looks for it: beside the settings
-    /// that are kept.
-    pub(super) fn save_authority(&self, boot: &Boot, written: &Written) -> Result<(), String> {
-        let Some(path) = written.server.ca_file.as_deref().filter(|path| path.is_relative()) else { return Ok(()) };
-        let wrong = |why: &str| format!("server ca_file {:?}: {why}", path.display());
-        let name =
-            path.to_str().filter(|name| !name.contains('/') && ![CREDENTIALS, BEFORE, file::NAME].contains(name));
-        let name = name.ok_or_else(|| wrong("must be the name of a file beside firmware-worker.toml"))?;
-        match boot.beside(name)? {
-            Some(text) if text.trim().is_empty() => Err(wrong("is empty")),
-            Some(text) => {
-                Tls::new(&text).map_err(|error| wrong(&error.to_string()))?;
-                self.put(&self.folder.join(name), &text).map_err(|error| error.to_string())
-            }
-            None if self.folder.join(name).exists() => Ok(()),
-            None => Err(wrong("there is no such file beside firmware-worker.toml")),
+    /// Judges the certificates that the settings name. Those in a file beside them are kept where the worker looks for it: beside
+    /// the settings that are kept. Whether it is there that they were found alone.
+    pub(super) fn save_authority(&self, boot: &Boot, written: &Written) -> Result<bool, String> {
+        let Some(path) = written.server.ca_file.as_deref() else { return Ok(false) };
+        let wrong = |why: String| format!("server ca_file {:?}: {why}", path.display());
+        let judged = |text: String| match text.trim().is_empty() {
+            true => Err(wrong("is empty".into())),
+            false => Tls::new(&text).map(|_| text).map_err(wrong),
+        };
+        if path.is_absolute() {
+            let text = boot.on_board(path).map_err(wrong)?;
+            return text.map_or_else(|| Err(wrong("there is no such file on the board".into())), judged).map(|_| false);
+        }
+        let ours = |name: &str| [CREDENTIALS, BEFORE, file::NAME].contains(&name) || name.ends_with(file::UNFINISHED);
+        let name = path.to_str().filter(|name| !name.contains('/') && !ours(name));
+        let name = name.ok_or_else(|| wrong("must be the name of a file beside firmware-worker.toml".into()))?;
+        let kept = self.folder.join(name);
+        match boot.beside(name).map_err(wrong)? {
+            Some(text) => self.put(&kept, &judged(text)?).map(|()| false).map_err(|error| error.to_string()),
+            None if kept.exists() => Ok(true),
+            None => Err(wrong("there is no such file beside firmware-worker.toml".into())),
         }
     }
 

@@ -75,8 +75,10 @@ pub type Remount<'a> = &'a mut dyn FnMut(&Path, bool) -> Result<(), String>;
 /// What came of the file.
 #[derive(Debug, Default, PartialEq)]
 pub struct Report {
-    /// What must be mended.
+    /// What must be mended, as the file is not taken over.
     pub mistakes: Vec<String>,
+    /// What could not be done once it was.
+    pub undone: Vec<String>,
     /// What was done, and what is worth knowing.
     pub notes: Vec<String>,
 }
@@ -84,11 +86,12 @@ pub struct Report {
 impl Report {
     /// For a person at another computer.
     pub fn text(&self) -> String {
-        let head = match self.mistakes.len() {
-            0 => "The settings of this board are good.",
-            _ => "The settings of this board are NOT taken over. What to mend:",
+        let head = match (self.mistakes.is_empty(), self.undone.is_empty()) {
+            (true, true) => "The settings of this board are good.",
+            (true, false) => "The settings of this board are taken over, but something is left to mend:",
+            (false, _) => "The settings of this board are NOT taken over. What to mend:",
         };
-        let mistakes = self.mistakes.iter().map(|mistake| format!("\n  * {mistake}"));
+        let mistakes = self.mistakes.iter().chain(&self.undone).map(|mistake| format!("\n  * {mistake}"));
         let notes = self.notes.iter().map(|note| format!("\n  - {note}"));
         // Windows' own editor once knew no other line ends.
         format!("{head}{}{}\n", mistakes.collect::<String>(), notes.collect::<String>()).replace('\n', "\r\n")
@@ -112,10 +115,10 @@ pub fn apply(root: &Path, defaults: Defaults, remount: Remount<'_>) -> Report {
     if let Some(board) = board
         && let Err(error) = system::write(root, &board, &kept)
     {
-        report.mistakes.push(error.to_string());
+        report.undone.push(error.to_string());
     }
     if let Err(error) = boot.tell(&report.text(), remount) {
-        report.mistakes.push(error.to_string());
+        report.undone.push(error.to_string());
     }
     report
 }
@@ -138,15 +141,21 @@ fn take(
     let config =
         config::check(secrets.fill(written.clone()).over(below), &|_| None, defaults).map_err(|e| e.to_string())?;
     kept.network_is_known(&written, &config.board)?;
-    kept.save_authority(boot, &written)?;
+    if kept.save_authority(boot, &written)? {
+        report
+            .notes
+            .push(format!("The certificates of `ca_file` are not beside {}; those kept before are used.", file::NAME));
+    }
     keep(kept, &text, &written, &secrets, &config).map_err(|e| e.to_string())?;
     report.notes.push(format!("The worker connects to {}.", shown(&config.server.url)));
     report.notes.extend(config.doubts);
     report.notes.extend(config.board.wifi.iter().map(|wifi| format!("Wi-Fi: {:?} ({}).", wifi.ssid, wifi.country)));
     // Only now, and only if it lasts: a secret is in two places rather than in none.
     if let Some(without) = file::without_secrets(&text).filter(|_| kept.trouble().is_none()) {
-        boot.replace(&without, remount).map_err(|e| e.to_string())?;
-        report.notes.push(format!("The secrets were moved from {} into the board.", file::NAME));
+        match boot.replace(&without, remount) {
+            Ok(()) => report.notes.push(format!("The secrets were moved from {} into the board.", file::NAME)),
+            Err(error) => report.undone.push(format!("The secrets are still in {}: {error}", file::NAME)),
+        }
     }
     Ok(Some(config.board))
 }

@@ -42,7 +42,7 @@ impl Disk {
 
     fn good(&self) -> Report {
         let report = self.start();
-        assert_eq!(report.mistakes, [""; 0]);
+        assert_eq!((&report.mistakes[..], &report.undone[..]), (&[][..], &[][..]));
         report
     }
 
@@ -199,8 +199,13 @@ fn certificates_beside_the_settings_are_kept_where_the_worker_looks_for_them() {
     let disk = Disk::with(settings("authority.pem"));
     assert!(disk.mistake().ends_with("there is no such file beside firmware-worker.toml"), "{}", disk.mistake());
     let beside = disk.0.join("boot/firmware/authority.pem");
-    for (text, why) in [("", "is empty"), ("what is this?", "no certificate in the PEM text")] {
-        fs::write(&beside, text).expect("writable");
+    let wrong: [(&[u8], &str); 3] = [
+        (b"", "is empty"),
+        (b"what is this?", "no certificate in the PEM text"),
+        (b"\x30\x82\x01\xff", "is not PEM text; export the certificates as that (Base-64)"),
+    ];
+    for (bytes, why) in wrong {
+        fs::write(&beside, bytes).expect("writable");
         assert!(disk.mistake().starts_with("server ca_file \"authority.pem\": ") && disk.mistake().ends_with(why));
     }
     assert!(!disk.has("data/board/authority.pem") && !disk.has("data/board/credentials"), "nothing is taken over");
@@ -209,12 +214,15 @@ fn certificates_beside_the_settings_are_kept_where_the_worker_looks_for_them() {
     assert_eq!(disk.read("data/board/authority.pem"), certificate);
     // As with all that was kept, the card need not have it any more.
     fs::remove_file(&beside).expect("it is there");
-    disk.good();
-    for elsewhere in ["../ca.pem", "folder/ca.pem", "credentials"] {
+    assert!(disk.good().text().contains("not beside firmware-worker.toml; those kept before are used"));
+    for elsewhere in ["../ca.pem", "folder/ca.pem", "credentials", "firmware-worker.toml.new"] {
         disk.edit(settings(elsewhere));
         assert!(disk.mistake().ends_with("must be the name of a file beside firmware-worker.toml"), "{elsewhere}");
     }
-    disk.edit(settings("/etc/ssl/certs/ca-certificates.crt"));
+    disk.edit(settings("/etc/authority.pem"));
+    assert!(disk.mistake().ends_with("there is no such file on the board"), "{}", disk.mistake());
+    // As Windows' own editor once saved it.
+    fs::write(disk.0.join("etc/authority.pem"), format!("\u{feff}{certificate}")).expect("writable");
     disk.good();
 }
 
@@ -327,7 +335,10 @@ fn no_key_no_ssh() {
 fn a_boot_partition_that_cannot_be_written_keeps_its_secrets_and_is_named() {
     let disk = Disk::with(format!("{SERVER}[board]\ntoken = \"{TOKEN}\"\n"));
     let report = apply(&disk.0, DEFAULTS, &mut |_, _| Err("it is write-protected".into()));
-    assert!(report.mistakes.iter().all(|mistake| mistake.contains("it is write-protected")), "{report:?}");
+    assert!(report.mistakes.is_empty() && report.undone.len() == 2, "{report:?}");
+    assert!(report.undone.iter().all(|undone| undone.contains("it is write-protected")), "{report:?}");
+    assert!(report.undone[0].starts_with("The secrets are still in firmware-worker.toml: "), "{report:?}");
+    assert!(report.text().starts_with("The settings of this board are taken over, but something is left to mend:"));
     assert_eq!(
         disk.read("data/board/credentials"),
         format!("LIVEKIT_TOKEN={TOKEN}\n"),

@@ -21,7 +21,7 @@ pub(super) fn apply(entrypoint: Outline) -> ExitCode {
     let report = board::apply(root, defaults, &mut change);
     // Onto the console too, where the service's output goes.
     print!("{}", report.text().replace("\r\n", "\n"));
-    if report.mistakes.is_empty() { ExitCode::SUCCESS } else { exit::CONFIGURATION.into() }
+    if report.mistakes.is_empty() && report.undone.is_empty() { ExitCode::SUCCESS } else { exit::CONFIGURATION.into() }
 }
 
 /// Whether this mount is, by proc_mounts(5); the last one there counts.

@@ -173,7 +173,11 @@ impl System {
             file.write_all(&text)?;
             file.sync_all()
         };
-        write().map_err(failed("write", &fresh))?;
+        write().map_err(|error| {
+            // A part of it would keep a full partition full.
+            let _ = fs::remove_file(&fresh);
+            failed("write", &fresh)(error)
+        })?;
         fs::rename(&fresh, &path).map_err(failed("rename to", &path))?;
         File::open(&folder).and_then(|folder| folder.sync_all()).map_err(failed("sync", &folder))
     }

@@ -53,6 +53,11 @@ impl TimeServer {
     pub fn answer(&self) {
         self.state.store(ANSWERING, Ordering::Relaxed);
     }
+
+    /// Answers no longer.
+    pub fn fall_silent(&self) {
+        self.state.store(SILENT, Ordering::Relaxed);
+    }
 }
 
 impl Drop for TimeServer {

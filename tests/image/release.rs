@@ -77,12 +77,13 @@ impl Release {
         self.folder.join(format!("{version}.fwu"))
     }
 
-    /// One for another board, one that somebody else has signed, and one whose end is missing.
+    /// One for another board, one that somebody else has signed, an old one, and one whose end is missing.
     pub fn publish_impostors(&self) {
         let [kernel, root, foreign] = ["kernel", "root", "foreign"].map(|name| self.folder.join(name));
         run(Command::new("openssl").args(["genpkey", "-algorithm", "ed25519", "-out"]).arg(&foreign));
         self.bundle("rpi-64", "9.7", &kernel, &root, &paths::update_key());
         self.bundle("virt", "9.8", &kernel, &root, &foreign);
+        self.bundle("virt", "0.0.1", &kernel, &root, &paths::update_key());
         self.bundle("virt", "9.9", &kernel, &root, &paths::update_key());
         let whole = self.file("9.9");
         let length = fs::metadata(&whole).expect("just made").len();

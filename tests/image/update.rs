@@ -291,6 +291,8 @@ fn an_update_that_does_not_start_is_taken_back_and_neither_it_nor_a_foreign_one_
     assert!(said.contains("9.8.fwu: it is not signed with a key of this image"), "{said}");
     let said = release.refused(&mut board, "9.9");
     assert!(said.contains("9.9.fwu: has ") && said.contains("it is truncated or damaged"), "{said}");
+    let said = release.refused(&mut board, "0.0.1");
+    assert!(said.contains("0.0.1.fwu: version 0.0.1 is older than ") && said.contains("--allow-older"), "{said}");
     let mut since = poll::monotonic();
     release.install(&mut board, "9.2");
     for _ in 0..3 {

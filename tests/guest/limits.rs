@@ -181,11 +181,13 @@ fn two_jobs_that_take_all_processors_cost_a_microphone_nothing() {
         "for leaf in /sys/fs/cgroup/fw-*-job-*; do for n in 1 2; do \
          (echo 0 > $leaf/cgroup.procs; while :; do :; done) & done; done",
     );
-    let crowded = "for leaf in /sys/fs/cgroup/fw-*-job-*; do wc -l < $leaf/cgroup.procs; done | grep -c '[3-9]'";
-    guest.must(&format!("until [ $({crowded}) -ge 2 ]; do sleep 0.1; done"), SLOW);
+    let spun = "for leaf in /sys/fs/cgroup/fw-*-job-*; do wc -l < $leaf/cgroup.procs; done | grep -c '[3-9]'";
+    guest.must(&format!("until [ $({spun}) -ge 2 ]; do sleep 0.1; done"), SLOW);
     let before = periods(&mut guest);
     let idle = guest.must(&format!("{IDLE}; sleep {seconds}; {IDLE}"), CHURN_LIMIT);
     let after = periods(&mut guest);
+    let running = "wget -qO- http://127.0.0.1:8081/metrics | sed -n 's/^lk_agents_active_job_count.* //p'";
+    assert_eq!(guest.must(running, SLOW), "2", "both jobs are still in their rooms");
     let (from, to) = idle.split_once(' ').expect("hundredths of a second before and after");
     assert_eq!(from, to, "hundredths of a second without work");
     // Owners tell what they count each second.

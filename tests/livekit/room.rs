@@ -174,10 +174,15 @@ fn a_resume_carries_the_token_that_the_server_has_pushed() {
     poll::until("the server knows the name", SOON, || {
         stage.server.api().participants(ROOM).iter().any(named).then_some(())
     });
-    assert_eq!(stage.proxy.cut("/rtc"), 1);
-    let tokens =
-        poll::until("the job resumes", SOON, || Some(stage.proxy.bearers("/rtc")).filter(|all| all.len() == 2));
-    assert_ne!(tokens[0], tokens[1], "the job came back with the token of its start");
+    // A busy job may not have read by then what the server has pushed; it pushes another at the resume.
+    let resumed = |cuts: usize| {
+        stage.judge.wait_from(stage.judge.mark() + 1, "a second more", SOON, |e| e.name() == "second");
+        assert_eq!(stage.proxy.cut("/rtc"), 1);
+        let all = || Some(stage.proxy.bearers("/rtc")).filter(|all| all.len() == cuts + 1);
+        let tokens = poll::until("the job resumes", SOON, all);
+        tokens[0] != tokens[cuts]
+    };
+    assert!((1..=2).any(resumed), "the job came back with the token of its start");
     assert!(!stage.judge.events().iter().any(|e| e.name() == "participant_left"));
 }
 

@@ -10,7 +10,7 @@ const SUITE: Dtls12CipherSuite = Dtls12CipherSuite::ECDHE_ECDSA_AES128_GCM_SHA25
 /// at both ends and for each connection: P-384 took most of that time, a third of a job's start.
 const CURVES: [NamedGroup; 2] = [NamedGroup::X25519, NamedGroup::Secp256r1];
 
-/// For all connections of this process, unless user code has already set what they offer.
+/// For all connections of this process, unless user code has set what they offer before the worker runs.
 pub(super) fn offer_what_servers_take() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {

@@ -10,8 +10,9 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-/// Frames that may wait for the socket. A server that lets this many pile up is not reading: the link counts as lost.
-const QUEUE: usize = 64;
+/// Frames that may wait for the socket. A server that lets this many pile up is not reading: the link counts as lost. More
+/// than what one registration sends at once: 128 ends that are kept, and a status and a word of moving for each of up to 256 jobs.
+const QUEUE: usize = 1024;
 
 /// What every connection needs.
 #[derive(Debug)]

@@ -183,7 +183,9 @@ impl Jobs {
             Some(id) if self.sees_names(id) && self.hand_over(id, spec) => id,
             _ => {
                 let id = self.spawn(spec.limits, spawner, now)?;
-                self.hand_over(id, spec);
+                if !self.hand_over(id, spec) {
+                    return Err("its new process cannot be given the job".into());
+                }
                 id
             }
         };

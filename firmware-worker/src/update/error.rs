@@ -117,6 +117,9 @@ pub enum Error {
     /// From a server.
     #[error(transparent)]
     Download(#[from] DownloadError),
+    /// Replacing what is remembered.
+    #[error(transparent)]
+    Remember(#[from] crate::board::Error),
     /// Reading or writing.
     #[error("{call} {path}: {source}")]
     File {

@@ -1,11 +1,12 @@
 //! What the running image says of itself, its disk and its partitions, under an injectable root.
 
 use super::Error;
+use crate::board::replace;
 use protocol::update::{COPY_OFFSETS, Copies, History, Part, RECORD_LEN, Slot};
 use rustls::pki_types::SubjectPublicKeyInfoDer;
 use rustls::pki_types::pem::PemObject;
 use std::fs::{self, File, TryLockError};
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -162,24 +163,13 @@ impl System {
         })
     }
 
-    /// Replaces it: a new file, synced, then renamed over the old one.
+    /// Replaces it as a whole.
     pub fn remember(&self, history: &History) -> Result<(), Error> {
         let folder = self.state();
         fs::create_dir_all(&folder).map_err(failed("create", &folder))?;
-        let (path, fresh) = (folder.join("history.json"), folder.join("history.json.new"));
+        let path = folder.join("history.json");
         let text = serde_json::to_vec(history).map_err(|e| failed("write", &path)(io::Error::other(e)))?;
-        let write = || {
-            let mut file = File::create(&fresh)?;
-            file.write_all(&text)?;
-            file.sync_all()
-        };
-        write().map_err(|error| {
-            // A part of it would keep a full partition full.
-            let _ = fs::remove_file(&fresh);
-            failed("write", &fresh)(error)
-        })?;
-        fs::rename(&fresh, &path).map_err(failed("rename to", &path))?;
-        File::open(&folder).and_then(|folder| folder.sync_all()).map_err(failed("sync", &folder))
+        Ok(replace(&path, &text, 0o644)?)
     }
 
     /// Held as long as the file lives.

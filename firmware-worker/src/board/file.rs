@@ -53,14 +53,9 @@ impl Boot {
         }
     }
 
-    /// The certificates in another file beside it; nothing without that file.
-    pub(super) fn beside(&self, name: &str) -> Result<Option<String>, String> {
-        certificates(&self.folder.join(name))
-    }
-
-    /// The same elsewhere on the board.
-    pub(super) fn on_board(&self, path: &Path) -> Result<Option<String>, String> {
-        certificates(&self.root.join(path.strip_prefix("/").unwrap_or(path)))
+    /// Where the board has what its settings name.
+    pub(super) fn named(&self, path: &Path) -> PathBuf {
+        path.strip_prefix("/").map_or_else(|_| self.folder.join(path), |below| self.root.join(below))
     }
 
     pub(super) fn replace(&self, text: &str, remount: Remount<'_>) -> Result<(), Error> {
@@ -81,19 +76,6 @@ impl Boot {
         let written = replace(&self.folder.join(name), text.as_bytes(), 0o644);
         let closed = remount(&self.folder, false).map_err(read_only);
         written.and(closed)
-    }
-}
-
-fn certificates(path: &Path) -> Result<Option<String>, String> {
-    match fs::metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Ok(meta) if meta.len() > LONGEST => Err(format!("is longer than {} kB", LONGEST / 1024)),
-        _ => match fs::read_to_string(path) {
-            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-                Err("is not PEM text; export the certificates as that (Base-64)".into())
-            }
-            read => read.map(Some).map_err(|error| format!("cannot be read: {error}")),
-        },
     }
 }
 

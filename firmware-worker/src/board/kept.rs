@@ -3,9 +3,10 @@
 use super::file::{Boot, PRIVATE};
 use super::{Error, file};
 use crate::config::{Board, Wifi, Written};
-use crate::net::Tls;
+use crate::net::certificates;
 use protocol::secret::Secret;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// The worker's environment, as systemd reads it.
@@ -101,27 +102,26 @@ impl Kept {
         self.put(&self.folder.join(file::NAME), settings)
     }
 
-    /// Judges the certificates that the settings name. Those in a file beside them are kept where the worker looks for it: beside
-    /// the settings that are kept. Whether it is there that they were found alone.
-    pub(super) fn save_authority(&self, boot: &Boot, written: &Written) -> Result<bool, String> {
-        let Some(path) = written.server.ca_file.as_deref() else { return Ok(false) };
-        let wrong = |why: String| format!("server ca_file {:?}: {why}", path.display());
-        let judged = |text: String| match text.trim().is_empty() {
-            true => Err(wrong("is empty".into())),
-            false => Tls::new(&text).map(|_| text).map_err(wrong),
-        };
-        if path.is_absolute() {
-            let text = boot.on_board(path).map_err(wrong)?;
-            return text.map_or_else(|| Err(wrong("there is no such file on the board".into())), judged).map(|_| false);
+    /// Judges the certificates that the settings name, and keeps those in a file beside them where the worker looks for it:
+    /// beside the settings that are kept. What is worth knowing of it.
+    pub(super) fn save_authority(&self, boot: &Boot, written: &Written) -> Result<Option<String>, String> {
+        let Some(path) = written.server.ca_file.as_deref() else { return Ok(None) };
+        let wrong = |why: &str| Err(format!("server ca_file {:?}: {why}", path.display()));
+        let ours = [CREDENTIALS, BEFORE, file::NAME].map(Path::new).contains(&path)
+            || path.to_string_lossy().ends_with(file::UNFINISHED);
+        let beside = path.is_relative();
+        if beside && (ours || path.file_name() != Some(path.as_os_str())) {
+            return wrong("must be the name of a file beside firmware-worker.toml");
         }
-        let ours = |name: &str| [CREDENTIALS, BEFORE, file::NAME].contains(&name) || name.ends_with(file::UNFINISHED);
-        let name = path.to_str().filter(|name| !name.contains('/') && !ours(name));
-        let name = name.ok_or_else(|| wrong("must be the name of a file beside firmware-worker.toml".into()))?;
-        let kept = self.folder.join(name);
-        match boot.beside(name).map_err(wrong)? {
-            Some(text) => self.put(&kept, &judged(text)?).map(|()| false).map_err(|error| error.to_string()),
-            None if kept.exists() => Ok(true),
-            None => Err(wrong("there is no such file beside firmware-worker.toml".into())),
+        match certificates(&boot.named(path)) {
+            Ok(text) if beside => self.put(&self.folder.join(path), &text).map(|()| None).map_err(|e| e.to_string()),
+            Ok(_) => Ok(None),
+            Err(e) if e.kind() != io::ErrorKind::NotFound => wrong(&e.to_string()),
+            Err(_) if !beside => wrong("there is no such file on the board"),
+            Err(_) if self.folder.join(path).exists() => {
+                Ok(Some(format!("{} is not beside {}; the one kept before is used.", path.display(), file::NAME)))
+            }
+            Err(_) => wrong("there is no such file beside firmware-worker.toml"),
         }
     }
 

@@ -141,11 +141,7 @@ fn take(
     let config =
         config::check(secrets.fill(written.clone()).over(below), &|_| None, defaults).map_err(|e| e.to_string())?;
     kept.network_is_known(&written, &config.board)?;
-    if kept.save_authority(boot, &written)? {
-        report
-            .notes
-            .push(format!("The certificates of `ca_file` are not beside {}; those kept before are used.", file::NAME));
-    }
+    report.notes.extend(kept.save_authority(boot, &written)?);
     keep(kept, &text, &written, &secrets, &config).map_err(|e| e.to_string())?;
     report.notes.push(format!("The worker connects to {}.", shown(&config.server.url)));
     report.notes.extend(config.doubts);

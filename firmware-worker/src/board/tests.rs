@@ -214,7 +214,9 @@ fn certificates_beside_the_settings_are_kept_where_the_worker_looks_for_them() {
     assert_eq!(disk.read("data/board/authority.pem"), certificate);
     // As with all that was kept, the card need not have it any more.
     fs::remove_file(&beside).expect("it is there");
-    assert!(disk.good().text().contains("not beside firmware-worker.toml; those kept before are used"));
+    assert!(
+        disk.good().text().contains("authority.pem is not beside firmware-worker.toml; the one kept before is used.")
+    );
     for elsewhere in ["../ca.pem", "folder/ca.pem", "credentials", "firmware-worker.toml.new"] {
         disk.edit(settings(elsewhere));
         assert!(disk.mistake().ends_with("must be the name of a file beside firmware-worker.toml"), "{elsewhere}");

@@ -4,7 +4,7 @@ use super::arguments::UpdateOptions;
 use super::operator::{self, PATIENCE, Workers};
 use super::{exit, log};
 use crate::control::{FromOperator, ToOperator};
-use crate::net::Tls;
+use crate::net::{Tls, certificates};
 use crate::update::{Ending, Error, Insist, Source, System, install, settle};
 use protocol::update::{History, Record, Seen};
 use serde::Serialize;
@@ -54,7 +54,7 @@ fn put(root: &Path, source: &str, options: &UpdateOptions) -> Result<(), String>
 }
 
 fn trusting(ca_file: Option<&Path>) -> Result<Tls, String> {
-    let read = |path: &Path| std::fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()));
+    let read = |path: &Path| certificates(path).map_err(|e| format!("{}: {e}", path.display()));
     Tls::new(&ca_file.map(read).transpose()?.unwrap_or_default())
 }
 

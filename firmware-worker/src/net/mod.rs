@@ -7,7 +7,7 @@ mod tls;
 mod url;
 
 pub use download::{Download, DownloadError};
-pub use tls::Tls;
+pub use tls::{Tls, certificates};
 pub use url::{host_and_port, shown};
 
 use dial::Transport;

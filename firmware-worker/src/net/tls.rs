@@ -4,11 +4,33 @@ use protocol::worker::UNLESS_LOGIN;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{CertificateError, ClientConfig, RootCertStore};
+use std::fs;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+
+/// Bytes of a file of certificates: a system's whole bundle is a quarter of it.
+const MAX_CERTIFICATES: u64 = 1024 * 1024;
+
+/// The text of a file of PEM certificates, which [`Tls::new`] takes.
+pub fn certificates(path: &Path) -> io::Result<String> {
+    if fs::metadata(path)?.len() > MAX_CERTIFICATES {
+        return Err(io::Error::other("is too long for a list of certificates"));
+    }
+    let text = match fs::read_to_string(path) {
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+            return Err(io::Error::other("is not PEM text; export the certificates as that (Base-64)"));
+        }
+        read => read?,
+    };
+    if text.trim().is_empty() {
+        return Err(io::Error::other("is empty"));
+    }
+    Tls::new(&text).map(|_| text).map_err(io::Error::other)
+}
 
 /// Trust anchors: the built-in roots plus the PEM certificates given.
 #[derive(Clone, Debug)]

@@ -1,6 +1,7 @@
 //! The bearer token of each connection: minted, or read again, so that a renewed file counts at the next attempt.
 
 use crate::config::{Credentials, read_secret};
+use crate::net::certificates;
 use protocol::secret::Secret;
 use protocol::token::{self, Grant, Unfit};
 use protocol::worker::LinkError;
@@ -9,9 +10,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Lifetime of a minted worker token. It is checked at the upgrade alone; a long one forgives a clock that is behind.
 const WORKER_TTL: Duration = Duration::from_secs(6 * 3600);
-
-/// Bytes of extra certificates: a system's whole bundle is a quarter of it.
-const MAX_CA_FILE: u64 = 1024 * 1024;
 
 /// 2025-01-01. No build of this worker is older, so an earlier time is a clock that was never set.
 const CLOCK_SET_AFTER: Duration = Duration::from_secs(1_735_689_600);
@@ -59,13 +57,7 @@ fn check(token: &Secret, now: Duration) -> Result<(), LinkError> {
 /// Certificates to trust beside the built-in roots; empty for none.
 pub(super) fn extra_certificates(path: Option<&Path>) -> Result<String, String> {
     let Some(path) = path else { return Ok(String::new()) };
-    let read = || {
-        if std::fs::metadata(path)?.len() > MAX_CA_FILE {
-            return Err(std::io::Error::other("too long for a list of certificates"));
-        }
-        std::fs::read_to_string(path)
-    };
-    read().map_err(|e| format!("certificates {}: {e}", path.display()))
+    certificates(path).map_err(|e| format!("certificates {}: {e}", path.display()))
 }
 
 #[cfg(test)]
